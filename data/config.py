@@ -1,0 +1,38 @@
+"""The base of every settings model: one model serves the recipe, `--set`, and the form of a user interface."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """Unknown keys are refused; a field made with `unkeyed()` does not enter fingerprints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
+
+
+def unkeyed(default: Any = ..., **field: Any) -> Any:
+    """A pydantic field that cannot change a result (a path whose bytes are digested, a batch size, a progress switch)."""
+    return Field(default, json_schema_extra={"unkeyed": True}, **field)
+
+
+def key_of(config: BaseModel) -> dict[str, Any]:
+    """The settings that enter a fingerprint, as JSON values: all fields but those made with `unkeyed`."""
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("unkeyed"):
+            del values[name]
+        else:
+            values[name] = _key_of_value(getattr(config, name), values[name])
+    return values
+
+
+def _key_of_value(value: Any, dumped: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return key_of(value)
+    if isinstance(value, (list, tuple)):
+        return [_key_of_value(v, d) for v, d in zip(value, dumped, strict=True)]
+    if isinstance(value, dict):
+        return {str(k): _key_of_value(v, dumped[k]) for k, v in value.items()}
+    return dumped

@@ -1,0 +1,57 @@
+"""What can go wrong, as a small tree.
+
+HasseError
+├── InputError      the user's input or recipe is wrong; exit code 2, nothing was changed
+│   ├── SourceError     a source file: names the file, the row and the field
+│   ├── SchemaError     a Parquet file whose schema is not the one expected
+│   └── RecipeError     a recipe: names the key, and what would be accepted
+└── WorkError       the work failed although the input was fine; exit code 1, finished work is kept
+    ├── StoreError      the store cannot be written or read
+    ├── CorruptFile     a stored file that is truncated, missing or differs from its digest
+    └── ChildDied       a child process ended without a result
+"""
+
+
+class HasseError(Exception):
+    """Base of every error this package raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(HasseError):
+    exit_code = 2
+
+
+class SourceError(InputError):
+    """A source that cannot be read as asked; the message starts with `file, row N, field 'x'` as far as known."""
+
+    def __init__(self, problem: str, *, file: object = None, row: int | None = None, field: str | None = None):
+        place = [str(file)] if file is not None else []
+        place += [f"row {row}"] if row is not None else []
+        place += [f"field {field!r}"] if field is not None else []
+        super().__init__(f"{', '.join(place)}: {problem}" if place else problem)
+        self.file, self.row, self.field = file, row, field
+
+
+class SchemaError(InputError):
+    pass
+
+
+class RecipeError(InputError):
+    pass
+
+
+class WorkError(HasseError):
+    pass
+
+
+class StoreError(WorkError):
+    pass
+
+
+class CorruptFile(WorkError):
+    pass
+
+
+class ChildDied(WorkError):
+    pass

@@ -1,0 +1,262 @@
+"""The nouns: one frozen dataclass is one row of Parquet.
+
+    Prompt -> Candidate -> Judgement -> PartialOrder | Feedback -> TrainingExample -> Checkpoint -> Evaluation
+
+Field types are what `data.schema` can turn into Arrow: str, int, float, bool, a nested record, tuples of these,
+and `X | None`. A change of fields needs a new `schema_version` and a migration in `data.schema`.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+Status = Literal["ok", "refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+Split = Literal["pretrain", "train", "validation", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What is asked, and what is known about the right answer.
+
+    Prompt(prompt_id="9f2c...", text="premise: Ann is taller than Bob. hypothesis: Bob is taller than Ann.",
+           label="contradiction", reference="Ann is taller, so Bob is not.\\nlabel: contradiction",
+           source="entailment", cluster_id="9f2c...", split="train")
+    """
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    text: str
+    messages: tuple[Message, ...] | None = None
+    variants: tuple[str, ...] = ()
+    """The same prompt with one document of its context alone, one text a document."""
+    context: str | None = None
+    reference: str | None = None
+    """The expert's answer, where there is one."""
+    label: str | None = None
+    answers: tuple[str, ...] = ()
+    """Every gold short answer (question answering)."""
+    group: str | None = None
+    """What results are also reported by, e.g. the gold document's position."""
+    source: str
+    cluster_id: str
+    """prompt_id of the first member of this prompt's near-duplicate cluster; a cluster never spans two splits."""
+    split: str
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One answer to one prompt.
+
+    Candidate(prompt_id="9f2c...", candidate_id="student-0", text="...", token_ids=(17, 4, 2),
+              logprobs=(-0.1, -0.7, -0.0), logprob_sum=-0.8, logprob_mode="raw", finish_reason="stop", source="student")
+    """
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    candidate_id: str
+    """Unique within its prompt: `<group>-<number>`."""
+    text: str
+    token_ids: tuple[int, ...] = ()
+    """As sampled, the end-of-sequence token included when finish_reason is "stop"; empty when the answer came as text."""
+    logprobs: tuple[float, ...] = ()
+    """One a token, nats."""
+    logprob_sum: float | None = None
+    """Nats, over token_ids."""
+    logprob_mode: str | None = None
+    """"raw": of the model itself; "processed": after temperature and truncation."""
+    finish_reason: str | None = None
+    """"stop" or "length"."""
+    model_digest: str | None = None
+    tokenizer_digest: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    source: str
+    """human, student, teacher, document, flipped."""
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AspectScore:
+    """A judge's score of one aspect."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one teacher says of one candidate."""
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    candidate_id: str
+    teacher: str
+    aspects: tuple[AspectScore, ...] = ()
+    total: float | None = None
+    label: str | None = None
+    """The label found in the answer; None when it states none."""
+    correct: bool | None = None
+    """Whether the answer agrees with the gold label or answers; None when there is no gold."""
+    rationale: str | None = None
+    presentation_order: tuple[str, ...] = ()
+    """candidate_ids in the order in which the teacher saw them."""
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderedPair:
+    """`above` is better than `below` by at least `margin` (score units, added to the method's own margin)."""
+
+    above: str
+    below: str
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartialOrder:
+    """Which candidates of one prompt are better than which: levels, or explicit pairs.
+
+    PartialOrder(prompt_id="9f2c...", strategy="lp", candidate_ids=("human-0", "student-0"), levels=(2.0, 1.0),
+                 pairs=(OrderedPair(above="human-0", below="student-0"),), target="human-0")
+    """
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    strategy: str
+    candidate_ids: tuple[str, ...]
+    levels: tuple[float | None, ...]
+    """One a candidate, higher is better, equal levels are incomparable; None: the strategy abstains."""
+    pairs: tuple[OrderedPair, ...]
+    """Every pair of the order, transitive ones included."""
+    target: str | None = None
+    """The candidate that supervised training imitates: at the top, the human first among ties; None if none is good."""
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What an annotator says, in words, of one candidate."""
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    candidate_id: str
+    text: str
+    verdict: str | None = None
+    annotator: Literal["human", "ai", "rule"]
+    annotator_id: str
+    model: str | None = None
+    prompt_version: str | None = None
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A candidate as the trainer needs it; `token_ids` end with EOS unless sampling hit its length limit."""
+
+    candidate_id: str
+    token_ids: tuple[int, ...]
+    source: str
+    level: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairIndex:
+    """Positions in `TrainingExample.completions`; `margin` as in OrderedPair."""
+
+    above: int
+    below: int
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """One prompt with its K completions and their order, tokenised once for every method."""
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    cluster_id: str
+    prompt_token_ids: tuple[int, ...]
+    completions: tuple[Completion, ...]
+    pairs: tuple[PairIndex, ...] = ()
+    target: int | None = None
+    """Index of the completion that supervised training imitates."""
+    reference_logps: tuple[float, ...] | None = None
+    """Summed log-prob of each completion under the frozen reference model, nats."""
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A trained model in the artifact's folder `model/`, and where it comes from."""
+
+    schema_version: ClassVar[int] = 1
+
+    name: str
+    method: str
+    seed: int
+    num_steps: int
+    weights_digest: str
+    tokenizer_digest: str
+    template_digest: str
+    base_weights_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One logged number of a training run."""
+
+    schema_version: ClassVar[int] = 1
+
+    step: int
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One answer of one model to one held-out prompt, graded."""
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    cluster_id: str
+    split: str
+    group: str | None = None
+    decoding: str
+    """"greedy" or "sampled"."""
+    sample: int = 0
+    text: str
+    num_tokens: int
+    finish_reason: str | None = None
+    gold: str | None = None
+    label_strict: str | None = None
+    label_loose: str | None = None
+    correct_strict: bool
+    correct_loose: bool
+    status: Status = "ok"
+    error: str | None = None

@@ -1,0 +1,85 @@
+"""Arrow schemas, derived from the record classes and versioned."""
+
+import types
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+
+from data.errors import SchemaError
+
+_SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {}
+"""(record name, version found) -> function that gives the table of the next version."""
+
+
+@cache
+def schema_of(record: type) -> pa.Schema:
+    """The Arrow schema of a record class, its name and `schema_version` in the metadata."""
+    metadata = {"record": record.__name__, "schema_version": str(record.schema_version)}
+    return pa.schema(_struct_fields(record), metadata=metadata)
+
+
+def conform(table: pa.Table, record: type, *, where: str) -> pa.Table:
+    """`table` in the current schema of `record`: checked, and migrated from an older version if there is a way.
+
+    Raises SchemaError, showing both schemas, when the table holds something else.
+    """
+    expected, found = schema_of(record), table.schema
+    name, version = _identity(found)
+    while (name, version) in MIGRATIONS and version < record.schema_version:
+        table = MIGRATIONS[name, version](table)
+        version += 1
+        table = table.replace_schema_metadata({"record": name, "schema_version": str(version)})
+    if not table.schema.equals(expected, check_metadata=True):
+        raise SchemaError(
+            f"{where} does not hold {record.__name__} rows of version {record.schema_version}.\n"
+            f"found ({name or 'no record name'}, version {version}):\n{_describe(found)}\n"
+            f"expected:\n{_describe(expected)}"
+        )
+    return table
+
+
+def _identity(schema: pa.Schema) -> tuple[str, int]:
+    metadata = schema.metadata or {}
+    return metadata.get(b"record", b"").decode(), int(metadata.get(b"schema_version", b"0"))
+
+
+def _describe(schema: pa.Schema) -> str:
+    return "\n".join(f"  {field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)
+
+
+def _struct_fields(record: type) -> list[pa.Field]:
+    hints = get_type_hints(record)
+    return [_field(f.name, hints[f.name]) for f in fields(record)]
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    hint, nullable = _without_none(hint)
+    return pa.field(name, _arrow_type(hint), nullable=nullable)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return pa.string()
+    if origin is Annotated:
+        return arguments[1]
+    if origin is tuple and arguments[1:] == (...,):
+        return pa.list_(_field("element", arguments[0]))
+    if is_dataclass(hint):
+        return pa.struct(_struct_fields(hint))
+    raise TypeError(f"a record field of type {hint} has no Arrow type")
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) in (Union, types.UnionType):
+        rest = [a for a in get_args(hint) if a is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return hint, False
