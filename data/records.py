@@ -212,7 +212,7 @@ class TrainingExample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A trained model in the artifact's folder `model/`, and where it comes from."""
+    """A model: its digests, where it comes from, and where its folder is."""
 
     schema_version: ClassVar[int] = 1
 
@@ -224,6 +224,8 @@ class Checkpoint:
     tokenizer_digest: str
     template_digest: str
     base_weights_digest: str | None = None
+    location: str | None = None
+    """The folder of a model that is used where it lies; None: the folder `model/` of the artifact itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

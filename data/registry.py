@@ -4,6 +4,9 @@ import importlib
 import pkgutil
 from difflib import get_close_matches
 from types import ModuleType
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import Field, create_model
 
 from data.errors import RecipeError
 
@@ -26,3 +29,19 @@ def unknown(name: str, known: list[str], *, kind: str) -> str:
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
+
+
+def settings_union(package: str, tag: str) -> Any:
+    """One settings type for all plugs of a package: a union of their `Settings`, told apart by the field `tag`.
+
+    `settings_union("stages.orders", "strategy")` accepts {"strategy": "lp", ...} with the fields of stages/orders/lp.py.
+    """
+    members = []
+    for name in names(package):
+        module = importlib.import_module(f"{package}.{name}")
+        field = (Literal[name], Field(name, description=f"{tag}: {name}"))  # type: ignore[valid-type]
+        title = f"{name.replace('_', ' ').title().replace(' ', '')}Settings"
+        members.append(create_model(title, __base__=module.Settings, __module__=module.__name__, **{tag: field}))
+    if len(members) == 1:
+        return members[0]
+    return Annotated[Union[tuple(members)], Field(discriminator=tag)]  # noqa: UP007  a union made at run time

@@ -1,0 +1,155 @@
+"""Map stages, row by row: results are kept under the key of their input row, in append-only chunks.
+
+A rerun, a resume after `kill -9`, and tonight's run with 50 more prompts all compute exactly the missing rows.
+The chunks of a stage lie in store/<stage>/rows/<code digest>/; each is one Parquet file, published by a rename.
+"""
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.parquet import WRITE_OPTIONS, batched, to_table
+from data.schema import schema_of
+from pipeline.stage import Job
+from pipeline.store import disk_errors, table_name
+
+I = TypeVar("I")  # noqa: E741  an input row
+R = TypeVar("R")
+
+KEY = "row_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit(Generic[I]):
+    """One input row and its key; it gives one or more output rows."""
+
+    key: str
+    item: I
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    chunk: Path
+    start: int
+    length: int
+
+
+def map_rows(
+    job: Job,
+    units: Iterable[Unit[I]],
+    compute: Callable[[list[I]], Iterable[Sequence[R]]],
+    record: type[R],
+    *,
+    total: int,
+    chunk_size: int,
+) -> None:
+    """Write the job's table of `record`: known rows from the chunks, missing ones by `compute`, in the units' order.
+
+    `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
+    `total` is the number of units, for the progress and for the check that none was lost.
+    The job's metrics tell how many units were found and how many computed. Units are streamed, only keys are held.
+    """
+    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record)
+    known = chunks.index()
+    keys: list[str] = []
+    computed = 0
+    job.progress(0, total)
+    for part in batched(_missing(units, known, keys), chunk_size):
+        rows = list(compute([unit.item for unit in part]))
+        job.conserve("units of a chunk", expected=len(part), found=len(rows))
+        with disk_errors(job.store.root):
+            known |= chunks.append([unit.key for unit in part], rows)
+        computed += len(part)
+        job.progress(len(keys), total)
+    job.conserve("units", expected=total, found=len(keys))
+    job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
+    _assemble(job, chunks, [known[key] for key in keys], record)
+
+
+def _missing(units: Iterable[Unit[I]], known: Mapping[str, "_Place"], keys: list[str]) -> Iterator[Unit[I]]:
+    """The units without rows; the key of every unit is noted in `keys`."""
+    for unit in units:
+        keys.append(unit.key)
+        if unit.key not in known:
+            yield unit
+
+
+class RowChunks:
+    """The append-only chunks of one stage at one version of its code."""
+
+    def __init__(self, folder: Path, record: type):
+        self.folder, self.record = folder, record
+        self.schema = schema_of(record).append(pa.field(KEY, pa.string(), nullable=False))
+
+    def index(self) -> dict[str, _Place]:
+        """Key -> where its rows are. A chunk that cannot be read is set aside: its rows are computed again."""
+        found: dict[str, _Place] = {}
+        for path in sorted(self.folder.glob("*.parquet")):
+            try:
+                file = pq.ParquetFile(path)
+                if not file.schema_arrow.equals(self.schema, check_metadata=True):
+                    continue
+                keys = file.read(columns=[KEY])[KEY]
+            except (pa.ArrowInvalid, OSError):
+                path.rename(path.with_suffix(".corrupt"))
+                continue
+            found.update(_runs(keys.to_pylist(), path))
+        return found
+
+    def append(self, keys: Sequence[str], rows: Sequence[Sequence[R]]) -> dict[str, _Place]:
+        """Publish one chunk with the rows of these keys; gives their places."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        repeated = [key for key, group in zip(keys, rows, strict=True) for _ in group]
+        table = to_table([row for group in rows for row in group], self.record)
+        table = table.append_column(self.schema.field(KEY), pa.array(repeated, pa.string())).cast(self.schema)
+        path = self.folder / f"{uuid.uuid4().hex}.parquet"
+        temporary = path.with_suffix(".part")
+        pq.write_table(table, temporary, write_page_checksum=True, **WRITE_OPTIONS)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        return _runs(repeated, path)
+
+    def collect(self, places: Iterable[_Place]) -> Iterator[pa.Table]:
+        """The rows at these places, in this order, as one table for each run of places in the same chunk."""
+        read = lru_cache(maxsize=4)(self._read)
+        for path, run in groupby(places, key=lambda place: place.chunk):
+            indices = [i for place in run for i in range(place.start, place.start + place.length)]
+            yield read(path).take(pa.array(indices))
+
+    def _read(self, path: Path) -> pa.Table:
+        return pq.read_table(path, partitioning=None, page_checksum_verification=True).drop_columns([KEY])
+
+
+def _runs(keys: Sequence[str], path: Path) -> dict[str, _Place]:
+    places, start = {}, 0
+    for key, run in groupby(keys):
+        length = sum(1 for _ in run)
+        places[key] = _Place(path, start, length)
+        start += length
+    return places
+
+
+def _assemble(job: Job, chunks: RowChunks, places: list[_Place], record: type) -> None:
+    schema = schema_of(record)
+    counts: Counter[str] = Counter()
+    with (
+        disk_errors(job.store.root),
+        pq.ParquetWriter(job.path / f"{table_name(record)}.parquet", schema, **WRITE_OPTIONS) as writer,
+    ):
+        for tables in batched(chunks.collect(places), 64):
+            table = pa.concat_tables(tables).cast(schema)
+            for item in pc.value_counts(table["status"]).to_pylist():
+                counts[item["values"]] += item["counts"]
+            writer.write_table(table)
+    job.count(record, counts)

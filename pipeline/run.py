@@ -1,0 +1,102 @@
+"""Look a step up in the store, or compute it."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.fingerprint import digest
+from pipeline.manifest import Manifest, git_commit, package_versions
+from pipeline.process import run_in_child
+from pipeline.stage import Job, Progress, Step, fingerprint, producer
+from pipeline.store import Artifact, Store, content_digest, describe_files, disk_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A step with its artifact; `cached` when nothing had to be computed."""
+
+    step: str
+    artifact: Artifact
+    cached: bool
+    seconds: float
+
+
+def look_up(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Artifact | None:
+    """The step's artifact, if the store has it, given those of the steps before it."""
+    return store.find(step.stage.name, fingerprint(step.key(artifacts)))
+
+
+def perform(
+    store: Store, step: Step, artifacts: Mapping[str, Artifact], *, progress: Progress, refresh: bool = False
+) -> Done:
+    """The step's artifact, from the store or made now. `refresh` makes it even if it is there.
+
+    A second process that wants the same artifact waits, then finds it.
+    """
+    started = time.monotonic()
+    key = step.key(artifacts)
+    with store.lock(step.stage.name, fingerprint(key)):
+        artifact = None if refresh else store.find(step.stage.name, fingerprint(key))
+        cached = artifact is not None
+        if artifact is None:
+            inputs = {name: [artifacts[producer(s)].path for s in steps] for name, steps in step.inputs.items()}
+            arguments = (store.root, step, key, inputs)
+            if step.stage.gpu:
+                path = run_in_child(compute, *arguments, on_event=lambda event: progress(*event))
+            else:
+                path = compute(*arguments, lambda event: progress(*event))
+            artifact = Artifact(path)
+    return Done(step=step.name, artifact=artifact, cached=cached, seconds=time.monotonic() - started)
+
+
+def compute(
+    root: Path, step: Step, key: dict[str, Any], inputs: dict[str, list[Path]], send: Callable[[tuple[int, int]], None]
+) -> Path:
+    """Run the stage function and publish what it made; gives the artifact's path.
+
+    The work folder of an earlier, interrupted try is handed to the stage as it is.
+    """
+    store, started = Store(root), time.monotonic()
+    work = store.work_folder(step.stage.name, fingerprint(key))
+    with disk_errors(root):
+        work.mkdir(parents=True, exist_ok=True)
+        job = Job(
+            name=step.name,
+            settings=step.settings,
+            inputs={name: [Artifact(path) for path in paths] for name, paths in inputs.items()},
+            path=work,
+            store=store,
+            progress=lambda done, total: send((done, total)),
+            code=digest(key["code"]),
+        )
+        step.stage.run(job)
+        return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path
+
+
+def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:
+    """Forget an interrupted try of a step."""
+    shutil.rmtree(store.work_folder(step.stage.name, fingerprint(key)), ignore_errors=True)
+
+
+def _manifest(job: Job, step: Step, key: dict[str, Any], seconds: float) -> Manifest:
+    files = describe_files(job.path)
+    identity = step.stage.identity(job.path) if step.stage.identity else {"content": content_digest(files)}
+    return Manifest(
+        stage=step.stage.name,
+        fingerprint=fingerprint(key),
+        name=step.name,
+        key=key,
+        identity=identity,
+        files=files,
+        counts=job.counts,
+        metrics=job.metrics,
+        inputs={name: [artifact.ref for artifact in artifacts] for name, artifacts in job.inputs.items()},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        git_commit=git_commit(),
+        packages=package_versions(),
+    )

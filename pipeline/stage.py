@@ -1,0 +1,129 @@
+"""A stage is a function of (settings, input artifacts) that yields rows; a step is one use of it in a plan."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from data.config import key_of
+from data.errors import WorkError
+from data.parquet import write_records
+from pipeline.fingerprint import code_digests, digest
+from pipeline.store import Artifact, Store, disk_errors, table_name
+
+R = TypeVar("R")
+
+Progress = Callable[[int, int], None]
+"""(done, total), in the stage's own unit"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`run` fills a job's folder. `modules` are those whose source text decides the result and so enters the key.
+
+    `gpu`: runs in a child process of its own, so that memory really comes back.
+    `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
+    "part:" are digests of parts on which a step may depend alone.
+    """
+
+    name: str
+    run: Callable[["Job"], None]
+    modules: tuple[str, ...]
+    gpu: bool = False
+    identity: Callable[[Path], dict[str, str]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One node of a plan.
+
+    inputs: input name -> earlier steps; "prompts:test" keys on the part `test` of what the step `prompts` made, so that
+    a change of its other parts changes nothing here. external: digests of what lies outside the store.
+    plugs: modules, beside the stage's own, whose source text decides the result (a method, a sampler, a teacher).
+    """
+
+    name: str
+    stage: Stage
+    settings: BaseModel
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    external: Mapping[str, str] = field(default_factory=dict)
+    plugs: tuple[str, ...] = ()
+
+    def key(self, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+        """The parts of this step's fingerprint, given the artifacts of the steps before it.
+
+        {stage, code: {module: digest}, config, inputs: {name: [identity, ...]}, external}; an identity is the content
+        digest of an artifact, or the digests of a model's weights, tokenizer and chat template.
+        """
+        return {
+            "stage": self.stage.name,
+            "code": code_digests(self.stage.modules + self.plugs),
+            "config": key_of(self.settings),
+            "inputs": {
+                name: [_identity(artifacts, step) for step in steps] for name, steps in self.inputs.items()
+            },
+            "external": dict(self.external),
+        }
+
+
+def producer(step: str) -> str:
+    """The step that an input like "prompts:test" comes from."""
+    return step.partition(":")[0]
+
+
+def _identity(artifacts: Mapping[str, Artifact], step: str) -> dict[str, str]:
+    identity = artifacts[producer(step)].manifest.identity
+    part = step.partition(":")[2]
+    return {part: identity[f"part:{part}"]} if part else identity
+
+
+def fingerprint(key: Mapping[str, Any]) -> str:
+    """24 hex digits of the digest of a key."""
+    return digest(key)[:24]
+
+
+@dataclass
+class Job:
+    """What a stage function gets: settings, inputs, a folder to fill, and where to say how far it is."""
+
+    name: str
+    settings: Any
+    inputs: Mapping[str, list[Artifact]]
+    path: Path
+    store: Store
+    progress: Progress
+    code: str
+    """Digest of the stage's source texts, for row keys."""
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def input(self, name: str) -> Artifact:
+        """The only artifact of that input."""
+        (artifact,) = self.inputs[name]
+        return artifact
+
+    def write(self, rows: Iterable[R], record: type[R]) -> dict[str, int]:
+        """Write the artifact's table of that record; gives its rows by status."""
+        counts: Counter[str] = Counter()
+        with disk_errors(self.store.root):
+            write_records(self.path / f"{table_name(record)}.parquet", _counted(rows, counts), record)
+        return self.count(record, counts)
+
+    def count(self, record: type, counts: Mapping[str, int]) -> dict[str, int]:
+        """Record how many rows of each status a table holds."""
+        self.counts[table_name(record)] = dict(sorted(counts.items()))
+        return self.counts[table_name(record)]
+
+    def conserve(self, what: str, *, expected: int, found: int) -> None:
+        """Check that nothing was lost between stages: in = out + not ok. Raises WorkError."""
+        if expected != found:
+            raise WorkError(f"{self.name}: {expected} {what} went in but {found} came out; nothing is published")
+
+
+def _counted(rows: Iterable[R], counts: Counter[str]) -> Iterator[R]:
+    for row in rows:
+        counts[getattr(row, "status", "ok")] += 1
+        yield row

@@ -1,0 +1,46 @@
+"""A checkpoint artifact: a model folder, its digests as identity, and one row that says where it comes from."""
+
+from pathlib import Path
+
+from data.parquet import read_records
+from data.records import Checkpoint
+from pipeline.fingerprint import model_digests
+from pipeline.stage import Job
+from pipeline.store import Artifact, table_name
+
+MODEL = "model"
+
+
+def model_folder(artifact: Artifact) -> Path:
+    """Where the checkpoint's weights and tokenizer are."""
+    (checkpoint,) = artifact.records(Checkpoint)
+    return Path(checkpoint.location) if checkpoint.location else artifact.path / MODEL
+
+
+def identity(path: Path) -> dict[str, str]:
+    """Later stages key on the model itself: weights, tokenizer, chat template."""
+    (checkpoint,) = read_records(path / f"{table_name(Checkpoint)}.parquet", Checkpoint)
+    return {
+        "weights": checkpoint.weights_digest,
+        "tokenizer": checkpoint.tokenizer_digest,
+        "template": checkpoint.template_digest,
+    }
+
+
+def publish_model(
+    job: Job, *, method: str, seed: int, num_steps: int, base: Checkpoint | None = None, location: Path | None = None
+) -> None:
+    """Write the checkpoint's row; the model is in the job's folder `model/`, or stays at `location`."""
+    digests = model_digests(location or job.path / MODEL)
+    row = Checkpoint(
+        name=job.name,
+        method=method,
+        seed=seed,
+        num_steps=num_steps,
+        weights_digest=digests["weights"],
+        tokenizer_digest=digests["tokenizer"],
+        template_digest=digests["template"],
+        base_weights_digest=base.weights_digest if base else None,
+        location=str(location) if location else None,
+    )
+    job.write([row], Checkpoint)

@@ -1,0 +1,153 @@
+"""Stage evaluate: a checkpoint answers held-out prompts, greedily and sampled, and is graded by rule."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data.config import Config, unkeyed
+from data.errors import InputError
+from data.records import Evaluation, Prompt, TrainingExample
+from pipeline.stage import Job, Stage
+from stages.checkpoints import model_folder
+from stages.grading import TaskSettings, grade
+from stages.prompts import prove_disjoint
+
+
+class EvaluateSettings(Config):
+    """Settings of the evaluate stage, with the task that says what is right."""
+
+    task: TaskSettings
+    split: Literal["validation", "test"] = Field("test", description="Choose settings on validation, report test.")
+    limit: int | None = Field(None, ge=1, description="Only so many prompts, the first by id.")
+    num_samples: int = Field(1, ge=0, description="Sampled answers a prompt beside the greedy one.")
+    temperature: float = Field(0.8, gt=0, description="Of the sampled answers.")
+    max_tokens: int = Field(64, ge=1, description="Tokens of an answer, at most.")
+    seed: int = Field(0, description="Of the sampled answers.")
+    batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+
+@dataclass(frozen=True)
+class _Question:
+    prompt: Prompt
+    token_ids: list[int]
+
+
+def run(job: Job) -> None:
+    from stages.models import context_length, load_model, load_tokenizer
+
+    settings: EvaluateSettings = job.settings
+    prompts = held_out(job, settings)
+    folder = model_folder(job.input("checkpoint"))
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    fitting, too_long = _questions(prompts, tokenizer, context_length(model) - settings.max_tokens)
+    rows = list(_answers(job, fitting, model, tokenizer, settings))
+    rows += [_not_asked(prompt) for prompt in too_long]
+    rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
+    job.write(rows, Evaluation)
+    job.conserve("prompts", expected=len(prompts), found=len({row.prompt_id for row in rows}))
+    job.metrics |= _accuracies(rows)
+
+
+def held_out(job: Job, settings: EvaluateSettings) -> list[Prompt]:
+    """The prompts of the split, after a proof that the model has not been trained on them or their near-duplicates.
+
+    Raises InputError when there are none.
+    """
+    prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok"]
+    asked = [p for p in prompts if p.split == settings.split]
+    if not asked:
+        raise InputError(f"{job.name}: no prompts in the split {settings.split!r}; see prompts.fractions")
+    trained = {e.prompt_id for a in job.inputs.get("examples", []) for e in a.records(TrainingExample)}
+    prove_disjoint([p for p in prompts if p.prompt_id in trained or p.split == "pretrain"], asked)
+    return asked[: settings.limit]
+
+
+def _questions(prompts: list[Prompt], tokenizer: Any, room: int) -> tuple[list[_Question], list[Prompt]]:
+    from stages.tokens import prompt_token_ids
+
+    questions = [_Question(p, prompt_token_ids(tokenizer, p.text, p.messages)) for p in prompts]
+    return [q for q in questions if len(q.token_ids) <= room], [q.prompt for q in questions if len(q.token_ids) > room]
+
+
+def _answers(
+    job: Job, questions: list[_Question], model: Any, tokenizer: Any, settings: EvaluateSettings
+) -> Iterator[Evaluation]:
+    from stages.samplers.transformers import generate, row_seed
+
+    rounds = [("greedy", 0, 0.0), *(("sampled", k, settings.temperature) for k in range(settings.num_samples))]
+    for done, (decoding, sample, temperature) in enumerate(rounds):
+        job.progress(done, len(rounds))
+        answers = generate(
+            model,
+            tokenizer,
+            [q.token_ids for q in questions],
+            [row_seed(settings.seed, q.prompt.prompt_id, str(sample)) for q in questions],
+            temperature=temperature,
+            top_p=1.0,
+            max_tokens=settings.max_tokens,
+            batch_size=settings.batch_size,
+        )
+        for question, answer in zip(questions, answers, strict=True):
+            yield _graded(question.prompt, answer, decoding, sample, settings.task)
+    job.progress(len(rounds), len(rounds))
+
+
+def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskSettings) -> Evaluation:
+    result = grade(answer.text, prompt, task)
+    return Evaluation(
+        prompt_id=prompt.prompt_id,
+        cluster_id=prompt.cluster_id,
+        split=prompt.split,
+        group=prompt.group,
+        decoding=decoding,
+        sample=sample,
+        text=answer.text,
+        num_tokens=len(answer.token_ids),
+        finish_reason=answer.finish_reason,
+        gold=prompt.label or (prompt.answers[0] if prompt.answers else None),
+        label_strict=result.label_strict,
+        label_loose=result.label_loose,
+        correct_strict=result.correct_strict,
+        correct_loose=result.correct_loose,
+        status="ok" if answer.finish_reason == "stop" else "truncated",
+    )
+
+
+def _not_asked(prompt: Prompt) -> Evaluation:
+    """A prompt that does not fit counts as wrong, and says so."""
+    return Evaluation(
+        prompt_id=prompt.prompt_id,
+        cluster_id=prompt.cluster_id,
+        split=prompt.split,
+        group=prompt.group,
+        decoding="greedy",
+        text="",
+        num_tokens=0,
+        gold=prompt.label,
+        correct_strict=False,
+        correct_loose=False,
+        status="filtered",
+        error="the prompt does not fit into the model's context",
+    )
+
+
+def _accuracies(rows: list[Evaluation]) -> dict[str, float]:
+    found = {}
+    for decoding in sorted({row.decoding for row in rows}):
+        mine = [row for row in rows if row.decoding == decoding]
+        found[f"{decoding}_strict"] = sum(row.correct_strict for row in mine) / len(mine)
+        found[f"{decoding}_loose"] = sum(row.correct_loose for row in mine) / len(mine)
+    return found
+
+
+STAGE = Stage(
+    name="evaluate",
+    run=run,
+    modules=(
+        "stages.evaluate", "stages.grading", "stages.tokens", "stages.models", "stages.checkpoints",
+        "stages.samplers.transformers", "data.text",
+    ),  # fmt: skip
+    gpu=True,
+)

@@ -1,0 +1,136 @@
+"""Stage generate: K candidates a prompt, from one or more groups of one sampler each."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from data import registry
+from data.config import Config, key_of, unkeyed
+from data.records import SPLITS, Candidate, Checkpoint, Prompt
+from pipeline.fingerprint import canonical, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from stages.checkpoints import model_folder
+
+SAMPLERS = "stages.samplers"
+Group = registry.settings_union(SAMPLERS, "sampler")
+
+Request = tuple[int, Prompt]
+"""(position of the group, prompt)"""
+
+
+class GenerateSettings(Config):
+    groups: list[Group] = Field(min_length=1, description="Each adds its candidates to every prompt.")  # type: ignore[valid-type]
+    splits: list[str] = Field(["train"], description="Splits whose prompts get candidates.")
+    chunk_size: int = unkeyed(512, ge=1, description="Prompts and groups between two commits to the store.")
+
+    @field_validator("groups")
+    @classmethod
+    def _names_differ(cls, groups: list[Any]) -> list[Any]:
+        names = [group.name for group in groups]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every group needs a name of its own, found {', '.join(names)}")
+        return groups
+
+    @field_validator("splits")
+    @classmethod
+    def _splits_exist(cls, splits: list[str]) -> list[str]:
+        for split in splits:
+            if split not in SPLITS:
+                raise ValueError(registry.unknown(split, list(SPLITS), kind="split"))
+        return splits
+
+    def num_candidates(self) -> int:
+        """K: how many candidates a prompt gets at most."""
+        return sum(_sampler(group).num_candidates(group) for group in self.groups)
+
+
+def run(job: Job) -> None:
+    settings: GenerateSettings = job.settings
+    student = _LazyStudent(job)
+    prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in settings.splits]
+    requests = [
+        (g, prompt)
+        for prompt in prompts
+        for g, group in enumerate(settings.groups)
+        if _sampler(group).has_work(prompt, group)
+    ]
+    map_rows(
+        job,
+        (Unit(_row_key(settings.groups[g], prompt, student), (g, prompt)) for g, prompt in requests),
+        lambda chunk: _sample(chunk, settings, student),
+        Candidate,
+        total=len(requests),
+        chunk_size=settings.chunk_size,
+    )
+    job.metrics["prompts"] = len(prompts)
+
+
+class _LazyStudent:
+    """The student, loaded when the first sample is wanted of it."""
+
+    def __init__(self, job: Job):
+        self.artifact = job.input("student")
+        self.identity = self.artifact.manifest.identity
+        self.loaded: Any = None
+
+    def load(self) -> Any:
+        from stages.models import load_model, load_tokenizer
+        from stages.samplers.transformers import Student
+
+        if self.loaded is None:
+            (checkpoint,) = self.artifact.records(Checkpoint)
+            folder = model_folder(self.artifact)
+            self.loaded = Student(
+                model=load_model(folder),
+                tokenizer=load_tokenizer(folder),
+                weights_digest=checkpoint.weights_digest,
+                tokenizer_digest=checkpoint.tokenizer_digest,
+            )
+        return self.loaded
+
+
+def _sampler(group: Any) -> ModuleType:
+    return registry.load(SAMPLERS, group.sampler, kind="sampler")
+
+
+def _row_key(group: Any, prompt: Prompt, student: _LazyStudent) -> str:
+    """Everything that decides the candidates of this prompt in this group."""
+    model = canonical(student.identity).decode() if _sampler(group).NEEDS_MODEL else ""
+    messages = [[m.role, m.content] for m in prompt.messages or ()]
+    asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
+    return text_digest(canonical(key_of(group)).decode(), model, prompt.prompt_id, canonical(asked).decode())
+
+
+def _uses_variants(group: Any) -> bool:
+    return getattr(group, "prompt", "whole") == "variants"
+
+
+def _given(group: Any, prompt: Prompt) -> str | None:
+    """The reference decides only what is taken from it."""
+    return None if _sampler(group).NEEDS_MODEL else prompt.reference
+
+
+def _sample(chunk: list[Request], settings: GenerateSettings, student: _LazyStudent) -> Iterable[list[Candidate]]:
+    """One list of candidates a request, in order; each group's prompts go to its sampler together."""
+    by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
+    for g, prompt in chunk:
+        by_group[g].append(prompt)
+    results: dict[int, Iterator[list[Candidate]]] = {}
+    for g, prompts in by_group.items():
+        group = settings.groups[g]
+        sampler = _sampler(group)
+        loaded = student.load() if sampler.NEEDS_MODEL else None
+        results[g] = iter(list(sampler.sample(prompts, group, loaded)))
+    return [next(results[g]) for g, _ in chunk]
+
+
+STAGE = Stage(
+    name="generate",
+    run=run,
+    modules=("stages.generate", "stages.tokens", "stages.models", "pipeline.rows"),
+    gpu=True,
+)

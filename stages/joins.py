@@ -1,0 +1,37 @@
+"""Joins on prompt_id over tables that are sorted by it, in one pass and in the memory of a few prompts."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+_by_prompt = attrgetter("prompt_id")
+
+
+def by_prompt(rows: Iterable[R]) -> Iterator[tuple[str, list[R]]]:
+    """The rows of each prompt; the table must be sorted by prompt_id."""
+    for prompt_id, group in groupby(rows, key=_by_prompt):
+        yield prompt_id, list(group)
+
+
+def join(left: Iterable[Any], *others: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """(left row, its rows of each other table); every left row has a unique prompt_id, all are sorted by it."""
+    streams = [_Stream(rows) for rows in others]
+    for row in left:
+        yield row, *(stream.take(row.prompt_id) for stream in streams)
+
+
+class _Stream:
+    def __init__(self, rows: Iterable[Any]):
+        self.groups = by_prompt(rows)
+        self.head = next(self.groups, None)
+
+    def take(self, prompt_id: str) -> list[Any]:
+        while self.head is not None and self.head[0] < prompt_id:
+            self.head = next(self.groups, None)
+        if self.head is None or self.head[0] != prompt_id:
+            return []
+        rows, self.head = self.head[1], next(self.groups, None)
+        return rows

@@ -1,0 +1,82 @@
+"""Stage judge: what a teacher says of every candidate."""
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field
+
+from data import registry
+from data.config import Config, key_of, unkeyed
+from data.records import Candidate, Judgement, Prompt
+from pipeline.fingerprint import canonical, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from stages.grading import TaskSettings
+from stages.joins import join
+
+TEACHERS = "stages.teachers"
+Teacher = registry.settings_union(TEACHERS, "teacher")
+
+Item = tuple[Prompt, list[Candidate]]
+
+CANDIDATE_COLUMNS = ["prompt_id", "candidate_id", "text", "finish_reason", "source", "status", "error"]
+
+
+class JudgeSettings(Config):
+    """Settings of the judge stage, with the task that says what is right."""
+
+    teacher: Teacher = Field(description="Who judges.")  # type: ignore[valid-type]
+    task: TaskSettings
+    judge_truncated: bool = Field(True, description="Judge answers that were cut off at their length limit as they stand.")
+    chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
+
+
+def run(job: Job) -> None:
+    settings: JudgeSettings = job.settings
+    accepted = {"ok", "truncated"} if settings.judge_truncated else {"ok"}
+    statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
+    num_accepted = sum(status in accepted for status in statuses)
+    teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
+    start = canonical([key_of(settings.teacher), key_of(settings.task)]).decode()
+    map_rows(
+        job,
+        (Unit(_row_key(start, item), item) for item in _items(job, accepted)),
+        lambda chunk: _judge(chunk, teacher, settings),
+        Judgement,
+        total=sum(1 for _ in _items(job, accepted)),
+        chunk_size=settings.chunk_size,
+    )
+    found = sum(job.counts["judgement"].values())
+    job.conserve("candidates", expected=num_accepted, found=found)
+    job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
+
+
+def _items(job: Job, accepted: set[str]) -> Iterator[Item]:
+    """Every prompt that has candidates to be judged, with these."""
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+    candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
+    for prompt, found in join(prompts, candidates):
+        judged = [c for c in found if c.status in accepted]
+        if judged:
+            yield prompt, judged
+
+
+def _row_key(start: str, item: Item) -> str:
+    prompt, candidates = item
+    gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference]).decode()
+    parts = (part for c in candidates for part in (c.candidate_id, c.text))
+    return text_digest(start, prompt.prompt_id, gold, *parts)
+
+
+def _judge(chunk: list[Item], teacher: ModuleType, settings: JudgeSettings) -> list[list[Judgement]]:
+    results: list[list[Any]] = list(teacher.judge(chunk, settings.teacher, settings.task))
+    for (prompt, candidates), judgements in zip(chunk, results, strict=True):
+        asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
+        assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
+    return results
+
+
+STAGE = Stage(
+    name="judge", run=run, modules=("stages.judge", "stages.grading", "stages.joins", "data.text", "pipeline.rows")
+)

@@ -1,0 +1,49 @@
+"""Supervised fine-tuning on one answer a prompt: mean negative log-likelihood a token, mean over prompts.
+
+`target: human` imitates the expert's answers alone; prompts without one are of no use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from data.config import Config
+from data.records import TrainingExample
+from stages.ranking import target_nll
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.batch import CandidateBatch, SequenceLogps
+
+Metrics = dict[str, "tuple[Tensor, Tensor | int]"]
+"""Name -> (sum, number of things summed); the trainer logs the ratio over a whole step."""
+
+
+class Settings(Config):
+    target: Literal["human", "best"] = Field(
+        "human", description="human: the expert's answers alone; best: the order's best good answer where no expert is."
+    )
+
+
+def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
+    """The target alone."""
+    if example.target is None:
+        return None
+    target = example.completions[example.target]
+    if settings.target == "human" and target.source != "human":
+        return None
+    return replace(example, completions=(target,), pairs=(), target=0, reference_logps=None)
+
+
+def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
+    nll_B = target_nll(policy, batch)
+    return nll_B.sum() / batch.step.num_prompts, {"sft": target_metric(nll_B, batch)}
+
+
+def target_metric(nll_B: Tensor, batch: CandidateBatch) -> tuple[Tensor, Tensor]:
+    """The negative log-likelihood a token, over the prompts that have a target."""
+    return nll_B.sum().detach(), (batch.target_B >= 0).sum()

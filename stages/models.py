@@ -1,0 +1,94 @@
+"""Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from data.errors import InputError
+
+MODEL_FOLDER = "model"
+
+Precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer. Raises InputError when it has none, or one without an end-of-sequence token.
+
+    A tokenizer without a padding token pads with its end token: padding is masked by lengths, never by token id.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{folder} has no tokenizer that can be loaded; save it beside the weights with "
+            f"tokenizer.save_pretrained ({_first_line(error)})"
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"the tokenizer in {folder} has no end-of-sequence token, so no answer could end; "
+            "set eos_token in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The folder's causal language model, in evaluation mode, on this machine's device.
+
+    `dtype`: None takes bfloat16 on CUDA and float32 elsewhere. Raises InputError when the folder holds no model.
+    """
+    dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds no model that can be loaded ({_first_line(error)})") from error
+    return model.to(device()).eval()
+
+
+def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Weights as safetensors, with the tokenizer and its chat template."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Tokens that fit, prompt and answer together."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+
+
+def locate(name: str, *, revision: str | None) -> Path:
+    """A local folder, or the snapshot of a hub name. Raises InputError when there is neither."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise InputError(
+            f"{name!r} is neither a local folder nor a model that the hub gave{offline}: {_first_line(error)}"
+        ) from error
+
+
+def set_dropout(model: torch.nn.Module, rate: float) -> None:
+    """One dropout rate everywhere: in the modules, and where attention reads it from the config."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = rate  # type: ignore[assignment]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

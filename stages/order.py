@@ -1,0 +1,80 @@
+"""Stage order: a partial order over the candidates of every prompt."""
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from data import registry
+from data.config import Config, key_of, unkeyed
+from data.records import Candidate, Judgement, PartialOrder, Prompt
+from pipeline.fingerprint import canonical, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from stages.joins import join
+from stages.judge import CANDIDATE_COLUMNS
+from stages.partial_order import Judged
+
+STRATEGIES = "stages.orders"
+Strategy = registry.settings_union(STRATEGIES, "strategy")
+
+JUDGEMENT_COLUMNS = ["prompt_id", "candidate_id", "teacher", "total", "label", "correct", "status"]
+
+Item = tuple[Prompt, list[Judged]]
+
+
+class OrderSettings(Config):
+    """Settings of the order stage."""
+
+    strategy: Strategy = Field(description="What makes one candidate better than another.")  # type: ignore[valid-type]
+    chunk_size: int = unkeyed(5000, ge=1, description="Prompts between two commits to the store.")
+
+
+def external(settings: OrderSettings) -> dict[str, str]:
+    """Digests of files that the strategy reads."""
+    strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
+    return strategy.external(settings.strategy) if hasattr(strategy, "external") else {}
+
+
+def run(job: Job) -> None:
+    settings: OrderSettings = job.settings
+    strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
+    start = canonical([key_of(settings.strategy), external(settings)]).decode()
+    total = len({j.prompt_id for j in job.input("judgements").records(Judgement, columns=["prompt_id"] + REQUIRED)})
+    map_rows(
+        job,
+        (Unit(_row_key(start, item), item) for item in _items(job)),
+        lambda chunk: [[order] for order in strategy.orders(chunk, settings.strategy)],
+        PartialOrder,
+        total=total,
+        chunk_size=settings.chunk_size,
+    )
+
+
+REQUIRED = ["candidate_id", "teacher"]
+
+
+def _items(job: Job) -> Iterator[Item]:
+    """Every prompt with a judged candidate, with its judged candidates."""
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+    candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
+    judgements = job.input("judgements").records(Judgement, columns=JUDGEMENT_COLUMNS)
+    for prompt, found, judged in join(prompts, candidates, judgements):
+        verdicts = {j.candidate_id: j for j in judged}
+        if verdicts:
+            yield prompt, [(c, verdicts[c.candidate_id]) for c in found if c.candidate_id in verdicts]
+
+
+def _row_key(start: str, item: Item) -> str:
+    prompt, judged = item
+    parts = [start, prompt.prompt_id]
+    for candidate, j in judged:
+        verdict = f"{j.total} {j.label} {j.correct} {j.status}" if j else ""
+        parts += [candidate.candidate_id, candidate.source, candidate.text, verdict]
+    return text_digest(*parts)
+
+
+STAGE = Stage(
+    name="order",
+    run=run,
+    modules=("stages.order", "stages.partial_order", "stages.joins", "stages.orders.lp", "pipeline.rows"),
+)

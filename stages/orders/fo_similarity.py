@@ -1,0 +1,69 @@
+"""FO-similarity: a full order by the cosine between each answer's embedding and the human answer's.
+
+It can put a wrong answer above a right one: the baseline that partial orders are compared with. Prompts without a
+human answer give a row with status `filtered`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from data.config import Config
+from data.errors import InputError
+from data.records import PartialOrder, Prompt
+from stages.partial_order import Judged, from_levels, is_human
+
+
+class Settings(Config):
+    embedder: str = Field(
+        "tfidf", description="tfidf (over the words of a prompt's own candidates), or a sentence-transformers model."
+    )
+
+
+def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
+    embed = _tfidf if settings.embedder == "tfidf" else _sentence_transformer(settings.embedder)
+    for prompt, judged in items:
+        candidates = [candidate for candidate, _ in judged]
+        human = next((i for i, candidate in enumerate(candidates) if is_human(candidate)), None)
+        if human is None:
+            yield _no_human(prompt, judged)
+            continue
+        vectors = embed([candidate.text for candidate in candidates])
+        levels = [float(np.round(v @ vectors[human], 6)) for v in vectors]
+        levels[human] = 2.0
+        yield from_levels(prompt.prompt_id, candidates, levels, strategy="fo_similarity", good=2.0)
+
+
+def _no_human(prompt: Prompt, judged: list[Judged]) -> PartialOrder:
+    ids = tuple(candidate.candidate_id for candidate, _ in judged)
+    return PartialOrder(
+        prompt_id=prompt.prompt_id,
+        strategy="fo_similarity",
+        candidate_ids=ids,
+        levels=(None,) * len(ids),
+        pairs=(),
+        status="filtered",
+        error="no human answer to be similar to",
+    )
+
+
+def _tfidf(texts: list[str]) -> np.ndarray:
+    """Unit vectors; a text without words is the zero vector, similar to nothing."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if not any(any(c.isalnum() for c in text) for text in texts):
+        return np.zeros((len(texts), 1))
+    return TfidfVectorizer(token_pattern=r"(?u)\w+").fit_transform(texts).toarray()
+
+
+def _sentence_transformer(name: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise InputError(
+            f"embedder {name!r} needs the package sentence-transformers: pip install 'hasse[embeddings]'"
+        ) from error
+    model = SentenceTransformer(name)
+    return lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False)

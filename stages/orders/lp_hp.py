@@ -1,0 +1,19 @@
+"""LP+HP: the human answer above the right ones, these above the wrong ones; the union of HP and LP."""
+
+from collections.abc import Iterator, Sequence
+
+from data.config import Config
+from data.records import PartialOrder, Prompt
+from stages.orders.lp import level
+from stages.partial_order import Judged, from_levels, is_human
+
+
+class Settings(Config):
+    """Nothing to set."""
+
+
+def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
+    for prompt, judged in items:
+        candidates = [candidate for candidate, _ in judged]
+        levels = [3.0 if is_human(candidate) else level((candidate, j)) for candidate, j in judged]
+        yield from_levels(prompt.prompt_id, candidates, levels, strategy="lp_hp", good=2.0)

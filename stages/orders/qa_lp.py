@@ -1,0 +1,18 @@
+"""QA-LP: answers that contain a gold answer above those that do not; there is no human answer."""
+
+from collections.abc import Iterator, Sequence
+
+from data.config import Config
+from data.records import PartialOrder, Prompt
+from stages.partial_order import Judged, from_levels, is_correct
+
+
+class Settings(Config):
+    """Nothing to set."""
+
+
+def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
+    for prompt, judged in items:
+        verdicts = [is_correct(judgement) for _, judgement in judged]
+        levels = [None if correct is None else 1.0 + correct for correct in verdicts]
+        yield from_levels(prompt.prompt_id, [c for c, _ in judged], levels, strategy="qa_lp", good=2.0)

@@ -1,0 +1,13 @@
+"""Imported once by the process from which GPU stages are forked, so that each of them starts at once."""
+
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch.utils.tensorboard
+import transformers.trainer  # noqa: F401
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
+
+import stages.trainer  # noqa: F401

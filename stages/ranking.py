@@ -1,0 +1,43 @@
+"""The hinge over ordered pairs that the ranking methods share.
+
+    L_rank = sum over pairs (i above j) of w_ij * max(0, margin_ij - (s_i - s_j)),     s_i = S_i / n_i^e
+
+A pair whose argument is exactly 0 is inactive: value 0, gradient 0.
+Legend: B prompts, N completions, P pairs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.batch import CandidateBatch, SequenceLogps
+
+
+def scores(policy: SequenceLogps, exponent_N: Tensor | float) -> Tensor:
+    """Length-scaled log-likelihood, [N]."""
+    return policy.sum_N / policy.length_N**exponent_N
+
+
+def pair_hinge(score_N: Tensor, pairs_P2: Tensor, margin_P: Tensor | float) -> Tensor:
+    """max(0, margin - (better - worse)) of every pair, [P]."""
+    gap_P = score_N[pairs_P2[:, 0]] - score_N[pairs_P2[:, 1]]
+    return (margin_P - gap_P).relu()
+
+
+def per_prompt(value_P: Tensor, batch: CandidateBatch, *, reduction: str) -> Tensor:
+    """Sum or mean over the pairs of each prompt, [B]; 0 for a prompt without pairs."""
+    prompt_P = batch.prompt_N[batch.pairs_P2[:, 0]]
+    total_B = value_P.new_zeros(batch.num_prompts).index_add(0, prompt_P, value_P)
+    if reduction == "sum":
+        return total_B
+    count_B = value_P.new_zeros(batch.num_prompts).index_add(0, prompt_P, value_P.new_ones(len(value_P)))
+    return total_B / count_B.clamp(min=1)
+
+
+def target_nll(policy: SequenceLogps, batch: CandidateBatch) -> Tensor:
+    """Mean negative log-likelihood a token of each prompt's target, [B]; 0 for a prompt without a target."""
+    has_target_B = batch.target_B >= 0
+    return -policy.mean_N[batch.target_B.clamp(min=0)] * has_target_B

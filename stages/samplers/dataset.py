@@ -1,0 +1,38 @@
+"""Sampler `dataset`: the answer that came with the prompt, as the human candidate."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from data.config import Config
+from data.records import Candidate, Prompt
+
+NEEDS_MODEL = False
+
+
+class Settings(Config):
+    name: str = Field("human", description="Beginning of the candidate's id.")
+    source: str = Field("human", description="Who wrote the answers: human, or the name of a model.")
+
+
+def num_candidates(settings: Settings) -> int:
+    return 1
+
+
+def has_work(prompt: Prompt, settings: Settings) -> bool:
+    return prompt.reference is not None
+
+
+def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
+    """The reference as it is; its token ids are made once, where examples are built."""
+    for prompt in prompts:
+        yield [
+            Candidate(
+                prompt_id=prompt.prompt_id,
+                candidate_id=f"{settings.name}-0",
+                text=prompt.reference or "",
+                finish_reason="stop",
+                source=settings.source,
+            )
+        ]

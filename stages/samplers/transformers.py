@@ -1,0 +1,298 @@
+"""Sampler `transformers`: batched, left-padded sampling from the student, token ids and log-probs kept.
+
+A sample is a function of (seed, prompt, sample number) and of nothing else: the noise that picks each token comes from
+a counter-based hash, not from a stream that the batch shares. So a resumed or extended run gives the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from data.config import Config, unkeyed
+from data.errors import InputError
+from data.records import Candidate, Prompt
+from pipeline.fingerprint import text_digest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+NEEDS_MODEL = True
+
+
+class Settings(Config):
+    name: str = Field("student", description="Beginning of the candidates' ids.")
+    num_samples: int = Field(3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    temperature: float = Field(0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability.")
+    max_tokens: int = Field(64, ge=1, description="Tokens of an answer, at most.")
+    seed: int = Field(0, description="Another seed, other samples.")
+    prompt: Literal["whole", "variants"] = Field(
+        "whole", description="whole: the prompt; variants: each of its one-document forms, one answer from each alone."
+    )
+    batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """token_ids: with EOS when finish_reason is "stop"; logprobs: of the model itself, nats, one a token."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class Student:
+    """A loaded model with what its candidates are signed with."""
+
+    model: Any
+    tokenizer: Any
+    weights_digest: str
+    tokenizer_digest: str
+
+
+def num_candidates(settings: Settings) -> int:
+    return settings.num_samples
+
+
+def has_work(prompt: Prompt, settings: Settings) -> bool:
+    return settings.prompt == "whole" or bool(prompt.variants)
+
+
+def sample(prompts: Sequence[Prompt], settings: Settings, student: Student) -> Iterator[list[Candidate]]:
+    """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
+    from stages.models import context_length
+
+    room = context_length(student.model) - settings.max_tokens
+    work: list[tuple[int, str, list[int], int]] = []
+    refused: dict[int, str] = {}
+    for i, prompt in enumerate(prompts):
+        try:
+            for j, ids in enumerate(_views(prompt, settings, student.tokenizer)):
+                if len(ids) > room:
+                    raise InputError(f"the prompt has {len(ids)} tokens; {room} fit beside {settings.max_tokens} new ones")
+                for k in range(settings.num_samples):
+                    candidate_id = f"{settings.name}-{j * settings.num_samples + k}"
+                    work.append((i, candidate_id, ids, row_seed(settings.seed, prompt.prompt_id, candidate_id)))
+        except InputError as error:
+            refused[i] = str(error)
+            work = [item for item in work if item[0] != i]
+    samples = generate(
+        student.model,
+        student.tokenizer,
+        [ids for _, _, ids, _ in work],
+        [seed for _, _, _, seed in work],
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        batch_size=settings.batch_size,
+    )
+    rows: list[list[Candidate]] = [[] for _ in prompts]
+    for (i, candidate_id, _, seed), sampled in zip(work, samples, strict=True):
+        rows[i].append(_candidate(prompts[i], candidate_id, sampled, seed, settings, student))
+    for i, error in refused.items():
+        rows[i] = [_filtered(prompts[i], error, settings)]
+    yield from rows
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    *,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    batch_size: int,
+) -> list[Sampled]:
+    """One answer for each prompt (token ids), in order. Prompts of like length share a batch."""
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    results: list[Sampled | None] = [None] * len(prompts)
+    for start in range(0, len(by_length), batch_size):
+        indices = by_length[start : start + batch_size]
+        batch = _generate_batch(
+            model,
+            tokenizer,
+            [prompts[i] for i in indices],
+            [seeds[i] for i in indices],
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+        )
+        for i, sampled in zip(indices, batch, strict=True):
+            results[i] = sampled
+    return [sampled for sampled in results if sampled is not None]
+
+
+def row_seed(seed: int, *names: str) -> int:
+    """A 63-bit seed of one sample."""
+    return int(text_digest(str(seed), *names)[:15], 16)
+
+
+def gumbel_noise(seed_N: Tensor, position: int, size: int) -> Tensor:
+    """Standard Gumbel noise, [N, size] float32: a hash (splitmix64's finaliser) of seed, position and token id."""
+    import torch
+
+    token_V = torch.arange(size, device=seed_N.device)
+    state_NV = seed_N[:, None] + (position * size + token_V)[None] * -7046029254386353131
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        state_NV = (state_NV ^ _shift_right(state_NV, shift)) * factor
+    bits_NV = _shift_right(state_NV ^ _shift_right(state_NV, 31), 11)
+    uniform_NV = (bits_NV.double() + 0.5) * 2.0**-53
+    return -torch.log(-torch.log(uniform_NV)).float()
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Of the unsigned 64-bit number."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _views(prompt: Prompt, settings: Settings, tokenizer: Any) -> list[list[int]]:
+    from stages.tokens import prompt_token_ids
+
+    if settings.prompt == "variants":
+        return [prompt_token_ids(tokenizer, text) for text in prompt.variants]
+    return [prompt_token_ids(tokenizer, prompt.text, prompt.messages)]
+
+
+def _generate_batch(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[Sequence[int]],
+    seeds: list[int],
+    *,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+) -> list[Sampled]:
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    input_ids, mask = _left_padded(prompts, tokenizer.pad_token_id, model.device)
+    recorder = _TokenLogprobs(input_ids.shape[1])
+    processors = LogitsProcessorList([recorder, *_choice(seeds, temperature, top_p, input_ids)])
+    ends = _end_ids(model, tokenizer)
+    config = GenerationConfig(
+        max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
+    )
+    model.generation_config = config
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=input_ids, attention_mask=mask, generation_config=config, logits_processor=processors
+        )
+    new_ids = output[:, input_ids.shape[1] :]
+    logprobs = recorder.finish(output)
+    return [
+        _cut(ids, values, ends, tokenizer)
+        for ids, values in zip(new_ids.tolist(), logprobs.tolist(), strict=True)
+    ]  # fmt: skip
+
+
+def _left_padded(prompts: list[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
+    import torch
+
+    width = max(len(ids) for ids in prompts)
+    input_ids = torch.tensor([[pad_id] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+    return input_ids, mask
+
+
+def _choice(seeds: list[int], temperature: float, top_p: float, input_ids: Tensor) -> list[Any]:
+    """Processors after which the arg max is the sample (Gumbel-max), or nothing for greedy decoding."""
+    import torch
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    if temperature == 0:
+        return []
+    seed_N = torch.tensor(seeds, device=input_ids.device)
+    truncation = [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    return [TemperatureLogitsWarper(temperature), *truncation, _Gumbel(seed_N, input_ids.shape[1])]
+
+
+class _Gumbel:
+    def __init__(self, seed_N: Tensor, prompt_width: int):
+        self.seed_N, self.prompt_width = seed_N, prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        position = input_ids.shape[1] - self.prompt_width
+        return scores.float() + gumbel_noise(self.seed_N, position, scores.shape[1])
+
+
+class _TokenLogprobs:
+    """Keeps the log-prob of each chosen token: one step's distribution is held until its token is known."""
+
+    def __init__(self, prompt_width: int):
+        self.prompt_width = prompt_width
+        self.last: Tensor | None = None
+        self.kept: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._keep(input_ids)
+        self.last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def finish(self, sequences: Tensor) -> Tensor:
+        """[N, new tokens]"""
+        import torch
+
+        self._keep(sequences)
+        return torch.stack(self.kept, dim=1)
+
+    def _keep(self, input_ids: Tensor) -> None:
+        if self.last is not None:
+            self.kept.append(self.last.gather(1, input_ids[:, -1:])[:, 0])
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the tokenizer's, and what the model's own generation settings add."""
+    own = model.config.eos_token_id
+    own = own if isinstance(own, list) else [own]
+    return sorted({tokenizer.eos_token_id, *(i for i in own if i is not None)})
+
+
+def _cut(ids: list[int], logprobs: list[float], ends: list[int], tokenizer: Any) -> Sampled:
+    end = next((i for i, token in enumerate(ids) if token in ends), None)
+    length = len(ids) if end is None else end + 1
+    text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=True)
+    return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), text, "length" if end is None else "stop")
+
+
+def _candidate(
+    prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Settings, student: Student
+) -> Candidate:
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=candidate_id,
+        text=sampled.text,
+        token_ids=sampled.token_ids,
+        logprobs=sampled.logprobs,
+        logprob_sum=sum(sampled.logprobs),
+        logprob_mode="raw",
+        finish_reason=sampled.finish_reason,
+        model_digest=student.weights_digest,
+        tokenizer_digest=student.tokenizer_digest,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=seed,
+        source="document" if settings.prompt == "variants" else "student",
+        status="ok" if sampled.finish_reason == "stop" else "truncated",
+    )
+
+
+def _filtered(prompt: Prompt, error: str, settings: Settings) -> Candidate:
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=f"{settings.name}-0",
+        text="",
+        source="document" if settings.prompt == "variants" else "student",
+        status="filtered",
+        error=error,
+    )

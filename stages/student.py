@@ -1,0 +1,186 @@
+"""Stage student: the model to be improved, named by the user or trained here from scratch on a small task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from data.config import Config, unkeyed
+from data.errors import InputError
+from data.records import Completion, CurvePoint, Prompt, TrainingExample
+from pipeline.fingerprint import model_digests
+from pipeline.stage import Job, Stage
+from stages.checkpoints import identity, publish_model
+from stages.optimiser import OptimiserSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}{{ sep_token }}"
+
+
+class ScratchSettings(Config):
+    """A small Llama with a byte-level BPE tokenizer, trained on the answers of the split `pretrain`."""
+
+    vocab_size: int = Field(400, ge=261, description="Tokens; 256 bytes and 4 special ones are always there.")
+    hidden_size: int = Field(128, ge=8, description="Width.")
+    num_layers: int = Field(3, ge=1, description="Depth.")
+    num_heads: int = Field(4, ge=1, description="Attention heads; must divide hidden_size.")
+    context_length: int = Field(256, ge=16, description="Tokens, prompt and answer together.")
+    seed: int = Field(0, description="Of the initial weights and the order of the examples.")
+    optimiser: OptimiserSettings = OptimiserSettings(steps=480, prompts_per_step=64, learning_rate=2e-3, warmup=0.05)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ScratchSettings:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+        return self
+
+
+class StudentSettings(Config):
+    """Exactly one of `model` and `scratch`."""
+
+    model: str | None = unkeyed(None, description="A hub name or a local folder, digested by its content.")
+    revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
+    scratch: ScratchSettings | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StudentSettings:
+        if (self.model is None) == (self.scratch is None):
+            raise ValueError("give either model (a hub name or folder) or scratch (a small model trained here)")
+        return self
+
+
+def external(settings: StudentSettings) -> dict[str, str]:
+    """Digests of a model that lies outside the store; also checks that it has a usable tokenizer."""
+    if settings.model is None:
+        return {}
+    from stages.models import load_tokenizer, locate
+
+    folder = locate(settings.model, revision=settings.revision)
+    load_tokenizer(folder)
+    return model_digests(folder)
+
+
+def run(job: Job) -> None:
+    settings: StudentSettings = job.settings
+    if settings.scratch is None:
+        from stages.models import locate
+
+        folder = locate(settings.model or "", revision=settings.revision).resolve()
+        publish_model(job, method="given", seed=0, num_steps=0, location=folder)
+        job.write([], CurvePoint)
+    else:
+        train_from_scratch(job, settings.scratch)
+
+
+def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
+    """Tokenizer and model from the `pretrain` answers alone. Raises InputError when there are none."""
+    from stages.methods import sft
+    from stages.models import save_model
+    from stages.trainer import fit
+    from stages.train import _keep_logs
+
+    prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
+    if not prompts:
+        raise InputError("a student from scratch needs prompts with an answer in the split 'pretrain'; there are none")
+    tokenizer = make_tokenizer(prompts, settings)
+    model = make_model(tokenizer, settings)
+    examples, num_long = lessons(prompts, tokenizer, settings.context_length)
+    points = fit(
+        model,
+        examples,
+        method=sft,
+        method_settings=sft.Settings(target="best"),
+        settings=settings.optimiser,
+        seed=settings.seed,
+        folder=job.path / "trainer",
+        on_step=job.progress,
+    )
+    _keep_logs(job.path)
+    save_model(job.path / "model", model, tokenizer)
+    job.write(points, CurvePoint)
+    publish_model(job, method="scratch", seed=settings.seed, num_steps=points[-1].step)
+    job.metrics |= {"examples": {"used": len(examples), "too_long": num_long}, "parameters": model.num_parameters()}
+
+
+def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrainedTokenizerBase:
+    """Byte-level BPE over prompts and answers, with a chat template that ends the prompt by a separator."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    core = ByteLevelBPETokenizer()
+    texts = (text for p in prompts for text in (p.text, p.reference or ""))
+    specials = ["<pad>", "<s>", "</s>", "<answer>"]
+    core.train_from_iterator(texts, settings.vocab_size, special_tokens=specials, show_progress=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core._tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        sep_token="<answer>",
+        chat_template=TEMPLATE,
+        model_max_length=settings.context_length,
+    )
+
+
+def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from stages.models import device
+
+    torch.manual_seed(settings.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.hidden_size * 2,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        max_position_embeddings=settings.context_length,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM(config).to(device())
+
+
+def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:
+    """One example a prompt, and how many were left out because they do not fit."""
+    from stages.tokens import completion_token_ids, prompt_token_ids
+
+    examples = []
+    for p in prompts:
+        prompt_ids = prompt_token_ids(tokenizer, p.text, p.messages)
+        answer_ids = completion_token_ids(tokenizer, p.reference or "")
+        if len(prompt_ids) + len(answer_ids) <= context_length:
+            completion = Completion(candidate_id="reference", token_ids=tuple(answer_ids), source="human")
+            examples.append(
+                TrainingExample(
+                    prompt_id=p.prompt_id,
+                    cluster_id=p.cluster_id,
+                    prompt_token_ids=tuple(prompt_ids),
+                    completions=(completion,),
+                    target=0,
+                )
+            )
+    return examples, len(prompts) - len(examples)
+
+
+def _is_lesson(prompt: Prompt) -> bool:
+    return prompt.status == "ok" and prompt.split == "pretrain" and prompt.reference is not None
+
+
+STAGE = Stage(
+    name="student",
+    run=run,
+    modules=(
+        "stages.student", "stages.trainer", "stages.forward", "stages.batch", "stages.ranking", "stages.tokens",
+        "stages.models", "stages.checkpoints", "stages.methods.sft", "stages.optimiser",
+    ),  # fmt: skip
+    gpu=True,
+    identity=identity,
+)

@@ -1,0 +1,33 @@
+"""Teacher `rule`: an answer is right when its label, or a gold short answer in it, says so. Costs nothing, never fails."""
+
+from collections.abc import Iterator, Sequence
+
+from data.config import Config
+from data.records import Candidate, Judgement, Prompt
+from stages.grading import TaskSettings, grade
+
+
+class Settings(Config):
+    """Nothing to set: the task says what is right."""
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings
+) -> Iterator[list[Judgement]]:
+    for prompt, candidates in items:
+        yield [_judgement(prompt, candidate, task) for candidate in candidates]
+
+
+def _judgement(prompt: Prompt, candidate: Candidate, task: TaskSettings) -> Judgement:
+    result = grade(candidate.text, prompt, task)
+    has_gold = bool(prompt.label or prompt.answers)
+    correct = result.correct(task) if has_gold else None
+    return Judgement(
+        prompt_id=prompt.prompt_id,
+        candidate_id=candidate.candidate_id,
+        teacher="rule",
+        total=None if correct is None else float(correct),
+        label=result.label(task),
+        correct=correct,
+        rationale=None if result.label(task) else "states no answer that the rule can read",
+    )

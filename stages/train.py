@@ -1,0 +1,131 @@
+"""Stage train: one method, one seed, from the student to a checkpoint."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data import registry
+from data.config import Config
+from data.errors import InputError
+from data.records import Checkpoint, CurvePoint, Prompt, TrainingExample
+from pipeline.stage import Job, Stage
+from stages.checkpoints import identity, model_folder, publish_model
+from stages.optimiser import OptimiserSettings
+from stages.prompts import prove_disjoint
+
+METHODS = "stages.methods"
+Method = registry.settings_union(METHODS, "method")
+
+
+class LoraSettings(Config):
+    r: int = Field(16, ge=1, description="Rank.")
+    alpha: float = Field(32.0, gt=0, description="Scale; the adapter's output is multiplied by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the adapter's input.")
+    target_modules: list[str] | Literal["all-linear"] = Field("all-linear", description="Layers that get an adapter.")
+
+
+class TrainSettings(Config):
+    """One run of the train stage."""
+
+    method: Method = Field(description="What the student learns by.")  # type: ignore[valid-type]
+    optimiser: OptimiserSettings
+    lora: LoraSettings | None = None
+    seed: int
+
+
+def run(job: Job) -> None:
+    from stages.models import load_model, load_tokenizer, save_model, set_dropout
+    from stages.trainer import fit
+
+    settings: TrainSettings = job.settings
+    method = registry.load(METHODS, settings.method.method, kind="method")
+    examples, counts = select(job, method, settings.method)
+    student = job.input("student")
+    folder = model_folder(student)
+    model = load_model(folder, dtype=_float32())
+    set_dropout(model, settings.optimiser.dropout)
+    model = _with_adapter(model, settings.lora, settings.seed)
+    points = fit(
+        model,
+        examples,
+        method=method,
+        method_settings=settings.method,
+        settings=settings.optimiser,
+        seed=settings.seed,
+        folder=job.path / "trainer",
+        on_step=job.progress,
+    )
+    _keep_logs(job.path)
+    save_model(job.path / "model", _merged(model), load_tokenizer(folder))
+    job.write(points, CurvePoint)
+    (base,) = student.records(Checkpoint)
+    publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
+    job.metrics |= {"examples": counts, "final": {p.metric: p.value for p in points if p.step == points[-1].step}}
+
+
+def select(job: Job, method: Any, settings: Any) -> tuple[list[TrainingExample], dict[str, int]]:
+    """The examples that the method can use, after a proof that they share nothing with what is held out.
+
+    Raises InputError when none is left.
+    """
+    prompts = {p.prompt_id: p for p in job.input("prompts").records(Prompt) if p.status == "ok"}
+    offered = [e for e in job.input("examples").records(TrainingExample) if e.status == "ok"]
+    trained = [prompts[e.prompt_id] for e in offered]
+    prove_disjoint(trained, [p for p in prompts.values() if p.split in ("validation", "test")])
+    used = [prepared for e in offered if (prepared := method.prepare(e, settings)) is not None]
+    if not used:
+        raise InputError(
+            f"{job.name}: none of {len(offered)} examples is of use to this method; "
+            "it needs an expert's answer, a good candidate or an ordered pair"
+        )
+    return used, {"offered": len(offered), "used": len(used), "of_no_use": len(offered) - len(used)}
+
+
+def _float32() -> Any:
+    import torch
+
+    return torch.float32
+
+
+def _with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
+    if lora is None:
+        return model
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  a ratio need not be whole
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def _merged(model: Any) -> Any:
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _keep_logs(path: Path) -> None:
+    """The TensorBoard events stay as logs; the trainer's own checkpoints have done their work."""
+    events = sorted((path / "trainer").rglob("events.out.tfevents.*"))
+    (path / "logs").mkdir(exist_ok=True)
+    for event in events:
+        event.rename(path / "logs" / event.name)
+    shutil.rmtree(path / "trainer")
+
+
+STAGE = Stage(
+    name="train",
+    run=run,
+    modules=(
+        "stages.train", "stages.trainer", "stages.forward", "stages.batch", "stages.ranking", "stages.models",
+        "stages.checkpoints", "stages.optimiser",
+    ),  # fmt: skip
+    gpu=True,
+    identity=identity,
+)
