@@ -3,7 +3,7 @@
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -64,34 +64,58 @@ def _assigned(values: Any, keys: list[str], value: Any, dotted: str) -> Any:
 
 
 def _explain(model: type[BaseModel], error: Any) -> str:
-    location = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tagged")))]
-    dotted = ".".join(str(part) for part in location)
+    location = list(error["loc"])
+    dotted = ".".join(str(part) for part in _without_tags(model, location))
     if error["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
-        return f"{dotted}: {unknown(str(location[-1]), known, kind='key')}" if known else f"{dotted}: unknown key"
+        known = sorted({name for m in _models_at(model, location[:-1]) for name in m.model_fields})
+        return f"{dotted}: {unknown(str(location[-1]), known, kind='key')}"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        known = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        kind = context["discriminator"].strip("'")
+        return f"{dotted}.{kind}: {unknown(context['tag'], known, kind=kind)}"
+    if error["type"] == "union_tag_not_found":
+        return f"{dotted}.{error['ctx']['discriminator'].strip(chr(39))}: is missing"
     if error["type"] == "missing":
         return f"{dotted}: is missing"
-    return f"{dotted}: {error['msg']}, found {error['input']!r}" if dotted else error["msg"]
+    if error["type"] == "value_error":
+        return f"{dotted}: {error['ctx']['error']}" if dotted else str(error["ctx"]["error"])
+    return f"{dotted}: {error['msg']}, found {error['input']!r}"
 
 
-def _known_keys(model: Any, location: list[Any]) -> list[str]:
-    """The keys of the settings model that stands at this place below `model`."""
+def _models_at(model: type[BaseModel], location: list[Any]) -> list[type[BaseModel]]:
+    """The settings models that may stand at this place: one, or several of a union that is not yet decided."""
+    options = [model]
     for part in location:
-        model = _model_at(model, part)
-        if model is None:
-            return []
-    return sorted(model.model_fields)
+        fields = [m.model_fields[part] for m in options if part in m.model_fields]
+        if fields:
+            options = [found for field in fields for found in _models_in(field.annotation)]
+        else:
+            options = [m for m in options if part in _tags(m)] or options
+    return options
 
 
-def _model_at(model: Any, part: Any) -> type[BaseModel] | None:
-    field = model.model_fields.get(part) if isinstance(part, str) else None
-    candidates = _models_in(field.annotation) if field else [model] if isinstance(part, int) else []
-    return candidates[0] if len(candidates) == 1 else None
+def _without_tags(model: type[BaseModel], location: list[Any]) -> list[Any]:
+    """The place as the user wrote it: pydantic inserts the tag of a union's chosen member."""
+    kept: list[Any] = []
+    for i, part in enumerate(location):
+        options = _models_at(model, location[:i])
+        is_tag = len(options) > 1 and any(part in _tags(m) for m in options) and location[i - 1 : i] != [part]
+        written = any(part in m.model_fields for m in options) or i == len(location) - 1 or not is_tag
+        if written:
+            kept.append(part)
+    return kept
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    return {a for f in model.model_fields.values() if get_origin(f.annotation) is Literal for a in get_args(f.annotation)}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if get_origin(annotation) is Annotated:
+        return _models_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType, list, tuple, dict):
         return [m for argument in get_args(annotation) for m in _models_in(argument)]
     return []

@@ -60,7 +60,7 @@ def map_rows(
     The job's metrics tell how many units were found and how many computed. Units are streamed, only keys are held.
     """
     chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record)
-    known = chunks.index()
+    known = {} if job.refresh else chunks.index()
     keys: list[str] = []
     computed = 0
     job.progress(0, total)

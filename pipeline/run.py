@@ -40,12 +40,14 @@ def perform(
     started = time.monotonic()
     key = step.key(artifacts)
     with store.lock(step.stage.name, fingerprint(key)):
+        if refresh:
+            discard_work(store, step, key)
         artifact = None if refresh else store.find(step.stage.name, fingerprint(key))
         cached = artifact is not None
         if artifact is None:
             inputs = {name: [artifacts[producer(s)].path for s in steps] for name, steps in step.inputs.items()}
-            arguments = (store.root, step, key, inputs)
-            if step.stage.gpu:
+            arguments = (store.root, step, key, inputs, refresh)
+            if step.stage.in_child:
                 path = run_in_child(compute, *arguments, on_event=lambda event: progress(*event))
             else:
                 path = compute(*arguments, lambda event: progress(*event))
@@ -54,7 +56,12 @@ def perform(
 
 
 def compute(
-    root: Path, step: Step, key: dict[str, Any], inputs: dict[str, list[Path]], send: Callable[[tuple[int, int]], None]
+    root: Path,
+    step: Step,
+    key: dict[str, Any],
+    inputs: dict[str, list[Path]],
+    refresh: bool,
+    send: Callable[[tuple[int, int]], None],
 ) -> Path:
     """Run the stage function and publish what it made; gives the artifact's path.
 
@@ -72,6 +79,7 @@ def compute(
             store=store,
             progress=lambda done, total: send((done, total)),
             code=digest(key["code"]),
+            refresh=refresh,
         )
         step.stage.run(job)
         return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 class Stage:
     """`run` fills a job's folder. `modules` are those whose source text decides the result and so enters the key.
 
-    `gpu`: runs in a child process of its own, so that memory really comes back.
+    `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
     "part:" are digests of parts on which a step may depend alone.
     """
@@ -32,7 +32,7 @@ class Stage:
     name: str
     run: Callable[["Job"], None]
     modules: tuple[str, ...]
-    gpu: bool = False
+    in_child: bool = False
     identity: Callable[[Path], dict[str, str]] | None = None
 
 
@@ -97,6 +97,8 @@ class Job:
     progress: Progress
     code: str
     """Digest of the stage's source texts, for row keys."""
+    refresh: bool = False
+    """Compute rows anew even if they are in the store."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 

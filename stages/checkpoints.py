@@ -1,7 +1,9 @@
 """A checkpoint artifact: a model folder, its digests as identity, and one row that says where it comes from."""
 
+import os
 from pathlib import Path
 
+from data.errors import InputError
 from data.parquet import read_records
 from data.records import Checkpoint
 from pipeline.fingerprint import model_digests
@@ -44,3 +46,20 @@ def publish_model(
         location=str(location) if location else None,
     )
     job.write([row], Checkpoint)
+
+
+def locate(name: str, *, revision: str | None) -> Path:
+    """A local folder, or the snapshot of a hub name. Raises InputError when there is neither."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise InputError(
+            f"{name!r} is neither a local folder nor a model that the hub gave{offline}: {str(error).splitlines()[0]}"
+        ) from error

@@ -15,10 +15,9 @@ from stages.grading import TaskSettings, grade
 from stages.prompts import prove_disjoint
 
 
-class EvaluateSettings(Config):
-    """Settings of the evaluate stage, with the task that says what is right."""
+class EvaluateSection(Config):
+    """The recipe's section `evaluate`."""
 
-    task: TaskSettings
     split: Literal["validation", "test"] = Field("test", description="Choose settings on validation, report test.")
     limit: int | None = Field(None, ge=1, description="Only so many prompts, the first by id.")
     num_samples: int = Field(1, ge=0, description="Sampled answers a prompt beside the greedy one.")
@@ -26,6 +25,12 @@ class EvaluateSettings(Config):
     max_tokens: int = Field(64, ge=1, description="Tokens of an answer, at most.")
     seed: int = Field(0, description="Of the sampled answers.")
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+
+class EvaluateSettings(EvaluateSection):
+    """Settings of the evaluate stage, with the task that says what is right."""
+
+    task: TaskSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def run(job: Job) -> None:
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     fitting, too_long = _questions(prompts, tokenizer, context_length(model) - settings.max_tokens)
     rows = list(_answers(job, fitting, model, tokenizer, settings))
-    rows += [_not_asked(prompt) for prompt in too_long]
+    rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k, _ in rounds(settings)]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
     job.conserve("prompts", expected=len(prompts), found=len({row.prompt_id for row in rows}))
@@ -64,6 +69,11 @@ def held_out(job: Job, settings: EvaluateSettings) -> list[Prompt]:
     return asked[: settings.limit]
 
 
+def rounds(settings: EvaluateSettings) -> list[tuple[str, int, float]]:
+    """(decoding, sample number, temperature) of each answer to a prompt."""
+    return [("greedy", 0, 0.0), *(("sampled", k, settings.temperature) for k in range(settings.num_samples))]
+
+
 def _questions(prompts: list[Prompt], tokenizer: Any, room: int) -> tuple[list[_Question], list[Prompt]]:
     from stages.tokens import prompt_token_ids
 
@@ -76,9 +86,9 @@ def _answers(
 ) -> Iterator[Evaluation]:
     from stages.samplers.transformers import generate, row_seed
 
-    rounds = [("greedy", 0, 0.0), *(("sampled", k, settings.temperature) for k in range(settings.num_samples))]
-    for done, (decoding, sample, temperature) in enumerate(rounds):
-        job.progress(done, len(rounds))
+    planned = rounds(settings)
+    for done, (decoding, sample, temperature) in enumerate(planned):
+        job.progress(done, len(planned))
         answers = generate(
             model,
             tokenizer,
@@ -91,7 +101,7 @@ def _answers(
         )
         for question, answer in zip(questions, answers, strict=True):
             yield _graded(question.prompt, answer, decoding, sample, settings.task)
-    job.progress(len(rounds), len(rounds))
+    job.progress(len(planned), len(planned))
 
 
 def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskSettings) -> Evaluation:
@@ -115,14 +125,15 @@ def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskS
     )
 
 
-def _not_asked(prompt: Prompt) -> Evaluation:
+def _not_asked(prompt: Prompt, decoding: str, sample: int) -> Evaluation:
     """A prompt that does not fit counts as wrong, and says so."""
     return Evaluation(
         prompt_id=prompt.prompt_id,
         cluster_id=prompt.cluster_id,
         split=prompt.split,
         group=prompt.group,
-        decoding="greedy",
+        decoding=decoding,
+        sample=sample,
         text="",
         num_tokens=0,
         gold=prompt.label,
@@ -149,5 +160,5 @@ STAGE = Stage(
         "stages.evaluate", "stages.grading", "stages.tokens", "stages.models", "stages.checkpoints",
         "stages.samplers.transformers", "data.text",
     ),  # fmt: skip
-    gpu=True,
+    in_child=True,
 )

@@ -99,5 +99,5 @@ def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
 
 
 STAGE = Stage(
-    name="examples", run=run, modules=("stages.examples", "stages.tokens", "stages.joins", "stages.models"), gpu=True
+    name="examples", run=run, modules=("stages.examples", "stages.tokens", "stages.joins", "stages.models"), in_child=True
 )

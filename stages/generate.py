@@ -132,5 +132,5 @@ STAGE = Stage(
     name="generate",
     run=run,
     modules=("stages.generate", "stages.tokens", "stages.models", "pipeline.rows"),
-    gpu=True,
+    in_child=True,
 )

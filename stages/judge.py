@@ -20,6 +20,9 @@ Teacher = registry.settings_union(TEACHERS, "teacher")
 
 Item = tuple[Prompt, list[Candidate]]
 
+JUDGED = {"ok", "truncated"}
+"""Statuses of candidates that are judged: an answer that was cut off is judged as it stands."""
+
 CANDIDATE_COLUMNS = ["prompt_id", "candidate_id", "text", "finish_reason", "source", "status", "error"]
 
 
@@ -28,23 +31,21 @@ class JudgeSettings(Config):
 
     teacher: Teacher = Field(description="Who judges.")  # type: ignore[valid-type]
     task: TaskSettings
-    judge_truncated: bool = Field(True, description="Judge answers that were cut off at their length limit as they stand.")
     chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
 
 
 def run(job: Job) -> None:
     settings: JudgeSettings = job.settings
-    accepted = {"ok", "truncated"} if settings.judge_truncated else {"ok"}
     statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
-    num_accepted = sum(status in accepted for status in statuses)
+    num_accepted = sum(status in JUDGED for status in statuses)
     teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
     start = canonical([key_of(settings.teacher), key_of(settings.task)]).decode()
     map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _items(job, accepted)),
+        (Unit(_row_key(start, item), item) for item in _items(job)),
         lambda chunk: _judge(chunk, teacher, settings),
         Judgement,
-        total=sum(1 for _ in _items(job, accepted)),
+        total=sum(1 for _ in _items(job)),
         chunk_size=settings.chunk_size,
     )
     found = sum(job.counts["judgement"].values())
@@ -52,12 +53,12 @@ def run(job: Job) -> None:
     job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
 
 
-def _items(job: Job, accepted: set[str]) -> Iterator[Item]:
+def _items(job: Job) -> Iterator[Item]:
     """Every prompt that has candidates to be judged, with these."""
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
     candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
     for prompt, found in join(prompts, candidates):
-        judged = [c for c in found if c.status in accepted]
+        judged = [c for c in found if c.status in JUDGED]
         if judged:
             yield prompt, judged
 

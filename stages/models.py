@@ -1,6 +1,5 @@
 """Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.errors import InputError
-
-MODEL_FOLDER = "model"
-
-Precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def device() -> torch.device:
@@ -62,23 +57,6 @@ def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> 
 def context_length(model: PreTrainedModel) -> int:
     """Tokens that fit, prompt and answer together."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
-
-
-def locate(name: str, *, revision: str | None) -> Path:
-    """A local folder, or the snapshot of a hub name. Raises InputError when there is neither."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise InputError(
-            f"{name!r} is neither a local folder nor a model that the hub gave{offline}: {_first_line(error)}"
-        ) from error
 
 
 def set_dropout(model: torch.nn.Module, rate: float) -> None:

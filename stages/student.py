@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.records import Completion, CurvePoint, Prompt, TrainingExample
 from pipeline.fingerprint import model_digests
 from pipeline.stage import Job, Stage
-from stages.checkpoints import identity, publish_model
+from stages.checkpoints import identity, locate, publish_model
 from stages.optimiser import OptimiserSettings
 
 if TYPE_CHECKING:
@@ -54,22 +54,17 @@ class StudentSettings(Config):
 
 
 def external(settings: StudentSettings) -> dict[str, str]:
-    """Digests of a model that lies outside the store; also checks that it has a usable tokenizer."""
-    if settings.model is None:
-        return {}
-    from stages.models import load_tokenizer, locate
-
-    folder = locate(settings.model, revision=settings.revision)
-    load_tokenizer(folder)
-    return model_digests(folder)
+    """Digests of a model that lies outside the store."""
+    return {} if settings.model is None else model_digests(locate(settings.model, revision=settings.revision))
 
 
 def run(job: Job) -> None:
     settings: StudentSettings = job.settings
     if settings.scratch is None:
-        from stages.models import locate
+        from stages.models import load_tokenizer
 
         folder = locate(settings.model or "", revision=settings.revision).resolve()
+        load_tokenizer(folder)
         publish_model(job, method="given", seed=0, num_steps=0, location=folder)
         job.write([], CurvePoint)
     else:
@@ -181,6 +176,6 @@ STAGE = Stage(
         "stages.student", "stages.trainer", "stages.forward", "stages.batch", "stages.ranking", "stages.tokens",
         "stages.models", "stages.checkpoints", "stages.methods.sft", "stages.optimiser",
     ),  # fmt: skip
-    gpu=True,
+    in_child=True,
     identity=identity,
 )

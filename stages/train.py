@@ -126,6 +126,6 @@ STAGE = Stage(
         "stages.train", "stages.trainer", "stages.forward", "stages.batch", "stages.ranking", "stages.models",
         "stages.checkpoints", "stages.optimiser",
     ),  # fmt: skip
-    gpu=True,
+    in_child=True,
     identity=identity,
 )

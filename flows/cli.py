@@ -1,0 +1,221 @@
+"""The command `hasse`. Exit codes: 0 done, 1 the work failed, 2 the input or the recipe is wrong."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data.errors import HasseError
+
+STORE = click.option(
+    "--store", "store_path", default="store", envvar="HASSE_STORE", show_default=True, help="Folder of the artifacts."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+SET = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help="Change one setting of the recipe.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="hasse")
+def cli() -> None:
+    """Prompts and a student model in, a better student out, by way of candidate answers in a partial order."""
+
+
+@cli.command()
+@click.argument("recipe")
+@STORE
+@SET
+@click.option("--from-stage", help="Compute this stage and all after it anew; those before must be in the store.")
+@click.option("--only", help="Run this stage alone; those before it must be in the store.")
+@click.option("--dry-run", is_flag=True, help="Print what is cached and what would be computed.")
+@click.option("--prefect", is_flag=True, help="Run as a Prefect flow; implied where PREFECT_API_URL is set.")
+@JSON
+def run(
+    recipe: str,
+    store_path: str,
+    assignments: tuple[str, ...],
+    from_stage: str | None,
+    only: str | None,
+    dry_run: bool,
+    prefect: bool,
+    as_json: bool,
+) -> None:
+    """Run RECIPE: the name of a shipped one (see `hasse recipes`) or a YAML file."""
+    from flows import screen
+    from flows.recipe import load_recipe
+    from flows.walk import forecast, walk
+    from pipeline.store import Store
+
+    settings, store = load_recipe(recipe, list(assignments)), Store(store_path)
+    if dry_run:
+        screen.show_forecast(forecast(settings, store), as_json=as_json)
+        return
+    if prefect or os.environ.get("PREFECT_API_URL"):
+        from flows.prefect_flow import run_as_flow
+
+        finished = run_as_flow(settings, store, from_stage=from_stage, only=only)
+    else:
+        with screen.listener(quiet=as_json) as listener:
+            finished = walk(settings, store, listener, from_stage=from_stage, only=only)
+    screen.show_results(finished, as_json=as_json)
+
+
+@cli.command("ls")
+@STORE
+@click.option("--stage", help="Only artifacts of this stage.")
+@click.option("--runs", is_flag=True, help="List runs instead of artifacts.")
+@JSON
+def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool) -> None:
+    """List what is in the store."""
+    from flows import views
+    from pipeline.store import Store
+
+    store = Store(store_path)
+    _print(views.runs(store) if runs else views.artifacts(store, stage=stage), as_json=as_json)
+
+
+@cli.command()
+@click.argument("ref")
+@STORE
+@JSON
+def show(ref: str, store_path: str, as_json: bool) -> None:
+    """Show the manifest of artifact REF: `stage/fingerprint`, a beginning of it, or a stage for its newest."""
+    from flows import views
+    from pipeline.store import Store
+
+    manifest = views.manifest(Store(store_path).resolve(ref))
+    click.echo(json.dumps(manifest, indent=1) if as_json else views.as_yaml(manifest))
+
+
+@cli.command()
+@click.argument("ref")
+@STORE
+@click.option("--table", help="Which table, if the artifact has several.")
+@click.option("--prompt-id", help="Only rows of this prompt (or of ids that begin so).")
+@click.option("--status", help="Only rows of this status.")
+@click.option("--limit", default=20, show_default=True, help="At most so many rows.")
+@click.option("--sql", help="A query over the artifact's tables, by DuckDB.")
+@JSON
+def inspect(
+    ref: str,
+    store_path: str,
+    table: str | None,
+    prompt_id: str | None,
+    status: str | None,
+    limit: int,
+    sql: str | None,
+    as_json: bool,
+) -> None:
+    """Show rows of artifact REF."""
+    from flows import views
+    from pipeline.store import Store
+
+    artifact = Store(store_path).resolve(ref)
+    if sql is not None:
+        rows = views.query(artifact, sql)
+    else:
+        rows = views.rows(artifact, table=table, prompt_id=prompt_id, status=status, limit=limit)
+    _print(rows, as_json=as_json)
+
+
+@cli.command()
+@click.argument("ref")
+@click.argument("other", required=False)
+@STORE
+@JSON
+def explain(ref: str, other: str | None, store_path: str, as_json: bool) -> None:
+    """Print the parts of REF's key, and what differs from OTHER or from the last artifact of the same step."""
+    from flows import views
+    from pipeline.store import Store
+
+    explanation = views.explain(Store(store_path), ref, other)
+    click.echo(json.dumps(explanation, indent=1) if as_json else views.as_yaml(explanation))
+
+
+@cli.command()
+@STORE
+@JSON
+def verify(store_path: str, as_json: bool) -> None:
+    """Check every file in the store against its digest; exit code 1 when one is wrong."""
+    from flows import views
+    from pipeline.store import Store
+
+    rows = views.verify(Store(store_path))
+    _print(rows, as_json=as_json)
+    if any(row["problems"] for row in rows):
+        sys.exit(1)
+
+
+@cli.command()
+@STORE
+@click.option("--keep-runs", default=5, show_default=True, help="Keep all that the last so many runs of a recipe used.")
+@click.option("--yes", is_flag=True, help="Delete; without it only list what would go.")
+@JSON
+def prune(store_path: str, keep_runs: int, yes: bool, as_json: bool) -> None:
+    """Delete artifacts and row chunks that no recent run uses."""
+    from flows import views
+    from flows.prune import delete, prunable
+    from pipeline.store import Store
+
+    paths = prunable(Store(store_path), keep_runs=keep_runs)
+    _print(views.sizes(paths, Path(store_path)), as_json=as_json)
+    if yes:
+        delete(paths)
+    elif paths and not as_json:
+        click.echo("Nothing was deleted; add --yes to delete these.")
+
+
+@cli.command()
+@JSON
+def recipes(as_json: bool) -> None:
+    """List the shipped recipes."""
+    from flows import views
+
+    _print(views.recipes(), as_json=as_json)
+
+
+@cli.command()
+@JSON
+def methods(as_json: bool) -> None:
+    """List the training methods and their settings."""
+    from flows import views
+
+    _print(views.methods(), as_json=as_json)
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    from flows import screen
+
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, default=str))
+    else:
+        screen.show_rows(rows)
+
+
+def main() -> None:
+    """Entry point: errors as one message and an exit code."""
+    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    try:
+        command()
+        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nStopped. What was finished is kept; the same command goes on from there.", err=True)
+        return 1
+    except HasseError as error:
+        click.echo(f"hasse: {error}", err=True)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What the terminal shows."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from flows.walk import Forecast, Run, report_path
+from pipeline.run import Done
+from pipeline.stage import Progress as OnProgress
+from pipeline.stage import Step
+
+console = Console(highlight=False, soft_wrap=False)
+
+MAX_CELL = 80
+
+
+@contextlib.contextmanager
+def listener(*, quiet: bool) -> Iterator[Any]:
+    """Progress bars on a terminal, one line a step elsewhere, nothing when quiet."""
+    if quiet:
+        yield _Silent()
+    elif console.is_terminal:
+        columns = [
+            TextColumn("{task.description}", table_column=None),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        ]
+        with Progress(*columns, console=console) as progress:
+            yield _Bars(progress)
+    else:
+        yield _Lines()
+
+
+class _Silent:
+    def started(self, step: Step) -> OnProgress:
+        return lambda done, total: None
+
+    def finished(self, step: Step, done: Done) -> None:
+        pass
+
+
+class _Lines(_Silent):
+    def finished(self, step: Step, done: Done) -> None:
+        print(f"{step.name:28} {note(done)}", flush=True)
+
+
+class _Bars(_Silent):
+    def __init__(self, progress: Progress):
+        self.progress = progress
+        self.tasks: dict[str, Any] = {}
+
+    def started(self, step: Step) -> OnProgress:
+        task = self.progress.add_task(f"{step.name:28}", total=None, note="")
+        self.tasks[step.name] = task
+        return lambda done, total: self.progress.update(task, completed=done, total=total)
+
+    def finished(self, step: Step, done: Done) -> None:
+        task = self.tasks.get(step.name)
+        if task is None:
+            task = self.progress.add_task(f"{step.name:28}", total=1, note="")
+        self.progress.update(task, total=1, completed=1, note=note(done))
+        self.progress.stop_task(task)
+
+
+def note(done: Done) -> str:
+    """cached, or the seconds it took; and the rows by status."""
+    how = "cached" if done.cached else f"{done.seconds:.1f} s"
+    manifest = done.artifact.manifest
+    counts = [
+        f"{table}: {', '.join(f'{n} {status}' for status, n in by_status.items())}"
+        for table, by_status in manifest.counts.items()
+        if table not in ("curve_point", "checkpoint")
+    ]
+    found = manifest.metrics.get("units_found")
+    if found and not done.cached:
+        counts.append(f"{found} of {manifest.metrics['units']} found in the store")
+    return "  ".join([how, *counts])
+
+
+def show_forecast(steps: Sequence[Forecast], *, as_json: bool) -> None:
+    rows = [{"step": f.step.name, "stage": f.step.stage.name, "action": f.action, "ref": f.ref or ""} for f in steps]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        show_rows(rows)
+        cached = sum(f.action == "cached" for f in steps)
+        console.print(f"{cached} of {len(steps)} steps are cached, {len(steps) - cached} would be computed.")
+
+
+def show_results(run: Run, *, as_json: bool) -> None:
+    """The table of results and where the report is."""
+    report = run.artifacts.get("report")
+    results = report.manifest.metrics["results"] if report else []
+    if as_json:
+        path = str(report_path(run)) if report else None
+        print(json.dumps({**run.describe(), "results": results, "report": path}, indent=1))
+        return
+    if results:
+        show_rows(results)
+        print(report.manifest.metrics["conclusion"])  # type: ignore[union-attr]
+    cached = sum(done.cached for done in run.done)
+    print(f"{len(run.done)} steps, {cached} cached, {sum(done.seconds for done in run.done):.0f} s. Run {run.run_id}")
+    if report:
+        print(f"Report: {report_path(run)}")
+
+
+def show_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """A table; long cells are cut on a terminal and in the middle of nothing else."""
+    if not rows:
+        console.print("nothing")
+        return
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if _numeric(rows, column) else "left")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    wide = console if console.is_terminal else Console(file=sys.stdout, width=200, highlight=False)
+    wide.print(table)
+
+
+def _numeric(rows: Sequence[dict[str, Any]], column: str) -> bool:
+    return all(isinstance(row.get(column), (int, float)) and not isinstance(row.get(column), bool) for row in rows)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+    text = text.replace("\n", "⏎")
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"

@@ -1,0 +1,172 @@
+"""What the listing commands show, as rows of plain values."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from data import registry
+from data.errors import CorruptFile, InputError
+from flows.recipe import shipped_recipes
+from flows.walk import read_runs
+from pipeline.fingerprint import differences
+from pipeline.recipe import read_yaml
+from pipeline.store import Artifact, Store
+from stages.train import METHODS
+
+Row = dict[str, Any]
+
+
+def artifacts(store: Store, *, stage: str | None) -> list[Row]:
+    return [_artifact(a) for a in store.artifacts() if stage in (None, a.stage)]
+
+
+def runs(store: Store) -> list[Row]:
+    return [
+        {
+            "run": run["run_id"],
+            "started": run["started"],
+            "status": run["status"],
+            "steps": len(run["steps"]),
+            "cached": sum(step["cached"] for step in run["steps"]),
+            "seconds": round(sum(step["seconds"] for step in run["steps"]), 1),
+        }
+        for run in read_runs(store)
+    ]
+
+
+def manifest(artifact: Artifact) -> Row:
+    """Everything the manifest says, with the path."""
+    found = artifact.manifest
+    files = {name: {"bytes": f.num_bytes, "sha256": f.sha256} for name, f in found.files.items()}
+    return {"ref": artifact.ref, "path": str(artifact.path), **vars(found), "files": files}
+
+
+def rows(artifact: Artifact, *, table: str | None, prompt_id: str | None, status: str | None, limit: int) -> list[Row]:
+    """Rows of one table that match. Raises InputError for an unknown table or a column that it does not have."""
+    path = _table(artifact, table)
+    found: list[Row] = []
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=8192):
+            part = pa.Table.from_batches([batch])
+            if prompt_id is not None:
+                part = part.filter(pc.starts_with(_column(part, "prompt_id", path), prompt_id))
+            if status is not None:
+                part = part.filter(pc.equal(_column(part, "status", path), status))
+            found += part.slice(0, limit - len(found)).to_pylist()
+            if len(found) >= limit:
+                break
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptFile(f"{path} cannot be read: {error}; `hasse verify` lists what is broken") from error
+    return found
+
+
+def query(artifact: Artifact, sql: str) -> list[Row]:
+    """The query's rows; each Parquet file of the artifact is a table by its name. Raises InputError."""
+    import duckdb
+
+    connection = duckdb.connect()
+    for name, path in _tables(artifact).items():
+        connection.execute(f"create view {name} as select * from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+    try:
+        return connection.execute(sql).to_arrow_table().to_pylist()
+    except duckdb.Error as error:
+        raise InputError(f"--sql: {error}. Tables: {', '.join(_tables(artifact))}") from error
+
+
+def explain(store: Store, ref: str, other: str | None) -> Row:
+    """The parts of the key, and what differs from another artifact or from the last one of the same step."""
+    artifact = store.resolve(ref)
+    before = store.resolve(other) if other else _previous(store, artifact)
+    found: Row = {"ref": artifact.ref, "step": artifact.manifest.name, "key": artifact.manifest.key}
+    if before is None:
+        return {**found, "compared_with": None, "differences": []}
+    changes = differences(before.manifest.key, artifact.manifest.key)
+    listed = [{"part": part, "there": there, "here": here} for part, there, here in changes]
+    return {**found, "compared_with": before.ref, "differences": listed}
+
+
+def verify(store: Store) -> list[Row]:
+    return [{"ref": a.ref, "files": _num_files(a), "problems": a.problems(full=True)} for a in store.artifacts()]
+
+
+def sizes(paths: list[Path], root: Path) -> list[Row]:
+    return [{"path": str(p.relative_to(root)), "mb": round(_num_bytes(p) / 1e6, 3)} for p in paths]
+
+
+def recipes() -> list[Row]:
+    described = {name: read_yaml(path) for name, path in shipped_recipes().items()}
+    return [{"recipe": name, "description": values.get("description", "")} for name, values in described.items()]
+
+
+def methods() -> list[Row]:
+    """One row a setting of a method."""
+    found = []
+    for name in registry.names(METHODS):
+        module = registry.load(METHODS, name, kind="method")
+        summary = (module.__doc__ or "").strip().splitlines()[0]
+        fields = module.Settings.model_fields.items()
+        found.append({"method": name, "setting": "", "default": "", "description": summary})
+        found += [
+            {"method": name, "setting": key, "default": str(field.default), "description": field.description}
+            for key, field in fields
+        ]
+    return found
+
+
+def as_yaml(values: Row) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120).rstrip()
+
+
+def _artifact(artifact: Artifact) -> Row:
+    try:
+        found = artifact.manifest
+    except CorruptFile as error:
+        return {"ref": artifact.ref, "step": "broken", "created": "", "seconds": 0.0, "rows": str(error)}
+    counts = {table: sum(by_status.values()) for table, by_status in found.counts.items()}
+    return {
+        "ref": artifact.ref,
+        "step": found.name,
+        "created": found.created,
+        "seconds": round(found.seconds, 1),
+        "rows": ", ".join(f"{n} {table}" for table, n in counts.items()),
+    }
+
+
+def _tables(artifact: Artifact) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(artifact.path.glob("*.parquet"))}
+
+
+def _table(artifact: Artifact, name: str | None) -> Path:
+    tables = _tables(artifact)
+    if not tables:
+        raise InputError(f"{artifact.ref} has no tables; its files are listed by `hasse show {artifact.ref}`")
+    if name is not None and name not in tables:
+        raise InputError(registry.unknown(name, list(tables), kind="table"))
+    return tables[name] if name else next(iter(tables.values()))
+
+
+def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise InputError(f"{path.name} has no column {name}; it has {', '.join(table.column_names)}")
+    return table[name]
+
+
+def _previous(store: Store, artifact: Artifact) -> Artifact | None:
+    same = [a for a in store.artifacts() if a.stage == artifact.stage and a.manifest.name == artifact.manifest.name]
+    before = same[: [a.ref for a in same].index(artifact.ref)]
+    return before[-1] if before else None
+
+
+def _num_files(artifact: Artifact) -> int:
+    try:
+        return len(artifact.manifest.files)
+    except CorruptFile:
+        return 0
+
+
+def _num_bytes(path: Path) -> int:
+    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size

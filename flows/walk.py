@@ -1,0 +1,155 @@
+"""Walk a plan: each step from the store, or computed. The Prefect flow calls the same functions, one task a step."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from data import registry
+from data.errors import InputError
+from flows.chain import plan
+from flows.recipe import Recipe
+from pipeline.run import Done, look_up, perform
+from pipeline.stage import Progress, Step, producer
+from pipeline.store import Artifact, Store, write_atomically
+
+RUNS = "runs"
+
+
+class Listener(Protocol):
+    """Who is told how far a run is."""
+
+    def started(self, step: Step) -> Progress: ...
+
+    def finished(self, step: Step, done: Done) -> None: ...
+
+
+@dataclass
+class Run:
+    """One walk through a plan, kept as store/runs/<run_id>.json."""
+
+    run_id: str
+    recipe: Recipe
+    started: str
+    done: list[Done] = field(default_factory=list)
+    status: str = "running"
+
+    @property
+    def artifacts(self) -> dict[str, Artifact]:
+        return {done.step: done.artifact for done in self.done}
+
+    def save(self, store: Store) -> None:
+        path = store.root / RUNS / f"{self.run_id}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(self.describe(), indent=1))
+
+    def describe(self) -> dict[str, Any]:
+        steps = [
+            {"step": d.step, "ref": d.artifact.ref, "cached": d.cached, "seconds": round(d.seconds, 3)}
+            for d in self.done
+        ]
+        return {
+            "run_id": self.run_id,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "started": self.started,
+            "status": self.status,
+            "steps": steps,
+        }
+
+
+def begin(recipe: Recipe, store: Store) -> Run:
+    """A new run. Raises InputError when the store cannot be written."""
+    store.check_writable()
+    now = datetime.now(UTC)
+    run_id = f"{recipe.name}-{now:%Y%m%d-%H%M%S}-{time.monotonic_ns() % 0xFFFF:04x}"
+    return Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"))
+
+
+def walk(
+    recipe: Recipe, store: Store, listener: Listener, *, from_stage: str | None = None, only: str | None = None
+) -> Run:
+    """Every step in order. What is done stays done: the same call again goes on where this one ended.
+
+    from_stage: the stages before it must be in the store; it and all after it are computed anew.
+    only: just that stage's steps; the stages before it must be in the store.
+    """
+    run = begin(recipe, store)
+    steps = plan(recipe)
+    first, last = span(steps, from_stage, only)
+    try:
+        for i, step in enumerate(steps[:last]):
+            if i < first:
+                done = stored(store, step, run.artifacts)
+            else:
+                progress = listener.started(step)
+                done = perform(store, step, run.artifacts, progress=progress, refresh=from_stage is not None)
+            listener.finished(step, done)
+            run.done.append(done)
+        run.status = "done"
+    except BaseException as error:
+        run.status = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        run.save(store)
+    return run
+
+
+def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[int, int]:
+    """Positions of the first step that may be computed and of the end. Raises InputError for an unknown stage."""
+    names = [step.stage.name for step in steps]
+    for stage in filter(None, (from_stage, only)):
+        if stage not in names:
+            raise InputError(registry.unknown(stage, list(dict.fromkeys(names)), kind="stage"))
+    if only is not None:
+        return names.index(only), len(names) - names[::-1].index(only)
+    return (names.index(from_stage) if from_stage else 0), len(names)
+
+
+def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
+    """The step's artifact, which must be there. Raises InputError."""
+    artifact = look_up(store, step, artifacts)
+    if artifact is None:
+        raise InputError(f"step {step.name} is not in the store {store.root}; run without --from-stage and --only first")
+    return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a run would do with a step: `cached`, `compute`, or `compute` after others that are not there yet."""
+
+    step: Step
+    action: str
+    ref: str | None
+
+
+def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
+    """The plan with what is cached. A step behind one that is to be computed is taken to be computed too; it may
+
+    still be found in the store, if the step before it turns out as it was.
+    """
+    artifacts: dict[str, Artifact] = {}
+    found = []
+    for step in plan(recipe):
+        needed = [producer(name) for names in step.inputs.values() for name in names]
+        known = all(name in artifacts for name in needed)
+        artifact = look_up(store, step, artifacts) if known else None
+        if artifact is not None:
+            artifacts[step.name] = artifact
+        found.append(Forecast(step=step, action="cached" if artifact else "compute", ref=artifact and artifact.ref))
+    return found
+
+
+def read_runs(store: Store) -> list[dict[str, Any]]:
+    """Every recorded run, oldest first."""
+    runs = [json.loads(path.read_text()) for path in (store.root / RUNS).glob("*.json")]
+    return sorted(runs, key=lambda run: run["started"])
+
+
+def report_path(run: Run) -> Path | None:
+    artifact = run.artifacts.get("report")
+    return artifact.path / "report.html" if artifact else None
+
+

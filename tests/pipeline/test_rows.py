@@ -1,0 +1,106 @@
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+import pytest
+
+from data.config import Config
+from data.errors import WorkError
+from data.records import Judgement
+from pipeline import run as running
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage, Step
+from pipeline.store import Store
+
+
+class Settings(Config):
+    prompts: tuple[str, ...] = ()
+    stop_at: str | None = None
+    rows_each: int = 2
+
+
+CALLS: list[str] = []
+
+
+def _judge(prompt_ids: list[str], settings: Settings):
+    for prompt_id in prompt_ids:
+        if prompt_id == settings.stop_at:
+            raise KeyboardInterrupt
+        CALLS.append(prompt_id)
+        yield [
+            Judgement(prompt_id=prompt_id, candidate_id=f"c-{i}", teacher="rule", status="ok" if i else "refused")
+            for i in range(settings.rows_each)
+        ]
+
+
+def _run(job: Job) -> None:
+    units = [Unit(f"key of {p}", p) for p in job.settings.prompts]
+    map_rows(job, units, lambda part: _judge(part, job.settings), Judgement, total=len(units), chunk_size=3)
+
+
+@dataclass
+class Bench:
+    store: Store
+
+    def perform(self, **settings):
+        stage = Stage(name="judge", run=_run, modules=("pipeline.rows",))
+        step = Step(name="judge", stage=stage, settings=Settings(**settings))
+        return running.perform(self.store, step, {}, progress=lambda done, total: None).artifact
+
+    def ids(self, artifact):
+        return [(row.prompt_id, row.candidate_id) for row in artifact.records(Judgement)]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    CALLS.clear()
+    return Bench(Store(tmp_path))
+
+
+def expected(prompts, rows_each=2):
+    return [(p, f"c-{i}") for p in prompts for i in range(rows_each)]
+
+
+def test_rows_come_in_the_order_of_the_units_and_are_counted_by_status(bench):
+    artifact = bench.perform(prompts=tuple("abcdefgh"))
+    assert bench.ids(artifact) == expected("abcdefgh")
+    assert artifact.manifest.counts == {"judgement": {"ok": 8, "refused": 8}}
+    assert artifact.manifest.metrics == {"units": 8, "units_found": 0, "units_computed": 8}
+
+
+def test_appended_units_alone_are_computed(bench):
+    bench.perform(prompts=tuple("bdf"))
+    CALLS.clear()
+    artifact = bench.perform(prompts=tuple("abcdefg"))
+    assert sorted(CALLS) == list("aceg")
+    assert bench.ids(artifact) == expected("abcdefg")
+
+
+def test_an_interrupted_run_keeps_its_whole_chunks(bench):
+    with pytest.raises(KeyboardInterrupt):
+        bench.perform(prompts=tuple("abcdefgh"), stop_at="h")
+    CALLS.clear()
+    artifact = bench.perform(prompts=tuple("abcdefgh"))
+    assert CALLS == ["g", "h"]
+    assert bench.ids(artifact) == expected("abcdefgh")
+
+
+def test_a_truncated_chunk_is_computed_again(bench):
+    bench.perform(prompts=tuple("abcdef"))
+    chunk = sorted(bench.store.root.glob("judge/rows/*/*.parquet"))[0]
+    lost = set(pq.read_table(chunk, partitioning=None)["prompt_id"].to_pylist())
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    CALLS.clear()
+    artifact = bench.perform(prompts=tuple("abcdefg"))
+    assert set(CALLS) == lost | {"g"}
+    assert bench.ids(artifact) == expected("abcdefg")
+
+
+def test_a_stage_that_loses_a_row_publishes_nothing(bench, monkeypatch):
+    monkeypatch.setitem(globals(), "_judge", lambda part, settings: [])
+    with pytest.raises(WorkError, match="3 units of a chunk went in but 0 came out"):
+        bench.perform(prompts=tuple("abc"))
+    assert bench.store.artifacts() == []
+
+
+def test_no_units_make_an_empty_table(bench):
+    assert bench.ids(bench.perform(prompts=())) == []

@@ -1,0 +1,159 @@
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from data.config import Config
+from data.errors import InputError, StoreError
+from data.records import CurvePoint
+from pipeline import run as running
+from pipeline.stage import Job, Stage, Step
+from pipeline.store import Store, disk_errors
+
+
+class Settings(Config):
+    value: int = 1
+    fail: bool = False
+
+
+CALLS: list[int] = []
+
+
+def _run(job: Job) -> None:
+    CALLS.append(job.settings.value)
+    rows = [CurvePoint(step=i, metric="loss", value=float(job.settings.value)) for i in range(3)]
+    job.write(rows, CurvePoint)
+    if job.settings.fail:
+        raise RuntimeError("on purpose")
+
+
+STAGE = Stage(name="numbers", run=_run, modules=("pipeline.stage",))
+
+
+@pytest.fixture
+def store(tmp_path):
+    CALLS.clear()
+    return Store(tmp_path / "store")
+
+
+def perform(store, **settings):
+    step = Step(name="numbers", stage=STAGE, settings=Settings(**settings))
+    return running.perform(store, step, {}, progress=lambda done, total: None)
+
+
+def test_a_second_run_finds_the_artifact(store):
+    first, second = perform(store), perform(store)
+    assert (first.cached, second.cached) == (False, True)
+    assert first.artifact.ref == second.artifact.ref
+    assert CALLS == [1]
+    assert [row.value for row in second.artifact.records(CurvePoint)] == [1.0, 1.0, 1.0]
+
+
+def test_another_setting_makes_another_artifact(store):
+    assert perform(store, value=1).artifact.ref != perform(store, value=2).artifact.ref
+    assert CALLS == [1, 2]
+
+
+def test_a_failed_stage_leaves_no_artifact(store):
+    with pytest.raises(RuntimeError, match="on purpose"):
+        perform(store, fail=True)
+    assert store.artifacts() == []
+
+
+def test_a_killed_stage_leaves_no_artifact(store, tmp_path):
+    def die(job):
+        job.write([CurvePoint(step=0, metric="loss", value=1.0)], CurvePoint)
+        os._exit(9)
+
+    step = Step(name="numbers", stage=Stage(name="numbers", run=die, modules=()), settings=Settings())
+    process = multiprocessing.get_context("fork").Process(
+        target=running.perform, args=(store, step, {}), kwargs={"progress": lambda done, total: None}
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert store.artifacts() == []
+    assert not perform(store).cached
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_a_damaged_file_is_noticed_and_rebuilt(store, damage):
+    path = perform(store).artifact.path / "curve_point.parquet"
+    content = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(content[:50])
+    elif damage == "flip":
+        path.write_bytes(content[:60] + bytes([content[60] ^ 1]) + content[61:])
+    else:
+        path.unlink()
+    (problem,) = store.artifacts()[0].problems()
+    assert "curve_point.parquet" in problem
+    assert not perform(store).cached
+    assert path.read_bytes() == content
+    assert store.artifacts()[0].problems(full=True) == []
+
+
+def test_a_full_check_sees_what_time_stamps_hide(store):
+    artifact = perform(store).artifact
+    path = artifact.path / "curve_point.parquet"
+    stat, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:60] + bytes([content[60] ^ 1]) + content[61:])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert artifact.problems(full=True)
+
+
+def test_the_manifest_says_where_the_artifact_comes_from(store):
+    manifest = perform(store, value=7).artifact.manifest
+    assert manifest.counts == {"curve_point": {"ok": 3}}
+    assert manifest.key["config"] == {"value": 7, "fail": False}
+    assert set(manifest.key["code"]) == {"pipeline.stage"}
+    assert manifest.packages["pyarrow"]
+    json.loads(manifest.to_json())
+
+
+def test_references_may_be_shortened_but_not_ambiguous(store):
+    a, b = perform(store, value=1).artifact, perform(store, value=2).artifact
+    assert store.resolve(a.ref[:-4]).ref == a.ref
+    assert store.resolve("numbers").ref == b.ref
+    with pytest.raises(InputError, match="stages with artifacts: numbers"):
+        store.resolve("letters/12")
+    many = [perform(store, value=i).artifact.ref for i in range(17)]
+    shared = next(ref[: len("numbers/") + 1] for ref in many if sum(r[:9] == ref[:9] for r in many) > 1)
+    with pytest.raises(InputError, match="fits [0-9]+ artifacts"):
+        store.resolve(shared)
+
+
+def test_a_store_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written .* --store"):
+        Store(tmp_path / "file" / "store").check_writable()
+
+
+def test_a_full_disk_keeps_what_is_finished_and_says_so():
+    """/dev/full refuses every write with the error of a full disk."""
+    with pytest.raises(StoreError, match=r"No space left on device.*are kept"), disk_errors(Path("store")):
+        Path("/dev/full").write_text("x")
+
+
+def test_two_processes_build_an_artifact_once(store, tmp_path):
+    log = tmp_path / "log"
+
+    def slow(job):
+        with log.open("a") as file:
+            file.write("x")
+        time.sleep(0.3)
+        job.write([], CurvePoint)
+
+    step = Step(name="numbers", stage=Stage(name="numbers", run=slow, modules=()), settings=Settings())
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=running.perform, args=(store, step, {}), kwargs={"progress": lambda d, t: None})
+        for _ in range(3)
+    ]
+    [p.start() for p in processes]
+    [p.join() for p in processes]
+    assert [p.exitcode for p in processes] == [0, 0, 0]
+    assert log.read_text() == "x"
