@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def scores(policy: SequenceLogps, exponent_N: Tensor | float) -> Tensor:
     """Length-scaled log-likelihood, [N]."""
-    return policy.sum_N / policy.length_N**exponent_N
+    return policy.sum_N / policy.length_N.to(policy.sum_N.dtype) ** exponent_N
 
 
 def pair_hinge(score_N: Tensor, pairs_P2: Tensor, margin_P: Tensor | float) -> Tensor:
