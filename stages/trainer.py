@@ -174,7 +174,7 @@ def _arguments(settings: OptimiserSettings, *, num_steps: int, seed: int, folder
         adam_beta1=settings.adam_beta1,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing=settings.gradient_checkpointing,
         seed=seed,
         bf16=cuda and settings.precision != "float32",
         use_cpu=not cuda,

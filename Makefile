@@ -1,0 +1,46 @@
+# Each target does all its own set-up: on a fresh machine `make demo` or `make test` is enough.
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+# uv reads UV_FIND_LINKS where pip reads PIP_FIND_LINKS: a folder or page with wheels of your own, for instance of torch.
+UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_PYTHON="$(BIN)/python" $(BIN)/uv
+STORE ?= store
+
+.PHONY: install demo test test-all check format bench constraints clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/hasse run rescue-demo --store $(STORE)
+
+test: install
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: install
+	$(BIN)/python -m pytest -q
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/python -m tests.benchmarks.ordering
+
+constraints: install
+	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --python-version 3.11 \
+		-c <(echo torch==2.13.0) -o constraints.txt pyproject.toml
+
+clean:
+	rm -rf .venv store
