@@ -1,7 +1,7 @@
 """Records to Parquet and back."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -20,9 +20,7 @@ WRITE_OPTIONS = {"compression": "zstd", "compression_level": 3}
 def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     """The rows as an Arrow table of the record's schema."""
     schema = schema_of(record)
-    columns = [
-        pa.array([_plain(getattr(row, field.name)) for row in rows], type=field.type) for field in schema
-    ]
+    columns = [pa.array([_plain(getattr(row, field.name)) for row in rows], type=field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -26,3 +26,5 @@ class RawPrompt:
     split: str | None = None
     file: str | None = None
     row: int | None = None
+    error: str | None = None
+    """Why this row is kept aside, when the source was told to keep bad rows."""

@@ -4,9 +4,9 @@ import importlib
 import pkgutil
 from difflib import get_close_matches
 from types import ModuleType
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Union
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from data.errors import RecipeError
 
@@ -36,12 +36,7 @@ def settings_union(package: str, tag: str) -> Any:
 
     `settings_union("stages.orders", "strategy")` accepts {"strategy": "lp", ...} with the fields of stages/orders/lp.py.
     """
-    members = []
-    for name in names(package):
-        module = importlib.import_module(f"{package}.{name}")
-        field = (Literal[name], Field(name, description=f"{tag}: {name}"))  # type: ignore[valid-type]
-        title = f"{name.replace('_', ' ').title().replace(' ', '')}Settings"
-        members.append(create_model(title, __base__=module.Settings, __module__=module.__name__, **{tag: field}))
+    members = [importlib.import_module(f"{package}.{name}").Settings for name in names(package)]
     if len(members) == 1:
         return members[0]
     return Annotated[Union[tuple(members)], Field(discriminator=tag)]  # noqa: UP007  a union made at run time

@@ -118,7 +118,12 @@ def _describe(done: Done) -> str:
         for status, count in by_status.items()
     ]
     for table in manifest.counts:
-        lines += ["", f"## {table}", "", *_table(rows(done.artifact, table=table, prompt_id=None, status=None, limit=SAMPLE_ROWS))]
+        lines += [
+            "",
+            f"## {table}",
+            "",
+            *_table(rows(done.artifact, table=table, prompt_id=None, status=None, limit=SAMPLE_ROWS)),
+        ]
     return "\n".join(lines)
 
 
@@ -134,7 +139,15 @@ def _cell(value: Any) -> str:
     """Text that is safe inside a Markdown table: no markup, no line break, not endless."""
     text = "" if value is None else str(value)
     text = text if len(text) <= 120 else text[:119] + "…"
-    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;"), ("[", "&#91;"), ("\n", " ⏎ ")):  # noqa: E501
+    for character, replacement in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ("|", "&#124;"),
+        ("`", "&#96;"),
+        ("[", "&#91;"),
+        ("\n", " ⏎ "),
+    ):  # noqa: E501
         text = text.replace(character, replacement)
     return text
 

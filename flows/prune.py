@@ -42,5 +42,3 @@ def _rows_folder(store: Store, artifact: Artifact) -> Path | None:
     except CorruptFile:
         return None
     return store.root / artifact.stage / "rows" / digest(code)[:24]
-
-

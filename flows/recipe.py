@@ -17,7 +17,7 @@ from stages.grading import TaskSettings
 from stages.judge import Teacher
 from stages.optimiser import OptimiserSettings
 from stages.order import Strategy
-from stages.prompts import PromptsConfig
+from stages.prompts import PromptsSection
 from stages.report import ReportSettings
 from stages.student import StudentSettings
 from stages.train import METHODS, LoraSettings, Method
@@ -61,7 +61,7 @@ class Recipe(Config):
     description: str = Field("", description="One sentence: what this run asks.")
     source: Source = Field(description="Where prompts come from.")  # type: ignore[valid-type]
     task: TaskSettings = TaskSettings()
-    prompts: PromptsConfig = PromptsConfig()
+    prompts: PromptsSection = PromptsSection()
     student: StudentSettings
     generate: GenerateSettings
     judge: Teacher  # type: ignore[valid-type]

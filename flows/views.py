@@ -70,7 +70,9 @@ def query(artifact: Artifact, sql: str) -> list[Row]:
 
     connection = duckdb.connect()
     for name, path in _tables(artifact).items():
-        connection.execute(f"create view {name} as select * from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')")
+        connection.execute(
+            f"create view {name} as select * from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')"
+        )
     try:
         return connection.execute(sql).to_arrow_table().to_pylist()
     except duckdb.Error as error:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,7 +111,9 @@ def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
     """The step's artifact, which must be there. Raises InputError."""
     artifact = look_up(store, step, artifacts)
     if artifact is None:
-        raise InputError(f"step {step.name} is not in the store {store.root}; run without --from-stage and --only first")
+        raise InputError(
+            f"step {step.name} is not in the store {store.root}; run without --from-stage and --only first"
+        )
     return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
 
 
@@ -151,5 +152,3 @@ def read_runs(store: Store) -> list[dict[str, Any]]:
 def report_path(run: Run) -> Path | None:
     artifact = run.artifacts.get("report")
     return artifact.path / "report.html" if artifact else None
-
-

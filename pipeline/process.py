@@ -58,7 +58,9 @@ def _listen(pipe: Connection, child: Any, on_event: Callable[[Any], None], silen
             kind, value = pipe.recv()
         except (EOFError, ConnectionResetError):
             child.join(10)
-            raise ChildDied(f"process {child.pid} {_cause(child.exitcode)}; run the same command again to go on") from None
+            raise ChildDied(
+                f"process {child.pid} {_cause(child.exitcode)}; run the same command again to go on"
+            ) from None
         if kind == "event":
             on_event(value)
         elif kind == "result":

@@ -108,7 +108,9 @@ def _without_tags(model: type[BaseModel], location: list[Any]) -> list[Any]:
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:
-    return {a for f in model.model_fields.values() if get_origin(f.annotation) is Literal for a in get_args(f.annotation)}
+    return {
+        a for f in model.model_fields.values() if get_origin(f.annotation) is Literal for a in get_args(f.annotation)
+    }
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -62,9 +62,7 @@ class Step:
             "stage": self.stage.name,
             "code": code_digests(self.stage.modules + self.plugs),
             "config": key_of(self.settings),
-            "inputs": {
-                name: [_identity(artifacts, step) for step in steps] for name, steps in self.inputs.items()
-            },
+            "inputs": {name: [_identity(artifacts, step) for step in steps] for name, steps in self.inputs.items()},
             "external": dict(self.external),
         }
 

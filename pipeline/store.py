@@ -115,7 +115,9 @@ class Store:
             raise InputError(f"{ref!r} fits {len(matches)} artifacts: {', '.join(a.ref for a in matches)}")
         if not matches:
             stages = sorted({a.stage for a in self.artifacts()})
-            raise InputError(f"no artifact {ref!r} in {self.root}; stages with artifacts: {', '.join(stages) or 'none'}")
+            raise InputError(
+                f"no artifact {ref!r} in {self.root}; stages with artifacts: {', '.join(stages) or 'none'}"
+            )
         return matches[-1]
 
     def work_folder(self, stage: str, fingerprint: str) -> Path:

@@ -157,8 +157,13 @@ STAGE = Stage(
     name="evaluate",
     run=run,
     modules=(
-        "stages.evaluate", "stages.grading", "stages.tokens", "stages.models", "stages.checkpoints",
-        "stages.samplers.transformers", "data.text",
+        "stages.evaluate",
+        "stages.grading",
+        "stages.tokens",
+        "stages.models",
+        "stages.checkpoints",
+        "stages.samplers.transformers",
+        "data.text",
     ),  # fmt: skip
     in_child=True,
 )

@@ -16,7 +16,9 @@ from stages.tokens import completion_token_ids, prompt_token_ids
 class ExamplesSettings(Config):
     """Settings of the examples stage."""
 
-    max_length: int = Field(512, ge=8, description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512.")  # noqa: E501  one sentence
+    max_length: int = Field(
+        512, ge=8, description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512."
+    )  # noqa: E501  one sentence
     splits: list[str] = Field(["train"], description="Splits whose orders become examples.")
 
 
@@ -99,5 +101,8 @@ def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
 
 
 STAGE = Stage(
-    name="examples", run=run, modules=("stages.examples", "stages.tokens", "stages.joins", "stages.models"), in_child=True
+    name="examples",
+    run=run,
+    modules=("stages.examples", "stages.tokens", "stages.joins", "stages.models"),
+    in_child=True,
 )

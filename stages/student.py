@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -75,8 +74,8 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     """Tokenizer and model from the `pretrain` answers alone. Raises InputError when there are none."""
     from stages.methods import sft
     from stages.models import save_model
-    from stages.trainer import fit
     from stages.train import _keep_logs
+    from stages.trainer import fit
 
     prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
     if not prompts:
@@ -107,7 +106,7 @@ def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrain
     from transformers import PreTrainedTokenizerFast
 
     core = ByteLevelBPETokenizer()
-    texts = (text for p in prompts for text in (p.text, p.reference or ""))
+    texts = (text for p in prompts for text in (p.text, _answer(p) or ""))
     specials = ["<pad>", "<s>", "</s>", "<answer>"]
     core.train_from_iterator(texts, settings.vocab_size, special_tokens=specials, show_progress=False)
     return PreTrainedTokenizerFast(
@@ -150,7 +149,7 @@ def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple
     examples = []
     for p in prompts:
         prompt_ids = prompt_token_ids(tokenizer, p.text, p.messages)
-        answer_ids = completion_token_ids(tokenizer, p.reference or "")
+        answer_ids = completion_token_ids(tokenizer, _answer(p) or "")
         if len(prompt_ids) + len(answer_ids) <= context_length:
             completion = Completion(candidate_id="reference", token_ids=tuple(answer_ids), source="human")
             examples.append(
@@ -166,15 +165,27 @@ def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple
 
 
 def _is_lesson(prompt: Prompt) -> bool:
-    return prompt.status == "ok" and prompt.split == "pretrain" and prompt.reference is not None
+    return prompt.status == "ok" and prompt.split == "pretrain" and _answer(prompt) is not None
+
+
+def _answer(prompt: Prompt) -> str | None:
+    return prompt.reference or (prompt.answers[0] if prompt.answers else None)
 
 
 STAGE = Stage(
     name="student",
     run=run,
     modules=(
-        "stages.student", "stages.trainer", "stages.forward", "stages.batch", "stages.ranking", "stages.tokens",
-        "stages.models", "stages.checkpoints", "stages.methods.sft", "stages.optimiser",
+        "stages.student",
+        "stages.trainer",
+        "stages.forward",
+        "stages.batch",
+        "stages.ranking",
+        "stages.tokens",
+        "stages.models",
+        "stages.checkpoints",
+        "stages.methods.sft",
+        "stages.optimiser",
     ),  # fmt: skip
     in_child=True,
     identity=identity,

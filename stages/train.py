@@ -123,8 +123,14 @@ STAGE = Stage(
     name="train",
     run=run,
     modules=(
-        "stages.train", "stages.trainer", "stages.forward", "stages.batch", "stages.ranking", "stages.models",
-        "stages.checkpoints", "stages.optimiser",
+        "stages.train",
+        "stages.trainer",
+        "stages.forward",
+        "stages.batch",
+        "stages.ranking",
+        "stages.models",
+        "stages.checkpoints",
+        "stages.optimiser",
     ),  # fmt: skip
     in_child=True,
     identity=identity,

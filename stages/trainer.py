@@ -56,10 +56,14 @@ class CandidateTrainer(Trainer):
         """Backward of one optimiser step, micro-batch by micro-batch; gives the step's loss."""
         model.train()
         step = self._step_totals(inputs["examples"])
-        losses = [self._backward(model, part, step) for part in micro_batches(inputs["examples"], self.micro_batch_tokens)]
+        losses = [
+            self._backward(model, part, step) for part in micro_batches(inputs["examples"], self.micro_batch_tokens)
+        ]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
-            raise WorkError(f"the loss of step {self.state.global_step + 1} is {loss.item()}; try a lower learning_rate")
+            raise WorkError(
+                f"the loss of step {self.state.global_step + 1} is {loss.item()}; try a lower learning_rate"
+            )
         return loss
 
     def _backward(self, model: torch.nn.Module, examples: list[TrainingExample], step: StepTotals) -> Tensor:

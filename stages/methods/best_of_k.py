@@ -5,7 +5,7 @@ The rival that a ranking loss has to beat: it learns from the same judged candid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from data.config import Config
 from data.records import TrainingExample
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class Settings(Config):
     """Nothing to set: the order's target is the human answer, else the first candidate at the top level."""
+
+    method: Literal["best_of_k"] = "best_of_k"
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:

@@ -31,6 +31,7 @@ AUTHORS_HUMAN_EXPONENT, AUTHORS_MODEL_EXPONENT = 1.0, 0.85
 
 
 class Settings(Config):
+    method: Literal["rescue"] = "rescue"
     alpha: float = Field(0.1, ge=0, description="Weight of the ranking term. Paper: 0.1, the best of 0.01 to 0.1.")
     margin: float = Field(0.0, ge=0, description="Nats a token by which the better must lead. Paper: 0.")
     pair_reduction: Literal["sum", "mean"] = Field("sum", description="Over the pairs of a prompt. Paper: sum.")

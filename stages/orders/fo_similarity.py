@@ -5,7 +5,7 @@ human answer give a row with status `filtered`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,7 @@ from stages.partial_order import Judged, from_levels, is_human
 
 
 class Settings(Config):
+    strategy: Literal["fo_similarity"] = "fo_similarity"
     embedder: str = Field(
         "tfidf", description="tfidf (over the words of a prompt's own candidates), or a sentence-transformers model."
     )

@@ -1,6 +1,7 @@
 """HP, human prioritised: the human answer above every other; the others are incomparable."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from data.config import Config
 from data.records import PartialOrder, Prompt
@@ -9,6 +10,8 @@ from stages.partial_order import Judged, from_levels, is_human
 
 class Settings(Config):
     """Nothing to set."""
+
+    strategy: Literal["hp"] = "hp"
 
 
 def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:

@@ -1,6 +1,7 @@
 """LP, label prioritised: the human answer and every right one above every wrong one."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from data.config import Config
 from data.records import PartialOrder, Prompt
@@ -9,6 +10,8 @@ from stages.partial_order import Judged, from_levels, is_correct, is_human
 
 class Settings(Config):
     """Nothing to set."""
+
+    strategy: Literal["lp"] = "lp"
 
 
 def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:

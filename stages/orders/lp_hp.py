@@ -1,6 +1,7 @@
 """LP+HP: the human answer above the right ones, these above the wrong ones; the union of HP and LP."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from data.config import Config
 from data.records import PartialOrder, Prompt
@@ -10,6 +11,8 @@ from stages.partial_order import Judged, from_levels, is_human
 
 class Settings(Config):
     """Nothing to set."""
+
+    strategy: Literal["lp_hp"] = "lp_hp"
 
 
 def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:

@@ -7,6 +7,7 @@ whose pairs contradict each other is an error that names it; a prompt without pa
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -21,6 +22,7 @@ COLUMNS = ("prompt_id", "above", "below")
 
 
 class Settings(Config):
+    strategy: Literal["pairs"] = "pairs"
     path: str = unkeyed(description="The file with the pairs.")
     unknown_candidates: str = Field(
         "error", pattern="^(error|skip)$", description="error or skip: what to do with a pair of ids that do not exist."

@@ -1,6 +1,7 @@
 """QA-LP: answers that contain a gold answer above those that do not; there is no human answer."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from data.config import Config
 from data.records import PartialOrder, Prompt
@@ -9,6 +10,8 @@ from stages.partial_order import Judged, from_levels, is_correct
 
 class Settings(Config):
     """Nothing to set."""
+
+    strategy: Literal["qa_lp"] = "qa_lp"
 
 
 def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:

@@ -1,7 +1,7 @@
 """Sampler `dataset`: the answer that came with the prompt, as the human candidate."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ NEEDS_MODEL = False
 
 
 class Settings(Config):
+    sampler: Literal["dataset"] = "dataset"
     name: str = Field("human", description="Beginning of the candidate's id.")
     source: str = Field("human", description="Who wrote the answers: human, or the name of a model.")
 

@@ -18,13 +18,13 @@ from data.records import Candidate, Prompt
 from pipeline.fingerprint import text_digest
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 NEEDS_MODEL = True
 
 
 class Settings(Config):
+    sampler: Literal["transformers"] = "transformers"
     name: str = Field("student", description="Beginning of the candidates' ids.")
     num_samples: int = Field(3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
     temperature: float = Field(0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
@@ -76,7 +76,9 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: Student) -> I
         try:
             for j, ids in enumerate(_views(prompt, settings, student.tokenizer)):
                 if len(ids) > room:
-                    raise InputError(f"the prompt has {len(ids)} tokens; {room} fit beside {settings.max_tokens} new ones")
+                    raise InputError(
+                        f"the prompt has {len(ids)} tokens; {room} fit beside {settings.max_tokens} new ones"
+                    )
                 for k in range(settings.num_samples):
                     candidate_id = f"{settings.name}-{j * settings.num_samples + k}"
                     work.append((i, candidate_id, ids, row_seed(settings.seed, prompt.prompt_id, candidate_id)))

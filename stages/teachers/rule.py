@@ -1,6 +1,7 @@
 """Teacher `rule`: an answer is right when its label, or a gold short answer in it, says so. Costs nothing, never fails."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from data.config import Config
 from data.records import Candidate, Judgement, Prompt
@@ -9,6 +10,8 @@ from stages.grading import TaskSettings, grade
 
 class Settings(Config):
     """Nothing to set: the task says what is right."""
+
+    teacher: Literal["rule"] = "rule"
 
 
 def judge(

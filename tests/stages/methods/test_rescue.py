@@ -15,7 +15,13 @@ from stages.methods import rescue
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden_vectors.json").read_text())["rescue"]
 
 H, C1, C2, W1, W2 = range(5)
-LOGPS = [[-0.9, -1.1, -0.7, -1.3], [-0.5, -0.4, -0.6], [-1.2, -0.8, -1.0, -1.6, -0.9], [-0.2, -0.3, -0.4, -0.3], [-2.0, -1.5, -1.0]]  # noqa: E501
+LOGPS = [
+    [-0.9, -1.1, -0.7, -1.3],
+    [-0.5, -0.4, -0.6],
+    [-1.2, -0.8, -1.0, -1.6, -0.9],
+    [-0.2, -0.3, -0.4, -0.3],
+    [-2.0, -1.5, -1.0],
+]  # noqa: E501
 HP = [(H, C1), (H, C2), (H, W1), (H, W2)]
 LP = [(good, bad) for good in (H, C1, C2) for bad in (W1, W2)]
 HYBRID = [*HP, *(pair for pair in LP if pair[0] != H)]
@@ -145,7 +151,9 @@ def test_loss_does_not_depend_on_how_the_step_is_cut_or_ordered(tiny_model, make
 
 
 def test_loss_does_not_depend_on_the_order_of_candidates(tiny_model, make_example):
-    before, gradient = step_loss(tiny_model, [[make_example([1, 5], [[4, 2], [8, 9, 2], [3]], pairs=[(0, 1), (2, 1)], target=0)]])  # noqa: E501
+    before, gradient = step_loss(
+        tiny_model, [[make_example([1, 5], [[4, 2], [8, 9, 2], [3]], pairs=[(0, 1), (2, 1)], target=0)]]
+    )  # noqa: E501
     turned = make_example(
         [1, 5], [[3], [4, 2], [8, 9, 2]], pairs=[(1, 2), (0, 2)], target=1, sources=["student", "human", "student"]
     )
@@ -159,7 +167,9 @@ def test_log_probs_equal_those_of_each_answer_alone(tiny_model, make_example):
     batch = collate(examples(make_example))
     together = sequence_logps(tiny_model, batch)
     alone = []
-    for prompt, completion in ((e.prompt_token_ids, c.token_ids) for e in examples(make_example) for c in e.completions):
+    for prompt, completion in (
+        (e.prompt_token_ids, c.token_ids) for e in examples(make_example) for c in e.completions
+    ):
         ids = torch.tensor([[*prompt, *completion]])
         logp = torch.log_softmax(tiny_model(ids).logits[0].float(), -1)
         alone.append(sum(logp[len(prompt) - 1 + i, t] for i, t in enumerate(completion)).item())

@@ -1,0 +1,23 @@
+"""Source `csv`: CSV with a header."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from data.mapping import TableSettings, files_digest, table_rows
+from data.raw import RawPrompt
+
+SUFFIX = ".csv"
+
+
+class Settings(TableSettings):
+    """Where the rows are and what their columns mean."""
+
+    kind: Literal["csv"] = "csv"
+
+
+def rows(settings: Settings) -> Iterator[RawPrompt]:
+    return table_rows(settings, "csv")
+
+
+def digest(settings: Settings) -> str:
+    return files_digest(settings.path, suffix=SUFFIX)

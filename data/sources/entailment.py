@@ -1,0 +1,158 @@
+"""Source `entailment`: who is taller, older or faster than whom; made by rules that know the truth.
+
+    premise: Ann is taller than Bob. Bob is taller than Cal.
+    hypothesis: Cal is taller than Ann.
+    answer: Ann is taller than Bob and Bob is taller than Cal, so Ann is taller than Cal.
+            label: contradiction
+
+The answers of the split `pretrain` are wrong, explanation and label, for a share of the prompts: a student trained on
+them is a fluent beginner. A premise belongs to one split, by a hash of its facts. Each split is a stream of its own, so
+a larger number of prompts leaves the first ones as they were.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from data.config import Config
+from data.errors import SourceError
+from data.raw import RawPrompt
+from data.text import unit_hash
+
+LABELS = ("entailment", "neutral", "contradiction")
+NAMES = ("Ann", "Bob", "Cal", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo")
+RELATIONS = ("taller", "older", "faster")
+SHARES = {"pretrain": 0.55, "train": 0.25, "validation": 0.1, "test": 0.1}
+"""Of the premises."""
+
+MAX_TRIES = 5000
+"""Draws a wanted prompt, before the space of prompts is taken for exhausted."""
+
+
+class Settings(Config):
+    kind: Literal["entailment"] = "entailment"
+    num_pretrain: int = Field(6000, ge=0, description="Prompts with a noisy answer, for a student from scratch.")
+    num_train: int = Field(1200, ge=0, description="Prompts of the split train.")
+    num_validation: int = Field(500, ge=0, description="Prompts of the split validation.")
+    num_test: int = Field(500, ge=0, description="Prompts of the split test.")
+    noise: float = Field(
+        0.3, ge=0, le=1, description="Share of pretraining answers with a wrong label and explanation."
+    )
+    num_names: int = Field(8, ge=3, le=len(NAMES), description="People; more make the task larger and harder.")
+    seed: int = Field(0, description="Another seed, other prompts.")
+
+
+@dataclass(frozen=True)
+class Riddle:
+    """Two facts (greater, lesser) that share a person, and a claim about two of the three."""
+
+    relation: str
+    facts: tuple[tuple[str, str], tuple[str, str]]
+    claim: tuple[str, str]
+
+    @property
+    def label(self) -> str:
+        known = set(self.facts) | {(a, d) for a, b in self.facts for c, d in self.facts if b == c}
+        greater, lesser = self.claim
+        return (
+            "entailment" if (greater, lesser) in known else "contradiction" if (lesser, greater) in known else "neutral"
+        )
+
+    @property
+    def cluster_key(self) -> str:
+        return f"{self.relation} {sorted(self.facts)}"
+
+    @property
+    def text(self) -> str:
+        premise = " ".join(f"{self._says(*fact)}." for fact in self.facts)
+        return f"premise: {premise}\nhypothesis: {self._says(*self.claim)}."
+
+    def answer(self, label: str) -> str:
+        """An explanation that leads to this label, true when the label is, and the label."""
+        greater, lesser = self.claim
+        reason = {
+            "entailment": f"{self._grounds(greater, lesser)} so {self._says(greater, lesser)}.",
+            "contradiction": f"{self._grounds(lesser, greater)} so {self._says(lesser, greater)}.",
+            "neutral": f"the premise does not say who of {greater} and {lesser} is {self.relation}.",
+        }[label]
+        return f"{reason}\nlabel: {label}"
+
+    def _grounds(self, greater: str, lesser: str) -> str:
+        """The facts between the two; what stands in their place when there are none."""
+        if (greater, lesser) in self.facts or not self._between:
+            return f"the premise says {self._says(greater, lesser)},"
+        return f"{self._says(greater, self._between)} and {self._says(self._between, lesser)},"
+
+    @property
+    def _between(self) -> str | None:
+        return next((name for fact in self.facts for name in fact if name not in self.claim), None)
+
+    def _says(self, greater: str, lesser: str) -> str:
+        return f"{greater} is {self.relation} than {lesser}"
+
+
+def rows(settings: Settings) -> Iterator[RawPrompt]:
+    numbers = {
+        "pretrain": settings.num_pretrain,
+        "train": settings.num_train,
+        "validation": settings.num_validation,
+        "test": settings.num_test,
+    }
+    for split, number in numbers.items():
+        yield from _stream(split, number, settings)
+
+
+def digest(settings: Settings) -> str:
+    return ""
+
+
+def split_of(riddle: Riddle) -> str:
+    """By a hash of the facts, whatever the settings."""
+    position = unit_hash("entailment split", riddle.cluster_key)
+    for split, share in SHARES.items():
+        if position < share:
+            return split
+        position -= share
+    return "test"
+
+
+def _stream(split: str, number: int, settings: Settings) -> Iterator[RawPrompt]:
+    """Different prompts of one split, the labels in turn. Raises SourceError when there are not so many."""
+    draw = random.Random(f"{settings.seed} {split} {settings.num_names}")
+    seen: set[str] = set()
+    for i in range(number):
+        riddle = _fresh(draw, LABELS[i % 3], split, seen, settings.num_names)
+        if riddle is None:
+            raise SourceError(
+                f"the split {split} has fewer than {number} different prompts; raise num_names", field="source"
+            )
+        seen.add(riddle.text)
+        wrong = split == "pretrain" and draw.random() < settings.noise
+        stated = draw.choice([label for label in LABELS if label != riddle.label]) if wrong else riddle.label
+        yield RawPrompt(
+            text=riddle.text,
+            reference=riddle.answer(stated),
+            label=riddle.label,
+            cluster_key=riddle.cluster_key,
+            split=split,
+        )
+
+
+def _fresh(draw: random.Random, label: str, split: str, seen: set[str], num_names: int) -> Riddle | None:
+    for _ in range(MAX_TRIES):
+        riddle = _draw(draw, num_names)
+        if riddle.label == label and riddle.text not in seen and split_of(riddle) == split:
+            return riddle
+    return None
+
+
+def _draw(draw: random.Random, num_names: int) -> Riddle:
+    """A chain a > b > c, a fork (a > b, a > c) or a join (a > c, b > c), with a claim about two of them."""
+    a, b, c = draw.sample(NAMES[:num_names], 3)
+    facts = draw.choice([((a, b), (b, c)), ((a, b), (a, c)), ((a, c), (b, c))])
+    first, second = facts if draw.random() < 0.5 else facts[::-1]
+    greater, lesser = draw.sample([a, b, c], 2)
+    return Riddle(draw.choice(RELATIONS), (first, second), (greater, lesser))

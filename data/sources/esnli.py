@@ -1,0 +1,36 @@
+"""Source `esnli`: the table of e-SNLI (premise, hypothesis, label, explanation_1..3) as entailment with explanation.
+
+The expert's answer is the first annotator's explanation, then the label on a line of its own. Prompts with the same
+premise share a split.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from data.config import Config, unkeyed
+from data.mapping import Fields, TableSettings, files_digest, table_rows
+from data.raw import RawPrompt
+
+FIELDS = Fields(
+    text="premise: {premise}\nhypothesis: {hypothesis}",
+    reference="{explanation_1}\nlabel: {label}",
+    label="label",
+    cluster_key="premise",
+)
+
+
+class Settings(Config):
+    kind: Literal["esnli"] = "esnli"
+    path: str | list[str] = unkeyed(description="A Parquet, CSV or JSONL file with the columns named above.")
+    limit: int | None = Field(None, ge=1, description="Only the first so many rows.")
+    on_bad_row: Literal["error", "keep"] = Field("error", description="A row without a prompt: stop, or keep it aside.")
+
+
+def rows(settings: Settings) -> Iterator[RawPrompt]:
+    return table_rows(TableSettings(fields=FIELDS, **settings.model_dump()))
+
+
+def digest(settings: Settings) -> str:
+    return files_digest(settings.path)

@@ -1,0 +1,23 @@
+"""Source `jsonl`: JSON lines: one object a line."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from data.mapping import TableSettings, files_digest, table_rows
+from data.raw import RawPrompt
+
+SUFFIX = ".jsonl"
+
+
+class Settings(TableSettings):
+    """Where the rows are and what their columns mean."""
+
+    kind: Literal["jsonl"] = "jsonl"
+
+
+def rows(settings: Settings) -> Iterator[RawPrompt]:
+    return table_rows(settings, "jsonl")
+
+
+def digest(settings: Settings) -> str:
+    return files_digest(settings.path, suffix=SUFFIX)

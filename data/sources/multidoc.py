@@ -1,0 +1,156 @@
+"""Source `multidoc`: questions over several documents, of which one, at a chosen position, holds the answer.
+
+The table has a question, its gold short answers, and its gold document's title and text. The distractors are gold
+documents of other questions that contain none of its answers. All positions of a question share a split.
+
+The distractors of a question follow from hashes of it and of the documents, so rows that are appended change an item
+only where a new document falls between two of its own.
+"""
+
+from bisect import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data.config import Config, unkeyed
+from data.errors import SourceError
+from data.mapping import files_digest
+from data.raw import RawPrompt
+from data.registry import unknown
+from data.tables import find_files, read_rows
+from data.text import normalise_answer, unit_hash
+
+Position = Literal["first", "middle", "last"]
+
+COLUMNS = ("question", "answers", "gold_title", "gold_text")
+
+
+class Settings(Config):
+    kind: Literal["multidoc"] = "multidoc"
+    path: str | list[str] = unkeyed(
+        description="A Parquet or JSONL file with question, answers, gold_title, gold_text."
+    )
+    limit: int | None = Field(None, ge=1, description="Only the first so many questions.")
+    num_documents: int = Field(
+        5, ge=1, le=50, description="Documents in a prompt. Rescue: 5 candidates, one a document."
+    )
+    positions: tuple[Position, ...] = Field(
+        ("first", "middle", "last"), min_length=1, description="Where the gold document stands: one prompt for each."
+    )
+    max_words: int | None = Field(
+        None, ge=8, description="Cut documents to so many words, around the answer where there is one."
+    )
+    seed: int = Field(0, description="Another seed, other distractors.")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of the table; `normal` is the document as answers are looked for in it."""
+
+    question: str
+    answers: tuple[str, ...]
+    title: str
+    text: str
+    normal: str
+    file: str
+    row: int
+
+
+def rows(settings: Settings) -> Iterator[RawPrompt]:
+    """A question whose answers stand in nearly all documents is a row with an error. Raises SourceError."""
+    items = _read(settings)
+    if len(items) < settings.num_documents:
+        raise SourceError(f"{len(items)} rows cannot give {settings.num_documents} documents", file=settings.path)
+    ring = _Ring(items, settings.seed)
+    for item in items:
+        distractors = ring.distractors(item, settings.num_documents - 1)
+        for position in dict.fromkeys(settings.positions):
+            yield _prompt(item, distractors, position, settings)
+
+
+def digest(settings: Settings) -> str:
+    return files_digest(settings.path)
+
+
+def _read(settings: Settings) -> list[Item]:
+    items = []
+    for path in find_files(settings.path):
+        for number, row in read_rows(path):
+            if len(items) == settings.limit:
+                return items
+            items.append(_item(row, str(path), number))
+    if not items:
+        raise SourceError("holds no rows", file=settings.path)
+    return items
+
+
+def _item(row: dict[str, Any], file: str, number: int) -> Item:
+    for column in COLUMNS:
+        if column not in row:
+            raise SourceError(unknown(column, sorted(row), kind="column"), file=file, row=number, field=column)
+        if not row[column]:
+            raise SourceError("is empty", file=file, row=number, field=column)
+    answers = row["answers"]
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise SourceError(f"must be a list of texts, found {answers!r:.60}", file=file, row=number, field="answers")
+    text = row["gold_text"]
+    return Item(row["question"], tuple(answers), row["gold_title"], text, normalise_answer(text), file, number)
+
+
+class _Ring:
+    """Documents on a circle, each at a hash of its own; a question takes the next ones from where its hash falls."""
+
+    def __init__(self, items: list[Item], seed: int):
+        self.seed = seed
+        self.items = sorted(items, key=lambda item: unit_hash(seed, "document", item.text))
+        self.places = [unit_hash(seed, "document", item.text) for item in self.items]
+
+    def distractors(self, item: Item, wanted: int) -> list[Item]:
+        """Up to `wanted` documents of other questions that contain none of the item's answers as words."""
+        answers = [f" {normal} " for answer in item.answers if (normal := normalise_answer(answer))]
+        start = bisect(self.places, unit_hash(self.seed, "question", item.question))
+        chosen: dict[str, Item] = {}
+        for i in range(len(self.items)):
+            other = self.items[(start + i) % len(self.items)]
+            if len(chosen) == wanted:
+                break
+            if other.question != item.question and not any(answer in f" {other.normal} " for answer in answers):
+                chosen.setdefault(other.text, other)
+        chosen.pop(item.text, None)
+        return list(chosen.values())
+
+
+def _prompt(item: Item, distractors: list[Item], position: Position, settings: Settings) -> RawPrompt:
+    place = {"first": 0, "middle": len(distractors) // 2, "last": len(distractors)}[position]
+    documents = [*distractors[:place], item, *distractors[place:]]
+    shown = [f"{d.title}: {_cut(d, item.answers if d is item else (), settings.max_words)}" for d in documents]
+    return RawPrompt(
+        text=_render(shown, item.question),
+        variants=tuple(_render([document], item.question) for document in shown),
+        answers=item.answers,
+        group=position,
+        cluster_key=item.question,
+        file=item.file,
+        row=item.row,
+        error=None
+        if len(documents) == settings.num_documents
+        else f"only {len(distractors)} documents lack its answers",
+    )
+
+
+def _render(documents: list[str], question: str) -> str:
+    listed = "\n".join(f"[{i}] {document}" for i, document in enumerate(documents, 1))
+    return f"{listed}\nquestion: {question}\nanswer:"
+
+
+def _cut(item: Item, answers: tuple[str, ...], max_words: int | None) -> str:
+    """At most `max_words` words: from the start, or, if the answer comes later, with the answer in the middle."""
+    words = item.text.split()
+    if max_words is None or len(words) <= max_words:
+        return " ".join(words)
+    place = item.text.find(answers[0]) if answers else -1
+    position = len(item.text[:place].split()) if place >= 0 else 0
+    start = 0 if position < max_words // 2 else min(position - max_words // 2, len(words) - max_words)
+    return " ".join(words[start : start + max_words])

@@ -1,0 +1,23 @@
+"""Source `parquet`: Parquet."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from data.mapping import TableSettings, files_digest, table_rows
+from data.raw import RawPrompt
+
+SUFFIX = ".parquet"
+
+
+class Settings(TableSettings):
+    """Where the rows are and what their columns mean."""
+
+    kind: Literal["parquet"] = "parquet"
+
+
+def rows(settings: Settings) -> Iterator[RawPrompt]:
+    return table_rows(settings, "parquet")
+
+
+def digest(settings: Settings) -> str:
+    return files_digest(settings.path, suffix=SUFFIX)

@@ -1,0 +1,88 @@
+"""Rows of JSONL, CSV and Parquet files, streamed, with the number under which an editor shows them."""
+
+import csv
+import glob
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import SourceError
+
+Row = dict[str, Any]
+
+SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+def find_files(pattern: str | list[str], *, suffix: str | None = None) -> list[Path]:
+    """The files of a path, a glob pattern, a folder (all files of that suffix in it), or a list of these, sorted.
+
+    Raises SourceError when one of them gives none.
+    """
+    found: list[Path] = []
+    for item in [pattern] if isinstance(pattern, str) else pattern:
+        path = Path(item).expanduser()
+        matches = (
+            sorted(path.glob(f"*{suffix or ''}")) if path.is_dir() else [Path(p) for p in sorted(glob.glob(str(path)))]
+        )
+        files = [match for match in matches if match.is_file()]
+        if not files:
+            raise SourceError(f"there is no such file (looked from {Path.cwd().name}/)", file=item)
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def read_rows(path: Path, kind: str | None = None) -> Iterator[tuple[int, Row]]:
+    """(row number, row): lines from 1 in JSONL, lines after the header in CSV, rows from 1 in Parquet.
+
+    `kind`: jsonl, csv or parquet; None goes by the suffix. Raises SourceError that names file and row.
+    """
+    kind = kind or SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise SourceError(f"has the suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}", file=path)
+    try:
+        yield from _READERS[kind](path)
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"cannot be read as {kind}: {error}", file=path) from error
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _json_row(path, number, line)
+
+
+def _json_row(path: Path, number: int, line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise SourceError(f"is not JSON: {error}", file=path, row=number) from error
+    if not isinstance(row, dict):
+        raise SourceError(f"must be an object, found {type(row).__name__}", file=path, row=number)
+    return row
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restkey="")
+        for row in reader:
+            if "" in row:
+                raise SourceError(
+                    f"has more cells than the header's {len(reader.fieldnames or [])}", file=path, row=reader.line_num
+                )  # noqa: E501
+            yield reader.line_num, dict(row)
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    number = 0
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+_READERS = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}
