@@ -99,7 +99,11 @@ def _train(recipe: Recipe, arm: str, seed: int) -> Step:
 def _evaluate(recipe: Recipe, checkpoint: str) -> Step:
     """The student is asked before any example exists; a trained model must share nothing with its examples."""
     section = recipe.evaluate.model_dump()
-    inputs = {"checkpoint": (checkpoint,), "prompts": (f"prompts:{recipe.evaluate.split}", "prompts:pretrain")}
+    inputs = {
+        "checkpoint": (checkpoint,),
+        "prompts": (f"prompts:{recipe.evaluate.split}",),
+        "seen": ("prompts:pretrain",),
+    }
     return Step(
         name=f"evaluate/{checkpoint.removeprefix('train/')}",
         stage=evaluate.STAGE,

@@ -44,7 +44,9 @@ def run_in_child(
     child.start()
     theirs.close()
     try:
-        return _listen(ours, child, on_event, silence_seconds)
+        result = _listen(ours, child, on_event, silence_seconds)
+        child.join(10)
+        return result
     finally:
         _kill_group(child)
         ours.close()
@@ -101,9 +103,6 @@ def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
         send("error", error)
     except Exception:
         send("crash", traceback.format_exc())
-    with contextlib.suppress(OSError):
-        while True:  # the parent kills the group once it has read the result
-            time.sleep(HEARTBEAT_SECONDS)
 
 
 def _beat(send: Callable[[str, Any], None]) -> None:

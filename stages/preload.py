@@ -6,7 +6,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import transformers.trainer  # noqa: F401
+import transformers.trainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
 import stages.trainer  # noqa: F401
+
+transformers.utils.logging.disable_progress_bar()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from data.errors import WorkError
 from data.records import CurvePoint, TrainingExample
@@ -136,6 +136,7 @@ def fit(
         method_settings=method_settings,
         micro_batch_tokens=settings.micro_batch_tokens,
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     return curve(trainer.state.log_history)
 
