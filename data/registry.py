@@ -26,7 +26,7 @@ def load(package: str, name: str, *, kind: str) -> ModuleType:
 
 def unknown(name: str, known: list[str], *, kind: str) -> str:
     """The message for a name that is not known: the nearest known one first, then all of them."""
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
 

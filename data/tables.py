@@ -73,7 +73,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
             if "" in row:
                 raise SourceError(
                     f"has more cells than the header's {len(reader.fieldnames or [])}", file=path, row=reader.line_num
-                )  # noqa: E501
+                )
             yield reader.line_num, dict(row)
 
 

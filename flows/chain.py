@@ -113,13 +113,20 @@ def _evaluate(recipe: Recipe, checkpoint: str) -> Step:
 
 
 def _report(recipe: Recipe, arms: list[Step], evaluations: list[Step]) -> Step:
-    names = ("prompts", "student", "generate", "judge", "order", "examples")
+    names = {
+        "prompts": "prompts",
+        "student": "student",
+        "candidates": "generate",
+        "judgements": "judge",
+        "orders": "order",
+        "examples": "examples",
+    }
     return Step(
         name="report",
         stage=report.STAGE,
         settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=recipe.model_dump(mode="json")),
         inputs={
-            **{name: (name,) for name in names},
+            **{name: (step,) for name, step in names.items()},
             "train": tuple(step.name for step in arms),
             "evaluate": tuple(step.name for step in evaluations),
         },

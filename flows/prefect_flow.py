@@ -147,7 +147,7 @@ def _cell(value: Any) -> str:
         ("`", "&#96;"),
         ("[", "&#91;"),
         ("\n", " ⏎ "),
-    ):  # noqa: E501
+    ):
         text = text.replace(character, replacement)
     return text
 

@@ -84,10 +84,11 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _baseline_exists(self) -> "Recipe":
+    def _baselines_exist(self) -> "Recipe":
         known = ["student", *self.train.arms]
-        if self.report.baseline is not None and self.report.baseline not in known:
-            raise ValueError(f"report.baseline: {registry.unknown(self.report.baseline, known, kind='arm')}")
+        for baseline in self.report.baselines:
+            if baseline not in known:
+                raise ValueError(f"report.baselines: {registry.unknown(baseline, known, kind='arm')}")
         return self
 
 

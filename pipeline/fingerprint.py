@@ -48,6 +48,12 @@ def code_digests(modules: Iterable[str]) -> dict[str, str]:
     return {name: _source_digest(name) for name in sorted(set(modules))}
 
 
+def asset_digests(paths: Iterable[str]) -> dict[str, str]:
+    """Path from the code's root -> sha256 of the file."""
+    root = Path(__file__).parent.parent
+    return {path: file_digest(root / path) for path in sorted(paths)}
+
+
 def model_digests(folder: Path) -> dict[str, str]:
     """A model folder's identity: its weights (with their config), its tokenizer, its chat template.
 

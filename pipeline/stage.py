@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from data.config import key_of
 from data.errors import WorkError
 from data.parquet import write_records
-from pipeline.fingerprint import code_digests, digest
+from pipeline.fingerprint import asset_digests, code_digests, digest
 from pipeline.store import Artifact, Store, disk_errors, table_name
 
 R = TypeVar("R")
@@ -24,6 +24,7 @@ Progress = Callable[[int, int], None]
 class Stage:
     """`run` fills a job's folder. `modules` are those whose source text decides the result and so enters the key.
 
+    `assets`: other files of the code, by their path from its root, that decide the result (a page's template).
     `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
     "part:" are digests of parts on which a step may depend alone.
@@ -33,6 +34,7 @@ class Stage:
     run: Callable[["Job"], None]
     modules: tuple[str, ...]
     in_child: bool = False
+    assets: tuple[str, ...] = ()
     identity: Callable[[Path], dict[str, str]] | None = None
 
 
@@ -60,7 +62,7 @@ class Step:
         """
         return {
             "stage": self.stage.name,
-            "code": code_digests(self.stage.modules + self.plugs),
+            "code": code_digests(self.stage.modules + self.plugs) | asset_digests(self.stage.assets),
             "config": key_of(self.settings),
             "inputs": {name: [_identity(artifacts, step) for step in steps] for name, steps in self.inputs.items()},
             "external": dict(self.external),

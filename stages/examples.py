@@ -18,7 +18,7 @@ class ExamplesSettings(Config):
 
     max_length: int = Field(
         512, ge=8, description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512."
-    )  # noqa: E501  one sentence
+    )
     splits: list[str] = Field(["train"], description="Splits whose orders become examples.")
 
 

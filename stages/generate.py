@@ -14,6 +14,7 @@ from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
+from stages.samplers import dataset
 
 SAMPLERS = "stages.samplers"
 Group = registry.settings_union(SAMPLERS, "sampler")
@@ -110,8 +111,8 @@ def _uses_variants(group: Any) -> bool:
 
 
 def _given(group: Any, prompt: Prompt) -> str | None:
-    """The reference decides only what is taken from it."""
-    return None if _sampler(group).NEEDS_MODEL else prompt.reference
+    """What came with the prompt decides only what is taken from it."""
+    return None if _sampler(group).NEEDS_MODEL else dataset.answer(prompt, group)
 
 
 def _sample(chunk: list[Request], settings: GenerateSettings, student: _LazyStudent) -> Iterable[list[Candidate]]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from data import registry
-from data.config import Config, key_of, unkeyed
+from data.config import Config, key_of
 from data.records import Candidate, Judgement, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
@@ -31,7 +31,6 @@ class JudgeSettings(Config):
 
     teacher: Teacher = Field(description="Who judges.")  # type: ignore[valid-type]
     task: TaskSettings
-    chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
 
 
 def run(job: Job) -> None:
@@ -46,7 +45,7 @@ def run(job: Job) -> None:
         lambda chunk: _judge(chunk, teacher, settings),
         Judgement,
         total=sum(1 for _ in _items(job)),
-        chunk_size=settings.chunk_size,
+        chunk_size=settings.teacher.chunk_size,
     )
     found = sum(job.counts["judgement"].values())
     job.conserve("candidates", expected=num_accepted, found=found)

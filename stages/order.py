@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from data import registry
-from data.config import Config, key_of, unkeyed
+from data.config import Config, key_of
 from data.records import Candidate, Judgement, PartialOrder, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
@@ -26,7 +26,6 @@ class OrderSettings(Config):
     """Settings of the order stage."""
 
     strategy: Strategy = Field(description="What makes one candidate better than another.")  # type: ignore[valid-type]
-    chunk_size: int = unkeyed(5000, ge=1, description="Prompts between two commits to the store.")
 
 
 def external(settings: OrderSettings) -> dict[str, str]:
@@ -46,7 +45,7 @@ def run(job: Job) -> None:
         lambda chunk: [[order] for order in strategy.orders(chunk, settings.strategy)],
         PartialOrder,
         total=total,
-        chunk_size=settings.chunk_size,
+        chunk_size=settings.strategy.chunk_size,
     )
 
 

@@ -6,8 +6,16 @@ with everything. Every transitive pair is part of the order.
 
 from collections.abc import Iterable, Sequence
 
+from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Candidate, Judgement, OrderedPair, PartialOrder
+
+
+class StrategySettings(Config):
+    """What every ordering strategy has."""
+
+    chunk_size: int = unkeyed(5000, ge=1, description="Prompts between two commits to the store.")
+
 
 Judged = tuple[Candidate, Judgement | None]
 """A candidate with what was said of it; None: it was not judged."""

@@ -1,18 +1,40 @@
 """Stage report: one self-contained HTML page, and the table of results as metrics."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import Field
 
 from data.config import Config
+from data.records import Candidate, CurvePoint, Judgement, PartialOrder, Prompt
+from data.text import unit_hash
 from pipeline.stage import Job, Stage
+from pipeline.store import Artifact
+from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
 from stages.grading import TaskSettings
+from stages.joins import join
+from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, results
+
+TEMPLATE = "report_page.html"
+SMOOTHING_STEPS = 10
+CURVES = ("loss", "sft", "rank", "violations")
+CURVE_TITLES = {
+    "loss": "Loss",
+    "sft": "NLL of the target, nats a token",
+    "rank": "Ranking hinge, a prompt",
+    "violations": "Pairs out of order, share",
+}
 
 
 class ReportSettings(Config):
     """The recipe's section `report`."""
 
-    baseline: str | None = Field("student", description="Arm that the others are compared with, pairwise.")
+    baselines: list[str] = Field(["student"], description="Arms that the others are compared with, prompt by prompt.")
     num_examples: int = Field(6, ge=0, description="Prompts shown with their candidates and order.")
     num_resamples: int = Field(2000, ge=100, description="Of the bootstrap.")
 
@@ -25,12 +47,151 @@ class ReportInputs(Config):
     recipe: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShownCandidate:
+    candidate: Candidate
+    judgement: Judgement | None
+    level: float | None
+    is_target: bool
+
+    @property
+    def verdict(self) -> bool | None:
+        return self.judgement.correct if self.judgement else None
+
+    @property
+    def mean_logprob(self) -> float | None:
+        c = self.candidate
+        return None if c.logprob_sum is None or not c.token_ids else c.logprob_sum / len(c.token_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownPrompt:
+    prompt: Prompt
+    order: PartialOrder
+    candidates: list[ShownCandidate]
+    diagram: Markup
+
+
 def run(job: Job) -> None:
-    job.metrics |= {
-        "results": [{"arm": a.manifest.name, **a.manifest.metrics} for a in job.inputs["evaluate"]],
-        "conclusion": "",
+    settings: ReportInputs = job.settings
+    answers = Answers(job.inputs["evaluate"])
+    found = results(
+        answers,
+        baselines=settings.report.baselines,
+        primary=settings.task.primary,
+        num_resamples=settings.report.num_resamples,
+    )
+    sentences = conclusion(found)
+    page = render(
+        recipe=settings.recipe,
+        primary=settings.task.primary,
+        results=found,
+        conclusion=sentences,
+        plots=interval_plots(found, settings.task.primary),
+        groups=sorted({group for result in found for group in result.by_group}),
+        confusions=[answers.confusion(arm) for arm in answers.rows] if settings.task.labels else [],
+        labels=[*settings.task.labels, UNKNOWN],
+        curves=curves(job.inputs["train"]),
+        legend=colours(answers.rows),
+        prompts=shown_prompts(job, settings.report.num_examples),
+        steps=[artifact for artifacts in job.inputs.values() for artifact in artifacts],
+        split=job.input("prompts").manifest.metrics,
+        settings=yaml.safe_dump(settings.recipe, sort_keys=False, allow_unicode=True),
+    )
+    (job.path / "report.html").write_text(page, encoding="utf-8")
+    job.metrics |= {"results": [row(r, settings.task.primary) for r in found], "conclusion": "\n".join(sentences)}
+
+
+def render(**values: Any) -> str:
+    """The page. Everything is escaped but the drawings, which escape their own texts."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    return environment.get_template(TEMPLATE).render(**values)
+
+
+def row(result: Result, primary: str) -> dict[str, Any]:
+    """A result as a row of the table that the terminal shows; accuracies in per cent, differences in points."""
+    main = result.strict if primary == "strict" else result.loose
+    cells: dict[str, Any] = {
+        "arm": result.arm,
+        "decoding": result.decoding,
+        "accuracy %": round(100 * main.mean, 1),
+        "95 % interval": f"{100 * main.low:.1f} to {100 * main.high:.1f}",
     }
-    (job.path / "report.html").write_text("x")
+    for baseline in result.differences:
+        d = result.differences[baseline]
+        cells[f"vs {baseline}"] = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+    for group, interval in result.by_group.items():
+        cells[group] = round(100 * interval.mean, 1)
+    return {**cells, "seeds": result.num_seeds, "prompts": result.num_prompts}
 
 
-STAGE = Stage(name="report", run=run, modules=("stages.report",))
+def interval_plots(found: Sequence[Result], primary: str) -> dict[str, Markup]:
+    """Decoding -> plot."""
+    colour = colours(result.arm for result in found)
+    plots = {}
+    for decoding in dict.fromkeys(result.decoding for result in found):
+        marks = []
+        for result in found:
+            if result.decoding == decoding:
+                main = result.strict if primary == "strict" else result.loose
+                marks.append(
+                    Mark(label=result.arm, mean=main.mean, low=main.low, high=main.high, colour=colour[result.arm])
+                )
+        plots[decoding] = Markup(interval_plot(marks))  # its labels are escaped where they are drawn
+    return plots
+
+
+def curves(trained: Sequence[Artifact]) -> list[Markup]:
+    """One chart a metric, one line a run."""
+    colour = colours(["student", *map(arm_of, trained)])
+    lines: dict[str, list[Line]] = {}
+    for artifact in trained:
+        points: dict[str, list[tuple[float, float]]] = {}
+        for point in artifact.records(CurvePoint):
+            points.setdefault(point.metric, []).append((point.step, point.value))
+        for metric, values in points.items():
+            arm = arm_of(artifact)
+            lines.setdefault(metric, []).append(
+                Line(label=arm, points=smoothed(values, SMOOTHING_STEPS), colour=colour.get(arm, COLOURS[0]))
+            )
+    return [Markup(line_chart(lines[m], title=CURVE_TITLES[m])) for m in CURVES if m in lines]
+
+
+def shown_prompts(job: Job, number: int) -> list[ShownPrompt]:
+    """Prompts whose candidates are really ordered, those with an expert's answer first, else by a hash of the id."""
+    ordered = [o for o in job.input("orders").records(PartialOrder) if o.pairs]
+    has_human = {o.prompt_id: any(c.startswith("human") for c in o.candidate_ids) for o in ordered}
+    ordered.sort(key=lambda o: (not has_human[o.prompt_id], unit_hash("shown", o.prompt_id)))
+    half = number // 2
+    chosen = ordered[: number - half] + [o for o in ordered[number - half :] if not has_human[o.prompt_id]][:half]
+    orders = {o.prompt_id: o for o in chosen}
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.prompt_id in orders)
+    candidates = (c for c in job.input("candidates").records(Candidate) if c.prompt_id in orders)
+    judgements = (j for j in job.input("judgements").records(Judgement) if j.prompt_id in orders)
+    return [_shown(p, orders[p.prompt_id], c, j) for p, c, j in join(prompts, candidates, judgements)]
+
+
+def _shown(
+    prompt: Prompt, order: PartialOrder, candidates: list[Candidate], judgements: list[Judgement]
+) -> ShownPrompt:
+    by_id = {c.candidate_id: c for c in candidates}
+    verdicts = {j.candidate_id: j for j in judgements}
+    shown = [
+        ShownCandidate(candidate=by_id[i], judgement=verdicts.get(i), level=level, is_target=i == order.target)
+        for i, level in zip(order.candidate_ids, order.levels, strict=True)
+    ]
+    nodes = [Node(name=c.candidate.candidate_id, verdict=c.verdict, human=c.candidate.source == "human") for c in shown]
+    diagram = hasse_diagram(nodes, [(pair.above, pair.below) for pair in order.pairs])
+    return ShownPrompt(prompt=prompt, order=order, candidates=shown, diagram=Markup(diagram))
+
+
+STAGE = Stage(
+    name="report",
+    run=run,
+    modules=("stages.report", "stages.results", "stages.statistics", "stages.drawing", "stages.joins"),
+    assets=("stages/report_page.html",),
+)

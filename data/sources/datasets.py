@@ -55,7 +55,7 @@ def _load(settings: Settings) -> Any:
     except Exception as error:  # the library raises many unrelated types
         raise SourceError(
             f"is neither a saved folder nor a data set that can be loaded: {error}", file=settings.path
-        ) from error  # noqa: E501
+        ) from error
     if isinstance(found, datasets.DatasetDict):
         return _split(found, settings)
     return found

@@ -24,9 +24,15 @@ from data.text import unit_hash
 
 LABELS = ("entailment", "neutral", "contradiction")
 NAMES = ("Ann", "Bob", "Cal", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo")
-RELATIONS = ("taller", "older", "faster")
+RELATIONS = ("taller", "older", "faster", "richer", "braver", "wiser")
 SHARES = {"pretrain": 0.55, "train": 0.25, "validation": 0.1, "test": 0.1}
 """Of the premises."""
+
+SINGLE_FACTS = 0.35
+"""Share of premises with one fact: what a beginner learns first."""
+
+ODD_CLAIMS = 0.3
+"""Share of claims that may be of any relation, and share that may be about somebody the premise does not name."""
 
 MAX_TRIES = 5000
 """Draws a wanted prompt, before the space of prompts is taken for exhausted."""
@@ -41,25 +47,26 @@ class Settings(Config):
     noise: float = Field(
         0.3, ge=0, le=1, description="Share of pretraining answers with a wrong label and explanation."
     )
-    num_names: int = Field(8, ge=3, le=len(NAMES), description="People; more make the task larger and harder.")
+    num_names: int = Field(5, ge=4, le=len(NAMES), description="People; more make the task larger and harder.")
     seed: int = Field(0, description="Another seed, other prompts.")
 
 
 @dataclass(frozen=True)
 class Riddle:
-    """Two facts (greater, lesser) that share a person, and a claim about two of the three."""
+    """One fact (greater, lesser) or two that share a person, and a claim, perhaps of another relation or person."""
 
     relation: str
-    facts: tuple[tuple[str, str], tuple[str, str]]
+    facts: tuple[tuple[str, str], ...]
     claim: tuple[str, str]
+    claimed: str
 
     @property
     def label(self) -> str:
         known = set(self.facts) | {(a, d) for a, b in self.facts for c, d in self.facts if b == c}
         greater, lesser = self.claim
-        return (
-            "entailment" if (greater, lesser) in known else "contradiction" if (lesser, greater) in known else "neutral"
-        )
+        if self.claimed != self.relation or not known & {(greater, lesser), (lesser, greater)}:
+            return "neutral"
+        return "entailment" if (greater, lesser) in known else "contradiction"
 
     @property
     def cluster_key(self) -> str:
@@ -67,31 +74,26 @@ class Riddle:
 
     @property
     def text(self) -> str:
-        premise = " ".join(f"{self._says(*fact)}." for fact in self.facts)
-        return f"premise: {premise}\nhypothesis: {self._says(*self.claim)}."
+        premise = " ".join(f"{_says(fact, self.relation)}." for fact in self.facts)
+        return f"premise: {premise}\nhypothesis: {_says(self.claim, self.claimed)}."
 
     def answer(self, label: str) -> str:
         """An explanation that leads to this label, true when the label is, and the label."""
         greater, lesser = self.claim
         reason = {
-            "entailment": f"{self._grounds(greater, lesser)} so {self._says(greater, lesser)}.",
-            "contradiction": f"{self._grounds(lesser, greater)} so {self._says(lesser, greater)}.",
-            "neutral": f"the premise does not say who of {greater} and {lesser} is {self.relation}.",
+            "entailment": self._because(greater, lesser),
+            "contradiction": self._because(lesser, greater),
+            "neutral": f"the premise does not say who of {greater} and {lesser} is {self.claimed}.",
         }[label]
         return f"{reason}\nlabel: {label}"
 
-    def _grounds(self, greater: str, lesser: str) -> str:
-        """The facts between the two; what stands in their place when there are none."""
-        if (greater, lesser) in self.facts or not self._between:
-            return f"the premise says {self._says(greater, lesser)},"
-        return f"{self._says(greater, self._between)} and {self._says(self._between, lesser)},"
-
-    @property
-    def _between(self) -> str | None:
-        return next((name for fact in self.facts for name in fact if name not in self.claim), None)
-
-    def _says(self, greater: str, lesser: str) -> str:
-        return f"{greater} is {self.relation} than {lesser}"
+    def _because(self, greater: str, lesser: str) -> str:
+        """The facts from which it follows; when it does not follow, the same words all the same."""
+        between = next((name for fact in self.facts for name in fact if name not in self.claim), None)
+        if (greater, lesser) in self.facts or between is None:
+            return f"the premise says {_says((greater, lesser), self.claimed)}."
+        steps = f"{_says((greater, between), self.claimed)} and {_says((between, lesser), self.claimed)},"
+        return f"{steps} so {_says((greater, lesser), self.claimed)}."
 
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
@@ -150,9 +152,17 @@ def _fresh(draw: random.Random, label: str, split: str, seen: set[str], num_name
 
 
 def _draw(draw: random.Random, num_names: int) -> Riddle:
-    """A chain a > b > c, a fork (a > b, a > c) or a join (a > c, b > c), with a claim about two of them."""
-    a, b, c = draw.sample(NAMES[:num_names], 3)
-    facts = draw.choice([((a, b), (b, c)), ((a, b), (a, c)), ((a, c), (b, c))])
-    first, second = facts if draw.random() < 0.5 else facts[::-1]
-    greater, lesser = draw.sample([a, b, c], 2)
-    return Riddle(draw.choice(RELATIONS), (first, second), (greater, lesser))
+    """One fact, a chain a > b > c, a fork (a > b, a > c) or a join (a > c, b > c); a claim mostly about two of them."""
+    a, b, c, stranger = draw.sample(NAMES[:num_names], 4)
+    single = draw.random() < SINGLE_FACTS
+    facts = [(a, b)] if single else draw.choice([[(a, b), (b, c)], [(a, b), (a, c)], [(a, c), (b, c)]])
+    draw.shuffle(facts)
+    relation = draw.choice(RELATIONS)
+    claimed = draw.choice(RELATIONS) if draw.random() < ODD_CLAIMS else relation
+    known = sorted({name for fact in facts for name in fact})
+    greater, lesser = draw.sample([*known, stranger] if draw.random() < ODD_CLAIMS else known, 2)
+    return Riddle(relation, tuple(facts), (greater, lesser), claimed)
+
+
+def _says(fact: tuple[str, str], relation: str) -> str:
+    return f"{fact[0]} is {relation} than {fact[1]}"

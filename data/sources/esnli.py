@@ -29,7 +29,7 @@ class Settings(Config):
 
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
-    return table_rows(TableSettings(fields=FIELDS, **settings.model_dump()))
+    return table_rows(TableSettings(fields=FIELDS, **settings.model_dump(exclude={"kind"})))
 
 
 def digest(settings: Settings) -> str:

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from data.config import Config
 from data.errors import InputError
 from data.records import PartialOrder, Prompt
-from stages.partial_order import Judged, from_levels, is_human
+from stages.partial_order import Judged, StrategySettings, from_levels, is_human
 
 
-class Settings(Config):
+class Settings(StrategySettings):
     strategy: Literal["fo_similarity"] = "fo_similarity"
     embedder: str = Field(
         "tfidf", description="tfidf (over the words of a prompt's own candidates), or a sentence-transformers model."

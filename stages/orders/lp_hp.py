@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from data.config import Config
 from data.records import PartialOrder, Prompt
 from stages.orders.lp import level
-from stages.partial_order import Judged, from_levels, is_human
+from stages.partial_order import Judged, StrategySettings, from_levels, is_human
 
 
-class Settings(Config):
+class Settings(StrategySettings):
     """Nothing to set."""
 
     strategy: Literal["lp_hp"] = "lp_hp"

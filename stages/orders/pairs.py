@@ -11,17 +11,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.config import Config, unkeyed
+from data.config import unkeyed
 from data.errors import SourceError
 from data.records import OrderedPair, PartialOrder, Prompt
 from data.tables import read_rows
 from pipeline.fingerprint import file_digest
-from stages.partial_order import Judged, from_pairs
+from stages.partial_order import Judged, StrategySettings, from_pairs
 
 COLUMNS = ("prompt_id", "above", "below")
 
 
-class Settings(Config):
+class Settings(StrategySettings):
     strategy: Literal["pairs"] = "pairs"
     path: str = unkeyed(description="The file with the pairs.")
     unknown_candidates: str = Field(

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from data.config import Config
 from data.records import PartialOrder, Prompt
-from stages.partial_order import Judged, from_levels, is_correct
+from stages.partial_order import Judged, StrategySettings, from_levels, is_correct
 
 
-class Settings(Config):
+class Settings(StrategySettings):
     """Nothing to set."""
 
     strategy: Literal["qa_lp"] = "qa_lp"

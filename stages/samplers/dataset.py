@@ -15,6 +15,9 @@ class Settings(Config):
     sampler: Literal["dataset"] = "dataset"
     name: str = Field("human", description="Beginning of the candidate's id.")
     source: str = Field("human", description="Who wrote the answers: human, or the name of a model.")
+    field: Literal["reference", "answers"] = Field(
+        "reference", description="reference: the expert's answer; answers: the first gold short answer."
+    )
 
 
 def num_candidates(settings: Settings) -> int:
@@ -22,17 +25,22 @@ def num_candidates(settings: Settings) -> int:
 
 
 def has_work(prompt: Prompt, settings: Settings) -> bool:
-    return prompt.reference is not None
+    return answer(prompt, settings) is not None
+
+
+def answer(prompt: Prompt, settings: Settings) -> str | None:
+    """What came with the prompt in that field."""
+    return prompt.reference if settings.field == "reference" else next(iter(prompt.answers), None)
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
-    """The reference as it is; its token ids are made once, where examples are built."""
+    """The answers as they are; their token ids are made once, where examples are built."""
     for prompt in prompts:
         yield [
             Candidate(
                 prompt_id=prompt.prompt_id,
                 candidate_id=f"{settings.name}-0",
-                text=prompt.reference or "",
+                text=answer(prompt, settings) or "",
                 finish_reason="stop",
                 source=settings.source,
             )

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from data.config import Config
+from data.config import Config, unkeyed
 from data.records import Candidate, Judgement, Prompt
 from stages.grading import TaskSettings, grade
 
 
 class Settings(Config):
-    """Nothing to set: the task says what is right."""
+    """The task says what is right."""
 
     teacher: Literal["rule"] = "rule"
+    chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
 
 
 def judge(

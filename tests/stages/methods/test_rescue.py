@@ -21,7 +21,7 @@ LOGPS = [
     [-1.2, -0.8, -1.0, -1.6, -0.9],
     [-0.2, -0.3, -0.4, -0.3],
     [-2.0, -1.5, -1.0],
-]  # noqa: E501
+]
 HP = [(H, C1), (H, C2), (H, W1), (H, W2)]
 LP = [(good, bad) for good in (H, C1, C2) for bad in (W1, W2)]
 HYBRID = [*HP, *(pair for pair in LP if pair[0] != H)]
@@ -153,7 +153,7 @@ def test_loss_does_not_depend_on_how_the_step_is_cut_or_ordered(tiny_model, make
 def test_loss_does_not_depend_on_the_order_of_candidates(tiny_model, make_example):
     before, gradient = step_loss(
         tiny_model, [[make_example([1, 5], [[4, 2], [8, 9, 2], [3]], pairs=[(0, 1), (2, 1)], target=0)]]
-    )  # noqa: E501
+    )
     turned = make_example(
         [1, 5], [[3], [4, 2], [8, 9, 2]], pairs=[(1, 2), (0, 2)], target=1, sources=["student", "human", "student"]
     )

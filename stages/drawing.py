@@ -1,0 +1,195 @@
+"""Pieces of SVG: a plot of intervals, a line chart, a Hasse diagram. Every text is escaped."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+Edge = tuple[str, str]
+
+COLOURS = ("#3b6fb6", "#c4722a", "#3f8f5f", "#8b5fb0", "#b8465a", "#5b7f8c", "#8f7a2e", "#6b6b6b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One row of the interval plot; numbers between 0 and 1."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+    colour: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    label: str
+    points: Sequence[tuple[float, float]]
+    colour: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A candidate in a Hasse diagram. verdict: True right, False wrong, None unknown."""
+
+    name: str
+    verdict: bool | None
+    human: bool = False
+
+
+def transitive_reduction(pairs: Iterable[Edge]) -> set[Edge]:
+    """The pairs that do not follow from others. Raises ValueError when they contain a cycle."""
+    edges = set(pairs)
+    below: dict[str, set[str]] = {}
+    for a, b in edges:
+        below.setdefault(a, set()).add(b)
+    reach = {node: _reachable(node, below) for node in below}
+    if any(node in found for node, found in reach.items()):
+        raise ValueError("the pairs contain a cycle, so they are no order")
+    return {(a, b) for a, b in edges if not any(b in reach.get(c, ()) for c in below[a] if c != b)}
+
+
+def layers(names: Sequence[str], pairs: Iterable[Edge]) -> list[list[str]]:
+    """Names from the top down; each as high as it can be, so whoever is above stands on a higher layer."""
+    above: dict[str, set[str]] = {name: set() for name in names}
+    for a, b in pairs:
+        above[b].add(a)
+    depth: dict[str, int] = {}
+    while len(depth) < len(names):
+        ready = [n for n in names if n not in depth and all(a in depth for a in above[n])]
+        if not ready:
+            raise ValueError("the pairs contain a cycle, so they are no order")
+        depth |= {name: max((depth[a] + 1 for a in above[name]), default=0) for name in ready}
+    return [[n for n in names if depth[n] == level] for level in range(max(depth.values(), default=-1) + 1)]
+
+
+def hasse_diagram(nodes: Sequence[Node], pairs: Iterable[Edge]) -> str:
+    """Better above worse, one line for each pair that does not follow from others."""
+    edges = transitive_reduction(pairs)
+    rows = layers([node.name for node in nodes], edges)
+    step_x, step_y, margin = 112, 84, 34
+    width = max(len(row) for row in rows) * step_x + 20
+    place = {
+        name: (width / 2 + (i - (len(row) - 1) / 2) * step_x, margin + level * step_y)
+        for level, row in enumerate(rows)
+        for i, name in enumerate(row)
+    }
+    lines = [_edge(place[a], place[b]) for a, b in sorted(edges)]
+    circles = [_node(node, *place[node.name]) for node in nodes]
+    above = "; ".join(f"{a} above {b}" for a, b in sorted(edges)) or "all incomparable"
+    return _svg(width, margin * 2 + (len(rows) - 1) * step_y, "Hasse diagram", above, [*lines, *circles])
+
+
+def interval_plot(marks: Sequence[Mark]) -> str:
+    """A dot and a whisker a row, on one axis from 0 to 100 %, narrowed to what is shown."""
+    left, right, row, top = 190, 60, 26, 8
+    width, height = 760, top + row * len(marks) + 34
+    low = max(0.0, _floor(min((m.low for m in marks), default=0.0)))
+    high = min(1.0, _floor(max((m.high for m in marks), default=1.0)) + 0.1)
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (width - left - right)
+
+    ticks = [low + 0.1 * i for i in range(round((high - low) / 0.1) + 1)]
+    parts = [
+        f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{top}" y2="{height - 28}" class="grid"/>'
+        f'<text x="{x(t):.1f}" y="{height - 10}" class="axis" text-anchor="middle">{t:.0%}</text>'
+        for t in ticks
+    ]
+    for i, mark in enumerate(marks):
+        y = top + row * (i + 0.5)
+        parts.append(
+            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(mark.label, 28))}</text>'
+            f'<line x1="{x(mark.low):.1f}" x2="{x(mark.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{mark.colour}"'
+            ' stroke-width="3" stroke-linecap="round" opacity="0.55"/>'
+            f'<circle cx="{x(mark.mean):.1f}" cy="{y:.1f}" r="5" fill="{mark.colour}"/>'
+            f'<text x="{width - right + 12}" y="{y + 4:.1f}" class="axis">{mark.mean:.1%}</text>'
+        )
+    described = "; ".join(f"{m.label} {m.mean:.1%} ({m.low:.1%} to {m.high:.1%})" for m in marks)
+    return _svg(width, height, "Accuracy with 95 % intervals", described, parts)
+
+
+def line_chart(lines: Sequence[Line], *, title: str) -> str:
+    """Curves over steps; the lines of one label share its colour."""
+    width, height, left, bottom, top = 420, 230, 50, 30, 10
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    if not xs:
+        return ""
+    x0, x1, y0, y1 = min(xs), max(xs), min(0.0, *ys), max(ys)
+    span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
+
+    def place(x: float, y: float) -> str:
+        across = left + (x - x0) / span_x * (width - left - 12)
+        return f"{across:.1f},{height - bottom - (y - y0) / span_y * (height - bottom - top):.1f}"
+
+    parts = []
+    for i in range(5):
+        value = y0 + span_y * i / 4
+        y = float(place(x0, value).split(",")[1])
+        parts.append(
+            f'<line x1="{left}" x2="{width - 12}" y1="{y}" y2="{y}" class="grid"/>'
+            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" class="axis">{value:.3g}</text>'
+        )
+    for x in (x0, (x0 + x1) / 2, x1):
+        across = place(x, y0).split(",")[0]
+        parts.append(f'<text x="{across}" y="{height - 10}" text-anchor="middle" class="axis">{x:.0f}</text>')
+    for line in lines:
+        points = " ".join(place(x, y) for x, y in line.points)
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="1.6" opacity="0.8"/>'
+        )
+    labels = ", ".join(dict.fromkeys(line.label for line in lines))
+    return _svg(width, height, title, f"{title} over steps: {labels}", parts)
+
+
+def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
+    """Each value as the mean of itself and the values before it, `window` in all."""
+    values = [y for _, y in points]
+    means = [sum(values[max(0, i - window + 1) : i + 1]) / min(window, i + 1) for i in range(len(values))]
+    return [(x, mean) for (x, _), mean in zip(points, means, strict=True)]
+
+
+def colours(names: Iterable[str]) -> Mapping[str, str]:
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def _reachable(start: str, below: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    open_nodes = list(below.get(start, ()))
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in found:
+            found.add(node)
+            open_nodes += below.get(node, ())
+    return found
+
+
+def _edge(upper: tuple[float, float], lower: tuple[float, float]) -> str:
+    return f'<line x1="{upper[0]:.1f}" y1="{upper[1]:.1f}" x2="{lower[0]:.1f}" y2="{lower[1]:.1f}" class="edge"/>'
+
+
+def _node(node: Node, x: float, y: float) -> str:
+    """Colour and sign say the verdict; a double rim says that a person wrote it."""
+    kind, sign = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("unknown", "?")}[node.verdict]
+    rim = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="17" class="rim"/>' if node.human else ""
+    return (
+        f'<g class="node {kind}">{rim}<circle cx="{x:.1f}" cy="{y:.1f}" r="13"/>'
+        f'<text x="{x:.1f}" y="{y + 5:.1f}" text-anchor="middle" class="sign">{sign}</text>'
+        f'<text x="{x:.1f}" y="{y + 31:.1f}" text-anchor="middle">{escape(_short(node.name, 16))}</text></g>'
+    )
+
+
+def _svg(width: float, height: float, title: str, description: str, parts: Sequence[str]) -> str:
+    body = "".join(parts)
+    return (
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{body}</svg>"
+    )
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _floor(value: float) -> float:
+    return int(value * 10) / 10

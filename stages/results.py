@@ -1,0 +1,128 @@
+"""What the evaluations say: accuracies and paired differences with intervals, by arm, decoding and group."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.errors import WorkError
+from data.records import Evaluation
+from pipeline.store import Artifact
+from stages.statistics import Bootstrap, Interval
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One arm under one decoding. `strict` and `loose` are two readings of the same answers."""
+
+    arm: str
+    decoding: str
+    num_seeds: int
+    num_prompts: int
+    strict: Interval
+    loose: Interval
+    differences: dict[str, Interval]
+    """Baseline -> how much higher, by the primary reading."""
+    by_group: dict[str, Interval]
+    """Group of prompts -> accuracy by the primary reading."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Greedy answers of one arm over its seeds: gold label -> stated label, or unknown -> count."""
+
+    arm: str
+    counts: dict[str, dict[str, int]]
+
+
+class Answers:
+    """The graded answers of all arms on the same prompts."""
+
+    def __init__(self, evaluations: Sequence[Artifact]):
+        self.rows: dict[str, list[list[Evaluation]]] = defaultdict(list)
+        for artifact in evaluations:
+            self.rows[arm_of(artifact)].append(list(artifact.records(Evaluation)))
+        first = next(iter(self.rows.values()))[0]
+        self.prompts = sorted({row.prompt_id: row for row in first}.values(), key=lambda row: row.prompt_id)
+        self.position = {row.prompt_id: i for i, row in enumerate(self.prompts)}
+
+    @property
+    def decodings(self) -> list[str]:
+        return list(dict.fromkeys(row.decoding for rows in self.rows.values() for row in rows[0]))
+
+    def scores(self, arm: str, decoding: str, reading: str) -> np.ndarray:
+        """[seeds, prompts]: the share of a prompt's answers that are right. Raises WorkError if one is missing."""
+        return np.stack([self._seed(rows, arm, decoding, reading) for rows in self.rows[arm]])
+
+    def confusion(self, arm: str) -> Confusion:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in (row for rows in self.rows[arm] for row in rows):
+            if row.decoding == "greedy":
+                counts[row.gold or UNKNOWN][row.label_strict or UNKNOWN] += 1
+        return Confusion(arm=arm, counts={gold: dict(found) for gold, found in sorted(counts.items())})
+
+    def _seed(self, rows: list[Evaluation], arm: str, decoding: str, reading: str) -> np.ndarray:
+        right, asked = np.zeros(len(self.prompts)), np.zeros(len(self.prompts))
+        for row in rows:
+            if row.decoding == decoding and row.prompt_id in self.position:
+                right[self.position[row.prompt_id]] += row.correct_strict if reading == "strict" else row.correct_loose
+                asked[self.position[row.prompt_id]] += 1
+        if not asked.all():
+            raise WorkError(f"arm {arm} has no {decoding} answer to {int((asked == 0).sum())} of the prompts")
+        return right / asked
+
+
+def arm_of(artifact: Artifact) -> str:
+    """`evaluate/rescue/seed-0` and `train/rescue/seed-0` -> rescue."""
+    return artifact.manifest.name.split("/")[1]
+
+
+def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_resamples: int) -> list[Result]:
+    """One result an arm and decoding, in the order of the arms."""
+    bootstrap = Bootstrap([row.cluster_id for row in answers.prompts], num_resamples=num_resamples)
+    groups = sorted({row.group for row in answers.prompts if row.group})
+    members = {g: np.array([row.group == g for row in answers.prompts]) for g in groups}
+    by_group = {
+        g: Bootstrap([row.cluster_id for row in answers.prompts if row.group == g], num_resamples=num_resamples)
+        for g in groups
+    }
+    found = []
+    for decoding in answers.decodings:
+        main = {arm: answers.scores(arm, decoding, primary) for arm in answers.rows}
+        for arm, score in main.items():
+            found.append(
+                Result(
+                    arm=arm,
+                    decoding=decoding,
+                    num_seeds=len(score),
+                    num_prompts=score.shape[1],
+                    strict=bootstrap.mean(answers.scores(arm, decoding, "strict")),
+                    loose=bootstrap.mean(answers.scores(arm, decoding, "loose")),
+                    differences={b: bootstrap.difference(score, main[b]) for b in baselines if b in main and b != arm},
+                    by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
+                )
+            )
+    return found
+
+
+def conclusion(found: Sequence[Result]) -> list[str]:
+    """One sentence a decoding and baseline: what is above, what is below, what cannot be told apart."""
+    sentences = []
+    for decoding in dict.fromkeys(result.decoding for result in found):
+        mine = [result for result in found if result.decoding == decoding]
+        for baseline in dict.fromkeys(name for result in mine for name in result.differences):
+            parts = [_versus(r.arm, r.differences[baseline]) for r in mine if baseline in r.differences]
+            detectable = max(r.differences[baseline].smallest_detectable for r in mine if baseline in r.differences)
+            sentences.append(
+                f"{decoding.capitalize()} answers, against {baseline}: {'; '.join(parts)}. "
+                f"A true difference of {100 * detectable:.1f} points would be found 4 times in 5."
+            )
+    return sentences
+
+
+def _versus(arm: str, difference: Interval) -> str:
+    points = f"{100 * difference.mean:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+    return f"{arm} {points}" if difference.excludes_zero else f"{arm} {points}, not told apart from 0"

@@ -1,0 +1,100 @@
+"""A whole run in small: a student of a few thousand parameters, so that every stage really runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+TINY = {
+    "name": "tiny",
+    "source": {"kind": "entailment", "num_pretrain": 48, "num_train": 24, "num_validation": 6, "num_test": 12},
+    "task": {"labels": ["entailment", "neutral", "contradiction"]},
+    "prompts": {"near_duplicate_threshold": 1.0},
+    "student": {
+        "scratch": {
+            "vocab_size": 300,
+            "hidden_size": 16,
+            "num_layers": 1,
+            "num_heads": 2,
+            "context_length": 160,
+            "optimiser": {"steps": 4, "prompts_per_step": 16, "learning_rate": 3e-3},
+        }
+    },
+    "generate": {
+        "groups": [{"sampler": "dataset"}, {"sampler": "transformers", "num_samples": 2, "max_tokens": 8}],
+        "chunk_size": 8,
+    },
+    "judge": {"teacher": "rule", "chunk_size": 5},
+    "order": {"strategy": "lp", "chunk_size": 5},
+    "examples": {"max_length": 160},
+    "train": {
+        "steps": 6,
+        "prompts_per_step": 4,
+        "learning_rate": 1e-3,
+        "save_steps": 1,
+        "arms": {"sft": {"method": "sft"}, "rescue": {"method": "rescue"}},
+    },
+    "evaluate": {"max_tokens": 8},
+    "report": {"baselines": ["student", "sft"], "num_resamples": 100, "num_examples": 2},
+}
+
+
+class Hasse:
+    """The command, run as a user runs it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.store = folder / "store"
+        self.recipe = folder / "tiny.yaml"
+        self.write(TINY)
+
+    def write(self, values) -> None:
+        self.recipe.write_text(yaml.safe_dump(values))
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        environment = {**os.environ, "HASSE_STORE": str(self.store), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+        environment.pop("PREFECT_API_URL", None)
+        environment |= options.pop("env", {})
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def __call__(self, *arguments: str, code: int = 0, **options) -> str:
+        """Standard output and error together; fails unless the exit code is `code`."""
+        process = self.start(*arguments, **options)
+        out, error = process.communicate(timeout=500)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{error}"
+        return out + error
+
+    def json(self, *arguments: str):
+        return json.loads(self(*arguments, "--json"))
+
+    def run(self, *arguments: str):
+        """Run the tiny recipe; gives step -> what is recorded of it."""
+        found = self.json("run", str(self.recipe), *arguments)
+        return {step["step"]: step for step in found["steps"]}
+
+
+@pytest.fixture
+def hasse(tmp_path):
+    return Hasse(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """One finished run that tests may look at but not change."""
+    command = Hasse(tmp_path_factory.mktemp("finished"))
+    command.steps = command.run()
+    return command
