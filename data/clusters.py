@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from data.text import normalise
 
-NUM_PERMUTATIONS = 64
+NUM_PERMUTATIONS = 128
+
+EARLIER = 0.8
+"""The index looks this much below the threshold, since it finds what lies at its own threshold only now and then."""
 
 
 def clusters(texts: Sequence[str], keys: Sequence[str | None], *, threshold: float) -> list[int]:
@@ -58,7 +61,7 @@ def _candidates(sets: list[frozenset[str]], threshold: float) -> Iterator[tuple[
     """Pairs of positions whose MinHash signatures collide."""
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=threshold, num_perm=NUM_PERMUTATIONS)
+    index = MinHashLSH(threshold=threshold * EARLIER, num_perm=NUM_PERMUTATIONS, weights=(0.1, 0.9))
     encoded = ([shingle.encode() for shingle in members] for members in sets)
     for i, signature in enumerate(MinHash.generator(encoded, num_perm=NUM_PERMUTATIONS)):
         yield from ((j, i) for j in index.query(signature))

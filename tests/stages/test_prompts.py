@@ -1,0 +1,131 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from data.clusters import clusters, jaccard, shingles
+from data.errors import InputError, RecipeError, SourceError
+from data.raw import RawPrompt
+from pipeline.recipe import validate
+from stages.prompts import PromptsSection, build_prompts, prove_disjoint, split_of
+
+LABELS = ("entailment", "neutral", "contradiction")
+
+
+def raw(text, **fields):
+    return RawPrompt(text=text, file="t.jsonl", row=fields.pop("row", 7), **fields)
+
+
+def many(number=400):
+    return [raw(f"question {i} about thing {i * 7} and place {i * 13}", reference="a", row=i) for i in range(number)]
+
+
+def build(rows, **settings):
+    return build_prompts(rows, PromptsSection(**settings), source="s", labels=LABELS)
+
+
+def test_rows_in_are_rows_out_sorted_by_id():
+    prompts = build([*many(50), raw("question 1 about thing 7 and place 13"), raw("", error="has no prompt")])
+    assert len(prompts) == 52
+    assert [p.prompt_id for p in prompts] == sorted(p.prompt_id for p in prompts)
+    assert len({p.prompt_id for p in prompts}) == 52
+    assert Counter(p.status for p in prompts) == {"ok": 50, "duplicate": 1, "failed": 1}
+
+
+def test_splits_follow_the_fractions_and_the_seed():
+    fractions = {"pretrain": 0.0, "train": 0.6, "validation": 0.2, "test": 0.2}
+    found = Counter(p.split for p in build(many(), fractions=fractions))
+    assert found["train"] == pytest.approx(240, abs=40)
+    assert found["test"] == pytest.approx(80, abs=30)
+    assert found["pretrain"] == 0
+    one, other = build(many(), split_seed=0), build(many(), split_seed=1)
+    assert [p.split for p in one] != [p.split for p in other]
+
+
+def test_appended_rows_move_nobody():
+    before = {p.prompt_id: p for p in build(many(300))}
+    after = {p.prompt_id: p for p in build(many(400))}
+    assert {i: after[i] for i in before} == before
+
+
+def test_near_duplicates_share_a_cluster_and_a_split():
+    text = "the quick brown fox jumps over the lazy dog near the old stone bridge at noon on monday in {} spring"
+    rows = [raw(text.format("early"), row=1), raw(text.format("late"), row=2), *many(30)]
+    prompts = {p.text: p for p in build(rows)}
+    first, second = prompts[text.format("early")], prompts[text.format("late")]
+    assert 0.8 < jaccard(shingles(first.text), shingles(second.text)) < 0.82
+    assert second.cluster_id == first.cluster_id == first.prompt_id
+    assert second.split == first.split
+    prompts = {p.text: p for p in build(rows, near_duplicate_threshold=0.85)}
+    assert prompts[text.format("late")].cluster_id != prompts[text.format("early")].cluster_id
+
+
+def test_clusters_are_transitive_named_by_their_first_and_follow_keys():
+    words = [f"w{i}" for i in range(40)]
+    texts = [" ".join(w) for w in (words, [*words[:-2], "x", "y"], ["u", "v", *words[2:-2], "x", "y"])] + [
+        "alone",
+        "apart",
+    ]
+    assert clusters(texts, [None] * 5, threshold=0.88) == [0, 0, 0, 3, 4]
+    assert clusters(texts, [None, None, "k", None, "k"], threshold=0.9) == [0, 0, 0, 3, 0]
+    assert clusters(["Same  Text", "same text"], [None, None], threshold=1.0) == [0, 0]
+
+
+def test_a_label_outside_the_set_is_named_and_spelling_is_made_one():
+    (prompt,) = build([raw("q", label="Entailment")])
+    assert prompt.label == "entailment"
+    with pytest.raises(
+        SourceError, match=r"t\.jsonl, row 7, field 'label': unknown label 'entail'; did you mean 'entailment'"
+    ):
+        build([raw("q", label="entail")])
+
+
+def test_an_id_given_twice_names_both_rows():
+    with pytest.raises(SourceError, match=r"row 9, field 'prompt_id': 'a' is the id of row 4 too"):
+        build([raw("q", prompt_id="a", row=4), raw("r", prompt_id="a", row=9)])
+
+
+def test_an_empty_source_is_an_error():
+    with pytest.raises(SourceError, match="holds no rows"):
+        build([])
+
+
+def test_a_training_row_near_a_held_out_one_is_set_aside():
+    rows = [raw("a b c", split="train", cluster_key="k"), raw("d e f", split="test", cluster_key="k")]
+    prompts = {p.text: p for p in build(rows)}
+    assert prompts["a b c"].status == "duplicate"
+    assert "in the split test" in (prompts["a b c"].error or "")
+    assert prompts["d e f"].status == "ok"
+
+
+def test_only_so_many_experts_are_kept_and_more_keep_these():
+    def experts(number):
+        return {p.prompt_id for p in build(many(), num_expert=number) if p.split == "train" and p.reference}
+
+    assert len(experts(10)) == 10
+    assert experts(10) < experts(25)
+    assert all(p.reference for p in build(many(), num_expert=0) if p.split == "test")
+
+
+def test_fractions_that_do_not_add_up_are_refused():
+    with pytest.raises(RecipeError, match="the fractions add up to 1.2 instead of 1"):
+        validate(PromptsSection, {"fractions": {"train": 1.0}}, where="x")
+
+
+def test_every_split_can_be_reached():
+    section = PromptsSection(fractions={"train": 0.25, "pretrain": 0.25, "validation": 0.25, "test": 0.25})  # type: ignore[arg-type]
+    assert {split_of(str(i), section) for i in range(100)} == {"train", "pretrain", "validation", "test"}
+
+
+def test_the_proof_counts_and_names_an_offender():
+    prompts = build(many())
+    train, test = ([p for p in prompts if p.split == split] for split in ("train", "test"))
+    proof = prove_disjoint(train, test)
+    assert (proof.num_trained, proof.num_held_out) == (len(train), len(test))
+    for change, what in (
+        ({"prompt_id": test[0].prompt_id}, "id"),
+        ({"cluster_id": test[0].cluster_id}, "near-duplicate cluster"),
+        ({"text": test[0].text.upper()}, "text"),
+    ):
+        with pytest.raises(InputError, match=f"held-out prompt {test[0].prompt_id} shares its {what}"):
+            prove_disjoint([*train, replace(train[0], **change)], test)
