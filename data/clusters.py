@@ -64,7 +64,7 @@ def _candidates(sets: list[frozenset[str]], threshold: float) -> Iterator[tuple[
     index = MinHashLSH(threshold=threshold * EARLIER, num_perm=NUM_PERMUTATIONS, weights=(0.1, 0.9))
     encoded = ([shingle.encode() for shingle in members] for members in sets)
     for i, signature in enumerate(MinHash.generator(encoded, num_perm=NUM_PERMUTATIONS)):
-        yield from ((j, i) for j in index.query(signature))
+        yield from ((int(str(j)), i) for j in index.query(signature))
         index.insert(i, signature, check_duplication=False)
 
 

@@ -12,7 +12,7 @@ class Config(BaseModel):
 
 
 def unkeyed(default: Any = ..., **field: Any) -> Any:
-    """A pydantic field that cannot change a result (a path whose bytes are digested, a batch size, a progress switch)."""
+    """A pydantic field that cannot change a result: a path whose bytes are digested, a batch size."""
     return Field(default, json_schema_extra={"unkeyed": True}, **field)
 
 

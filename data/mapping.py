@@ -21,19 +21,23 @@ NumberedRow = tuple[int, dict[str, Any]]
 class Fields(Config):
     """Each is the name of a column, or a template such as "{premise} {hypothesis}" over columns."""
 
-    text: str | None = Field("text", description="What is asked. A template with {documents} takes them all, numbered.")
-    messages: str | None = Field(None, description="Column with a list of {role, content}, instead of text.")
-    reference: str | None = Field(None, description="The expert's answer.")
-    label: str | None = Field(None, description="The gold label.")
-    answers: str | None = Field(None, description="Column with the gold short answers: a list, or one text.")
-    context: str | None = Field(None, description="What the answer must be based on; kept beside the text.")
-    documents: str | None = Field(
-        None, description="Column with a list of documents; each also makes a variant of the text."
+    text: str | None = Field(
+        default="text", description="What is asked. A template with {documents} takes them all, numbered."
     )
-    group: str | None = Field(None, description="What results are also reported by.")
-    prompt_id: str | None = Field(None, description="Ids of your own; otherwise a digest of the text.")
-    cluster_key: str | None = Field(None, description="Rows with equal keys always share a split.")
-    split: str | None = Field(None, description="A split given by the source: pretrain, train, validation or test.")
+    messages: str | None = Field(default=None, description="Column with a list of {role, content}, instead of text.")
+    reference: str | None = Field(default=None, description="The expert's answer.")
+    label: str | None = Field(default=None, description="The gold label.")
+    answers: str | None = Field(default=None, description="Column with the gold short answers: a list, or one text.")
+    context: str | None = Field(default=None, description="What the answer must be based on; kept beside the text.")
+    documents: str | None = Field(
+        default=None, description="Column with a list of documents; each also makes a variant of the text."
+    )
+    group: str | None = Field(default=None, description="What results are also reported by.")
+    prompt_id: str | None = Field(default=None, description="Ids of your own; otherwise a digest of the text.")
+    cluster_key: str | None = Field(default=None, description="Rows with equal keys always share a split.")
+    split: str | None = Field(
+        default=None, description="A split given by the source: pretrain, train, validation or test."
+    )
 
 
 class TableSettings(Config):
@@ -41,9 +45,10 @@ class TableSettings(Config):
 
     path: str | list[str] = unkeyed(description="File, glob pattern, folder, or a list of these.")
     fields: Fields = Fields()
-    limit: int | None = Field(None, ge=1, description="Only the first so many rows.")
+    limit: int | None = Field(default=None, ge=1, description="Only the first so many rows.")
     on_bad_row: Literal["error", "keep"] = Field(
-        "error", description="A row without a prompt: stop with an error, or keep it as a row with status failed."
+        default="error",
+        description="A row without a prompt: stop with an error, or keep it as a row with status failed.",
     )
 
 

@@ -50,7 +50,7 @@ def write_records(path: Path, rows: Iterable[R], record: type[R], *, rows_per_gr
 def read_table(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a table. Raises CorruptFile when it is truncated or not Parquet."""
     try:
-        return pq.read_table(path, columns=columns, partitioning=None)
+        return pq.ParquetFile(path).read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptFile(f"{path} cannot be read as Parquet: {error}") from error
 

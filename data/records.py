@@ -71,7 +71,7 @@ class Candidate:
     """Unique within its prompt: `<group>-<number>`."""
     text: str
     token_ids: tuple[int, ...] = ()
-    """As sampled, the end-of-sequence token included when finish_reason is "stop"; empty when the answer came as text."""
+    """As sampled, the end token included when finish_reason is "stop"; empty when the answer came as text."""
     logprobs: tuple[float, ...] = ()
     """One a token, nats."""
     logprob_sum: float | None = None

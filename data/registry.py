@@ -34,7 +34,7 @@ def unknown(name: str, known: list[str], *, kind: str) -> str:
 def settings_union(package: str, tag: str) -> Any:
     """One settings type for all plugs of a package: a union of their `Settings`, told apart by the field `tag`.
 
-    `settings_union("stages.orders", "strategy")` accepts {"strategy": "lp", ...} with the fields of stages/orders/lp.py.
+    `settings_union("stages.orders", "strategy")` accepts {"strategy": "lp", ...} with the fields of that file.
     """
     members = [importlib.import_module(f"{package}.{name}").Settings for name in names(package)]
     if len(members) == 1:

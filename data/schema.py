@@ -72,7 +72,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
         return arguments[1]
     if origin is tuple and arguments[1:] == (...,):
         return pa.list_(_field("element", arguments[0]))
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return pa.struct(_struct_fields(hint))
     raise TypeError(f"a record field of type {hint} has no Arrow type")
 

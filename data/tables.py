@@ -1,7 +1,6 @@
 """Rows of JSONL, CSV and Parquet files, streamed, with the number under which an editor shows them."""
 
 import csv
-import glob
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +24,16 @@ def find_files(pattern: str | list[str], *, suffix: str | None = None) -> list[P
     found: list[Path] = []
     for item in [pattern] if isinstance(pattern, str) else pattern:
         path = Path(item).expanduser()
-        matches = (
-            sorted(path.glob(f"*{suffix or ''}")) if path.is_dir() else [Path(p) for p in sorted(glob.glob(str(path)))]
-        )
+        matches = sorted(path.glob(f"*{suffix or ''}")) if path.is_dir() else _globbed(path)
         files = [match for match in matches if match.is_file()]
         if not files:
             raise SourceError(f"there is no such file (looked from {Path.cwd().name}/)", file=item)
         found += files
     return list(dict.fromkeys(found))
+
+
+def _globbed(path: Path) -> list[Path]:
+    return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
 
 
 def read_rows(path: Path, kind: str | None = None) -> Iterator[tuple[int, Row]]:

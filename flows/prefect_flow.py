@@ -71,7 +71,6 @@ def _as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refres
     key = fingerprint(step.key(artifacts))
     valid = not refresh and look_up(store, step, artifacts) is not None
     as_task = task(
-        _perform,
         name=step.name,
         task_run_name=step.name.replace("{", "{{").replace("}", "}}"),
         cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: f"{store.root}/{step.stage.name}/{key}"),
@@ -79,7 +78,7 @@ def _as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refres
         result_storage_key=f"hasse-{step.stage.name}-{key}.json",
         result_serializer="json",
         refresh_cache=not valid,
-    )
+    )(_perform)
     found = as_task(_Quiet(step), _Quiet(store), _Quiet(artifacts), refresh)
     return Done(
         step=step.name,

@@ -35,8 +35,8 @@ class TrainSection(OptimiserSettings):
     overrides: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Name of an arm -> optimiser settings of its own."
     )
-    seeds: list[int] = Field([0], min_length=1, description="One training run an arm and seed.")
-    lora: LoraSettings | None = Field(None, description="Train an adapter instead of all weights.")
+    seeds: list[int] = Field(default=[0], min_length=1, description="One training run an arm and seed.")
+    lora: LoraSettings | None = Field(default=None, description="Train an adapter instead of all weights.")
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> "TrainSection":
@@ -58,7 +58,7 @@ class Recipe(Config):
     """Prompts and a student in, a better student and a report out."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Lower case, with dashes.")
-    description: str = Field("", description="One sentence: what this run asks.")
+    description: str = Field(default="", description="One sentence: what this run asks.")
     source: Source = Field(description="Where prompts come from.")  # type: ignore[valid-type]
     task: TaskSettings = TaskSettings()
     prompts: PromptsSection = PromptsSection()

@@ -53,9 +53,13 @@ def rows(artifact: Artifact, *, table: str | None, prompt_id: str | None, status
         for batch in pq.ParquetFile(path).iter_batches(batch_size=8192):
             part = pa.Table.from_batches([batch])
             if prompt_id is not None:
-                part = part.filter(pc.starts_with(_column(part, "prompt_id", path), prompt_id))
+                part = part.filter(
+                    pc.call_function(
+                        "starts_with", [_column(part, "prompt_id", path)], pc.MatchSubstringOptions(prompt_id)
+                    )
+                )
             if status is not None:
-                part = part.filter(pc.equal(_column(part, "status", path), status))
+                part = part.filter(pc.call_function("equal", [_column(part, "status", path), status]))
             found += part.slice(0, limit - len(found)).to_pylist()
             if len(found) >= limit:
                 break
@@ -74,7 +78,8 @@ def query(artifact: Artifact, sql: str) -> list[Row]:
             f"create view {name} as select * from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')"
         )
     try:
-        return connection.execute(sql).to_arrow_table().to_pylist()
+        found = connection.execute(sql)
+        return found.to_arrow_table().to_pylist() if found.description else []
     except duckdb.Error as error:
         raise InputError(f"--sql: {error}. Tables: {', '.join(_tables(artifact))}") from error
 

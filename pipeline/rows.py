@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.parquet import WRITE_OPTIONS, batched, to_table
@@ -128,7 +127,7 @@ class RowChunks:
             yield read(path).take(pa.array(indices))
 
     def _read(self, path: Path) -> pa.Table:
-        return pq.read_table(path, partitioning=None, page_checksum_verification=True).drop_columns([KEY])
+        return pq.ParquetFile(path, page_checksum_verification=True).read().drop_columns([KEY])
 
 
 def _runs(keys: Sequence[str], path: Path) -> dict[str, _Place]:
@@ -149,7 +148,7 @@ def _assemble(job: Job, chunks: RowChunks, places: list[_Place], record: type) -
     ):
         for tables in batched(chunks.collect(places), 64):
             table = pa.concat_tables(tables).cast(schema)
-            for item in pc.value_counts(table["status"]).to_pylist():
+            for item in table["status"].value_counts().to_pylist():
                 counts[item["values"]] += item["counts"]
             writer.write_table(table)
     job.count(record, counts)

@@ -18,12 +18,14 @@ from stages.prompts import prove_disjoint
 class EvaluateSection(Config):
     """The recipe's section `evaluate`."""
 
-    split: Literal["validation", "test"] = Field("test", description="Choose settings on validation, report test.")
-    limit: int | None = Field(None, ge=1, description="Only so many prompts, the first by id.")
-    num_samples: int = Field(1, ge=0, description="Sampled answers a prompt beside the greedy one.")
-    temperature: float = Field(0.8, gt=0, description="Of the sampled answers.")
-    max_tokens: int = Field(64, ge=1, description="Tokens of an answer, at most.")
-    seed: int = Field(0, description="Of the sampled answers.")
+    split: Literal["validation", "test"] = Field(
+        default="test", description="Choose settings on validation, report test."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only so many prompts, the first by id.")
+    num_samples: int = Field(default=1, ge=0, description="Sampled answers a prompt beside the greedy one.")
+    temperature: float = Field(default=0.8, gt=0, description="Of the sampled answers.")
+    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
+    seed: int = Field(default=0, description="Of the sampled answers.")
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
 
@@ -164,6 +166,6 @@ STAGE = Stage(
         "stages.checkpoints",
         "stages.samplers.transformers",
         "data.text",
-    ),  # fmt: skip
+    ),
     in_child=True,
 )

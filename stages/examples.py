@@ -17,9 +17,11 @@ class ExamplesSettings(Config):
     """Settings of the examples stage."""
 
     max_length: int = Field(
-        512, ge=8, description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512."
+        default=512,
+        ge=8,
+        description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512.",
     )
-    splits: list[str] = Field(["train"], description="Splits whose orders become examples.")
+    splits: list[str] = Field(default=["train"], description="Splits whose orders become examples.")
 
 
 def run(job: Job) -> None:

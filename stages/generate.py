@@ -25,7 +25,7 @@ Request = tuple[int, Prompt]
 
 class GenerateSettings(Config):
     groups: list[Group] = Field(min_length=1, description="Each adds its candidates to every prompt.")  # type: ignore[valid-type]
-    splits: list[str] = Field(["train"], description="Splits whose prompts get candidates.")
+    splits: list[str] = Field(default=["train"], description="Splits whose prompts get candidates.")
     chunk_size: int = unkeyed(512, ge=1, description="Prompts and groups between two commits to the store.")
 
     @field_validator("groups")

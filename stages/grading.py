@@ -13,7 +13,7 @@ from data.text import normalise_answer
 
 class TaskSettings(Config):
     labels: tuple[str, ...] = Field(
-        (), description="The closed set of labels; leave it empty for questions with gold short answers."
+        default=(), description="The closed set of labels; leave it empty for questions with gold short answers."
     )
 
     @property

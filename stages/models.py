@@ -45,7 +45,12 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no model that can be loaded ({_first_line(error)})") from error
-    return model.to(device()).eval()
+    return move(model).eval()
+
+
+def move(model: Any) -> Any:
+    """To this machine's device."""
+    return model.to(device())
 
 
 def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -11,23 +12,29 @@ from data.errors import RecipeError
 
 
 class OptimiserSettings(Config):
-    steps: int | None = Field(None, ge=1, description="Optimiser steps; leave it out to go by epochs.")
-    epochs: float = Field(1.0, gt=0, description="Passes over the examples, when steps is not given. Rescue: 1.")
-    prompts_per_step: int = Field(8, ge=1, description="Prompts in one optimiser step, over all devices. Rescue: 8.")
-    learning_rate: float = Field(2e-5, gt=0, description="Peak. Rescue: 2e-5, for 7B-class models.")
+    steps: int | None = Field(default=None, ge=1, description="Optimiser steps; leave it out to go by epochs.")
+    epochs: float = Field(
+        default=1.0, gt=0, description="Passes over the examples, when steps is not given. Rescue: 1."
+    )
+    prompts_per_step: int = Field(
+        default=8, ge=1, description="Prompts in one optimiser step, over all devices. Rescue: 8."
+    )
+    learning_rate: float = Field(default=2e-5, gt=0, description="Peak. Rescue: 2e-5, for 7B-class models.")
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
-        "cosine", description="Course of the learning rate. Rescue: cosine."
+        default="cosine", description="Course of the learning rate. Rescue: cosine."
     )
-    warmup: float = Field(0.03, ge=0, description="Share of the steps below 1, number of steps from 1. Rescue: 0.03.")
-    weight_decay: float = Field(0.0, ge=0, description="Rescue: 0.")
-    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW.")
-    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW.")
-    max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient's norm; 0 does not clip.")
+    warmup: float = Field(
+        default=0.03, ge=0, description="Share of the steps below 1, number of steps from 1. Rescue: 0.03."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Rescue: 0.")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW.")
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1, description="AdamW.")
+    max_grad_norm: float = Field(default=1.0, ge=0, description="Clip the gradient's norm; 0 does not clip.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 compute with float32 weights on CUDA, float32 on CPU."
+        default="auto", description="auto: bfloat16 compute with float32 weights on CUDA, float32 on CPU."
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="Everywhere in the model; log-prob differences want 0.")
-    gradient_checkpointing: bool = Field(False, description="Less memory for about a third more time.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Everywhere in the model; log-prob differences want 0.")
+    gradient_checkpointing: bool = Field(default=False, description="Less memory for about a third more time.")
     micro_batch_tokens: int = unkeyed(16_384, ge=1, description="Padded tokens in one forward pass; memory only.")
     save_steps: int = unkeyed(100, ge=1, description="Steps between checkpoints, from which a stopped run resumes.")
 
@@ -49,4 +56,4 @@ class OptimiserSettings(Config):
 
 
 def _cuda() -> bool:
-    return os.path.exists("/dev/nvidiactl")
+    return Path("/dev/nvidiactl").exists()

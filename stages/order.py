@@ -38,7 +38,7 @@ def run(job: Job) -> None:
     settings: OrderSettings = job.settings
     strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
     start = canonical([key_of(settings.strategy), external(settings)]).decode()
-    total = len({j.prompt_id for j in job.input("judgements").records(Judgement, columns=["prompt_id"] + REQUIRED)})
+    total = len({j.prompt_id for j in job.input("judgements").records(Judgement, columns=["prompt_id", *REQUIRED])})
     map_rows(
         job,
         (Unit(_row_key(start, item), item) for item in _items(job)),

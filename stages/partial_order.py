@@ -24,7 +24,7 @@ Judged = tuple[Candidate, Judgement | None]
 def from_levels(
     prompt_id: str, candidates: Sequence[Candidate], levels: Sequence[float | None], *, strategy: str, good: float
 ) -> PartialOrder:
-    """The order of these levels; the target is at the top, the human first among ties, if the top is at least `good`."""
+    """The order of these levels; the target is at the top, the human first among ties, if that is at least `good`."""
     ids = tuple(candidate.candidate_id for candidate in candidates)
     pairs = tuple(
         OrderedPair(above=ids[i], below=ids[j])

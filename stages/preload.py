@@ -1,14 +1,18 @@
 """Imported once by the process from which GPU stages are forked, so that each of them starts at once."""
 
+import logging
 import os
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import torch.utils.tensorboard  # noqa: F401  takes seconds to import
 import transformers.trainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
 import stages.trainer  # noqa: F401
 
 transformers.utils.logging.disable_progress_bar()
+# "mtime may not be reliable": checkpoints are told apart by their step, not by their time.
+logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)

@@ -26,10 +26,10 @@ HELD_OUT = ("validation", "test")
 class Fractions(Config):
     """Share of the clusters in each split; they add up to 1."""
 
-    pretrain: float = Field(0.0, ge=0, le=1, description="For a student trained from scratch.")
-    train: float = Field(0.8, ge=0, le=1, description="To learn from.")
-    validation: float = Field(0.1, ge=0, le=1, description="To choose settings on.")
-    test: float = Field(0.1, ge=0, le=1, description="To report.")
+    pretrain: float = Field(default=0.0, ge=0, le=1, description="For a student trained from scratch.")
+    train: float = Field(default=0.8, ge=0, le=1, description="To learn from.")
+    validation: float = Field(default=0.1, ge=0, le=1, description="To choose settings on.")
+    test: float = Field(default=0.1, ge=0, le=1, description="To report.")
 
     @model_validator(mode="after")
     def _add_up(self) -> "Fractions":
@@ -43,12 +43,14 @@ class PromptsSection(Config):
     """The recipe's section `prompts`."""
 
     fractions: Fractions = Fractions()
-    split_seed: int = Field(0, description="Another seed, other splits; ignored for rows whose source gives a split.")
+    split_seed: int = Field(
+        default=0, description="Another seed, other splits; ignored for rows whose source gives a split."
+    )
     near_duplicate_threshold: float = Field(
-        0.8, gt=0, le=1, description="Jaccard similarity of word 3-grams from which prompts share a cluster."
+        default=0.8, gt=0, le=1, description="Jaccard similarity of word 3-grams from which prompts share a cluster."
     )
     num_expert: int | None = Field(
-        None, ge=0, description="Keep the expert's answer for only so many training prompts; all when left out."
+        default=None, ge=0, description="Keep the expert's answer for only so many training prompts; all when left out."
     )
 
 
@@ -240,7 +242,7 @@ def _canonical_label(row: RawPrompt, labels: tuple[str, ...]) -> str | None:
 
 
 def _hide_experts(prompts: list[Prompt], settings: PromptsSection) -> list[Prompt]:
-    """Only `num_expert` training prompts keep their reference: those with the smallest hash, so that more keeps these."""
+    """Only `num_expert` training prompts keep their reference: those of the smallest hash, so that more keep these."""
     if settings.num_expert is None:
         return prompts
     offered = [p.prompt_id for p in prompts if p.split == "train" and p.status == "ok" and p.reference is not None]

@@ -34,9 +34,11 @@ CURVE_TITLES = {
 class ReportSettings(Config):
     """The recipe's section `report`."""
 
-    baselines: list[str] = Field(["student"], description="Arms that the others are compared with, prompt by prompt.")
-    num_examples: int = Field(6, ge=0, description="Prompts shown with their candidates and order.")
-    num_resamples: int = Field(2000, ge=100, description="Of the bootstrap.")
+    baselines: list[str] = Field(
+        default=["student"], description="Arms that the others are compared with, prompt by prompt."
+    )
+    num_examples: int = Field(default=6, ge=0, description="Prompts shown with their candidates and order.")
+    num_resamples: int = Field(default=2000, ge=100, description="Of the bootstrap.")
 
 
 class ReportInputs(Config):

@@ -23,12 +23,12 @@ TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}
 class ScratchSettings(Config):
     """A small Llama with a byte-level BPE tokenizer, trained on the answers of the split `pretrain`."""
 
-    vocab_size: int = Field(400, ge=261, description="Tokens; 256 bytes and 4 special ones are always there.")
-    hidden_size: int = Field(128, ge=8, description="Width.")
-    num_layers: int = Field(3, ge=1, description="Depth.")
-    num_heads: int = Field(4, ge=1, description="Attention heads; must divide hidden_size.")
-    context_length: int = Field(256, ge=16, description="Tokens, prompt and answer together.")
-    seed: int = Field(0, description="Of the initial weights and the order of the examples.")
+    vocab_size: int = Field(default=400, ge=261, description="Tokens; 256 bytes and 4 special ones are always there.")
+    hidden_size: int = Field(default=128, ge=8, description="Width.")
+    num_layers: int = Field(default=3, ge=1, description="Depth.")
+    num_heads: int = Field(default=4, ge=1, description="Attention heads; must divide hidden_size.")
+    context_length: int = Field(default=256, ge=16, description="Tokens, prompt and answer together.")
+    seed: int = Field(default=0, description="Of the initial weights and the order of the examples.")
     optimiser: OptimiserSettings = OptimiserSettings(steps=480, prompts_per_step=64, learning_rate=2e-3, warmup=0.05)
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from stages.models import device
+    from stages.models import move
 
     torch.manual_seed(settings.seed)
     config = LlamaConfig(
@@ -139,7 +139,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return LlamaForCausalLM(config).to(device())
+    return move(LlamaForCausalLM(config))
 
 
 def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:
@@ -186,7 +186,7 @@ STAGE = Stage(
         "stages.checkpoints",
         "stages.methods.sft",
         "stages.optimiser",
-    ),  # fmt: skip
+    ),
     in_child=True,
     identity=identity,
 )

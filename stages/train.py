@@ -20,10 +20,12 @@ Method = registry.settings_union(METHODS, "method")
 
 
 class LoraSettings(Config):
-    r: int = Field(16, ge=1, description="Rank.")
-    alpha: float = Field(32.0, gt=0, description="Scale; the adapter's output is multiplied by alpha / r.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="On the adapter's input.")
-    target_modules: list[str] | Literal["all-linear"] = Field("all-linear", description="Layers that get an adapter.")
+    r: int = Field(default=16, ge=1, description="Rank.")
+    alpha: float = Field(default=32.0, gt=0, description="Scale; the adapter's output is multiplied by alpha / r.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="On the adapter's input.")
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        default="all-linear", description="Layers that get an adapter."
+    )
 
 
 class TrainSettings(Config):
@@ -131,7 +133,7 @@ STAGE = Stage(
         "stages.models",
         "stages.checkpoints",
         "stages.optimiser",
-    ),  # fmt: skip
+    ),
     in_child=True,
     identity=identity,
 )

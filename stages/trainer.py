@@ -83,7 +83,8 @@ class CandidateTrainer(Trainer):
         if self.accelerator.num_processes == 1:
             return mine
         values = torch.tensor([mine.num_prompts, mine.num_tokens], device=self.args.device)
-        return StepTotals(*self.accelerator.reduce(values, reduction="sum").tolist())
+        whole: Any = self.accelerator.reduce(values, reduction="sum")
+        return StepTotals(*whole.tolist())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Beside the trainer's own numbers, the method's metrics since the last log."""

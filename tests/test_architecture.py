@@ -1,4 +1,4 @@
-"""The shape of the house: imports go one way, heavy libraries stay where they belong, plugs are named by their files."""
+"""The shape of the house: imports go one way, heavy libraries stay in their place, plugs are named by their files."""
 
 import ast
 import importlib

@@ -18,11 +18,11 @@ class Settings(TableSettings):
 
     kind: Literal["datasets"] = "datasets"
     path: str = unkeyed(description="Name on the hub, or a folder written by save_to_disk.")  # type: ignore[assignment]
-    subset: str | None = Field(None, description="Configuration of the data set.")
+    subset: str | None = Field(default=None, description="Configuration of the data set.")
     dataset_split: str | None = Field(
-        None, description="Split of the data set, e.g. train; needed where it has several."
+        default=None, description="Split of the data set, e.g. train; needed where it has several."
     )
-    revision: str | None = Field(None, description="Commit, tag or branch on the hub.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch on the hub.")
 
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:

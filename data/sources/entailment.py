@@ -40,15 +40,17 @@ MAX_TRIES = 5000
 
 class Settings(Config):
     kind: Literal["entailment"] = "entailment"
-    num_pretrain: int = Field(6000, ge=0, description="Prompts with a noisy answer, for a student from scratch.")
-    num_train: int = Field(1200, ge=0, description="Prompts of the split train.")
-    num_validation: int = Field(500, ge=0, description="Prompts of the split validation.")
-    num_test: int = Field(500, ge=0, description="Prompts of the split test.")
-    noise: float = Field(
-        0.3, ge=0, le=1, description="Share of pretraining answers with a wrong label and explanation."
+    num_pretrain: int = Field(
+        default=6000, ge=0, description="Prompts with a noisy answer, for a student from scratch."
     )
-    num_names: int = Field(5, ge=4, le=len(NAMES), description="People; more make the task larger and harder.")
-    seed: int = Field(0, description="Another seed, other prompts.")
+    num_train: int = Field(default=1200, ge=0, description="Prompts of the split train.")
+    num_validation: int = Field(default=500, ge=0, description="Prompts of the split validation.")
+    num_test: int = Field(default=500, ge=0, description="Prompts of the split test.")
+    noise: float = Field(
+        default=0.3, ge=0, le=1, description="Share of pretraining answers with a wrong label and explanation."
+    )
+    num_names: int = Field(default=5, ge=4, le=len(NAMES), description="People; more make the task larger and harder.")
+    seed: int = Field(default=0, description="Another seed, other prompts.")
 
 
 @dataclass(frozen=True)

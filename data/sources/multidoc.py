@@ -32,17 +32,19 @@ class Settings(Config):
     path: str | list[str] = unkeyed(
         description="A Parquet or JSONL file with question, answers, gold_title, gold_text."
     )
-    limit: int | None = Field(None, ge=1, description="Only the first so many questions.")
+    limit: int | None = Field(default=None, ge=1, description="Only the first so many questions.")
     num_documents: int = Field(
-        5, ge=1, le=50, description="Documents in a prompt. Rescue: 5 candidates, one a document."
+        default=5, ge=1, le=50, description="Documents in a prompt. Rescue: 5 candidates, one a document."
     )
     positions: tuple[Position, ...] = Field(
-        ("first", "middle", "last"), min_length=1, description="Where the gold document stands: one prompt for each."
+        default=("first", "middle", "last"),
+        min_length=1,
+        description="Where the gold document stands: one prompt for each.",
     )
     max_words: int | None = Field(
-        None, ge=8, description="Cut documents to so many words, around the answer where there is one."
+        default=None, ge=8, description="Cut documents to so many words, around the answer where there is one."
     )
-    seed: int = Field(0, description="Another seed, other distractors.")
+    seed: int = Field(default=0, description="Another seed, other distractors.")
 
 
 @dataclass(frozen=True, slots=True)

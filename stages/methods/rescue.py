@@ -32,17 +32,20 @@ AUTHORS_HUMAN_EXPONENT, AUTHORS_MODEL_EXPONENT = 1.0, 0.85
 
 class Settings(Config):
     method: Literal["rescue"] = "rescue"
-    alpha: float = Field(0.1, ge=0, description="Weight of the ranking term. Paper: 0.1, the best of 0.01 to 0.1.")
-    margin: float = Field(0.0, ge=0, description="Nats a token by which the better must lead. Paper: 0.")
-    pair_reduction: Literal["sum", "mean"] = Field("sum", description="Over the pairs of a prompt. Paper: sum.")
+    alpha: float = Field(
+        default=0.1, ge=0, description="Weight of the ranking term. Paper: 0.1, the best of 0.01 to 0.1."
+    )
+    margin: float = Field(default=0.0, ge=0, description="Nats a token by which the better must lead. Paper: 0.")
+    pair_reduction: Literal["sum", "mean"] = Field(default="sum", description="Over the pairs of a prompt. Paper: sum.")
     length_exponent: float | Literal["authors"] = Field(
-        1.0,
+        default=1.0,
         description="A score is the log-prob divided by tokens to this power. Paper: 1. "
         "authors: 1 for the human answer and 0.85 for all others, as their e-SNLI code has it.",
     )
-    sft_term: bool = Field(True, description="Add the SFT term. Paper: on; off for multi-document QA.")
+    sft_term: bool = Field(default=True, description="Add the SFT term. Paper: on; off for multi-document QA.")
     sft_target: Literal["human", "best"] = Field(
-        "best", description="best: the order's target; human: only an expert's answer, the others are ranked alone."
+        default="best",
+        description="best: the order's target; human: only an expert's answer, the others are ranked alone.",
     )
 
 

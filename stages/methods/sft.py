@@ -26,7 +26,8 @@ Metrics = dict[str, "tuple[Tensor, Tensor | int]"]
 class Settings(Config):
     method: Literal["sft"] = "sft"
     target: Literal["human", "best"] = Field(
-        "human", description="human: the expert's answers alone; best: the order's best good answer where no expert is."
+        default="human",
+        description="human: the expert's answers alone; best: the order's best good answer where no expert is.",
     )
 
 

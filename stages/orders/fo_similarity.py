@@ -18,7 +18,8 @@ from stages.partial_order import Judged, StrategySettings, from_levels, is_human
 class Settings(StrategySettings):
     strategy: Literal["fo_similarity"] = "fo_similarity"
     embedder: str = Field(
-        "tfidf", description="tfidf (over the words of a prompt's own candidates), or a sentence-transformers model."
+        default="tfidf",
+        description="tfidf (over the words of a prompt's own candidates), or a sentence-transformers model.",
     )
 
 
@@ -60,7 +61,7 @@ def _tfidf(texts: list[str]) -> np.ndarray:
 
 def _sentence_transformer(name: str) -> Any:
     try:
-        from sentence_transformers import SentenceTransformer
+        from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]  an extra
     except ImportError as error:
         raise InputError(
             f"embedder {name!r} needs the package sentence-transformers: pip install 'hasse[embeddings]'"

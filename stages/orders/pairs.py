@@ -25,7 +25,9 @@ class Settings(StrategySettings):
     strategy: Literal["pairs"] = "pairs"
     path: str = unkeyed(description="The file with the pairs.")
     unknown_candidates: str = Field(
-        "error", pattern="^(error|skip)$", description="error or skip: what to do with a pair of ids that do not exist."
+        default="error",
+        pattern="^(error|skip)$",
+        description="error or skip: what to do with a pair of ids that do not exist.",
     )
 
 

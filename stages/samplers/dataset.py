@@ -13,10 +13,10 @@ NEEDS_MODEL = False
 
 class Settings(Config):
     sampler: Literal["dataset"] = "dataset"
-    name: str = Field("human", description="Beginning of the candidate's id.")
-    source: str = Field("human", description="Who wrote the answers: human, or the name of a model.")
+    name: str = Field(default="human", description="Beginning of the candidate's id.")
+    source: str = Field(default="human", description="Who wrote the answers: human, or the name of a model.")
     field: Literal["reference", "answers"] = Field(
-        "reference", description="reference: the expert's answer; answers: the first gold short answer."
+        default="reference", description="reference: the expert's answer; answers: the first gold short answer."
     )
 
 

@@ -25,14 +25,17 @@ NEEDS_MODEL = True
 
 class Settings(Config):
     sampler: Literal["transformers"] = "transformers"
-    name: str = Field("student", description="Beginning of the candidates' ids.")
-    num_samples: int = Field(3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
-    temperature: float = Field(0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability.")
-    max_tokens: int = Field(64, ge=1, description="Tokens of an answer, at most.")
-    seed: int = Field(0, description="Another seed, other samples.")
+    name: str = Field(default="student", description="Beginning of the candidates' ids.")
+    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
+    )
+    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
+    seed: int = Field(default=0, description="Another seed, other samples.")
     prompt: Literal["whole", "variants"] = Field(
-        "whole", description="whole: the prompt; variants: each of its one-document forms, one answer from each alone."
+        default="whole",
+        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
     )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 

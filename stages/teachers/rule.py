@@ -1,4 +1,4 @@
-"""Teacher `rule`: an answer is right when its label, or a gold short answer in it, says so. Costs nothing, never fails."""
+"""Teacher `rule`: an answer is right when its label, or a gold short answer in it, says so."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal

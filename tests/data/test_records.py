@@ -82,13 +82,13 @@ def test_an_older_version_is_migrated_by_its_function(tmp_path, monkeypatch):
             pa.schema([("step", pa.int64(), False), ("value", pa.float64(), False)], metadata=old.schema.metadata)
         ),
         tmp_path / "t.parquet",
-    )  # noqa: E501  one table
+    )
 
     def name_the_metric(table):
         metric = pa.array(["loss"] * len(table), pa.string())
         return table.append_column(pa.field("metric", pa.string(), nullable=False), metric).select(
             ["step", "metric", "value"]
-        )  # noqa: E501  one expression
+        )
 
     with pytest.raises(SchemaError):
         list(read_records(tmp_path / "t.parquet", records.CurvePoint))

@@ -73,13 +73,16 @@ class Hasse:
 
     def __call__(self, *arguments: str, code: int = 0, **options) -> str:
         """Standard output and error together; fails unless the exit code is `code`."""
+        return "".join(self._finished(*arguments, code=code, **options))
+
+    def json(self, *arguments: str):
+        return json.loads(self._finished(*arguments, "--json", code=0)[0])
+
+    def _finished(self, *arguments: str, code: int, **options) -> tuple[str, str]:
         process = self.start(*arguments, **options)
         out, error = process.communicate(timeout=500)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{error}"
-        return out + error
-
-    def json(self, *arguments: str):
-        return json.loads(self(*arguments, "--json"))
+        return out, error
 
     def run(self, *arguments: str):
         """Run the tiny recipe; gives step -> what is recorded of it."""

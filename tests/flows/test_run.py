@@ -1,13 +1,13 @@
 """Whole runs: what is cached, what a change touches, what `kill -9` costs."""
 
 import copy
-import json
 import os
 import shutil
 import signal
 import time
 
 import pytest
+import yaml
 
 from data.records import Candidate, CurvePoint, Evaluation, Judgement, PartialOrder
 from pipeline.store import Store
@@ -25,7 +25,7 @@ def rows(hasse, steps, step, record):
 def copied(finished, hasse):
     """A store of one's own that holds the finished run."""
     shutil.copytree(finished.store, hasse.store)
-    hasse.tiny = json.loads(json.dumps(__import__("yaml").safe_load(hasse.recipe.read_text())))
+    hasse.tiny = yaml.safe_load(hasse.recipe.read_text())
     return hasse
 
 
@@ -91,9 +91,8 @@ def test_a_truncated_file_in_the_store_is_rebuilt(copied, finished):
 def test_from_stage_computes_anew_and_needs_what_comes_before(copied, hasse, tmp_path):
     steps = copied.run("--from-stage", "report")
     assert computed(steps) == {"report"}
-    assert "is not in the store" in copied(
-        "run", str(copied.recipe), "--from-stage", "order", "--store", str(tmp_path / "x"), code=2
-    )  # noqa: E501  one call
+    elsewhere = ["run", str(copied.recipe), "--from-stage", "order", "--store", str(tmp_path / "x")]
+    assert "is not in the store" in copied(*elsewhere, code=2)
     assert "unknown stage 'ordr'; did you mean 'order'" in copied("run", str(copied.recipe), "--only", "ordr", code=2)
 
 
@@ -141,9 +140,9 @@ def test_killed_at_each_stage_and_run_again_equals_the_undisturbed_run(hasse, fi
     for arm in ("sft", "rescue"):
         name = f"train/{arm}/seed-0"
         assert rows(hasse, steps, name, CurvePoint) == rows(finished, finished.steps, name, CurvePoint)
-    identity = {name: Store(h.store).resolve(s["ref"]).manifest.identity for h, s, name in (
-        (hasse, steps["train/rescue/seed-0"], "here"), (finished, finished.steps["train/rescue/seed-0"], "there"))}  # fmt: skip
-    assert identity["here"] == identity["there"]
+    name = "train/rescue/seed-0"
+    here = Store(hasse.store).resolve(steps[name]["ref"]).manifest.identity
+    assert here == Store(finished.store).resolve(finished.steps[name]["ref"]).manifest.identity
 
 
 def test_finished_chunks_outlive_a_kill(hasse):
@@ -163,7 +162,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(hasse):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=60)
+    _out, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the same command goes on from there" in error
     assert "Traceback" not in error

@@ -79,7 +79,7 @@ def test_a_bug_comes_with_its_traceback():
 
 
 def test_a_child_that_is_killed_is_named():
-    with pytest.raises(ChildDied, match="SIGKILL .out of memory"):
+    with pytest.raises(ChildDied, match=r"SIGKILL \(out of memory"):
         run_in_child(kill_itself, on_event=print)
 
 

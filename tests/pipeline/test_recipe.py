@@ -19,13 +19,13 @@ class Dog(Config):
 
 
 class Inner(Config):
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
 
 
 class Model(Config):
     inner: Inner = Inner()
-    pets: list[Annotated[Cat | Dog, Field(discriminator="kind")]] = []
-    arms: dict[str, Annotated[Cat | Dog, Field(discriminator="kind")]] = {}
+    pets: list[Annotated[Cat | Dog, Field(discriminator="kind")]] = Field(default=[])
+    arms: dict[str, Annotated[Cat | Dog, Field(discriminator="kind")]] = Field(default={})
 
 
 def message(values) -> str:

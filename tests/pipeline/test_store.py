@@ -122,13 +122,13 @@ def test_references_may_be_shortened_but_not_ambiguous(store):
         store.resolve("letters/12")
     many = [perform(store, value=i).artifact.ref for i in range(17)]
     shared = next(ref[: len("numbers/") + 1] for ref in many if sum(r[:9] == ref[:9] for r in many) > 1)
-    with pytest.raises(InputError, match="fits [0-9]+ artifacts"):
+    with pytest.raises(InputError, match=r"fits \d+ artifacts"):
         store.resolve(shared)
 
 
 def test_a_store_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written .* --store"):
+    with pytest.raises(InputError, match=r"cannot be written .* --store"):
         Store(tmp_path / "file" / "store").check_writable()
 
 

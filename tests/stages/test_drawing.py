@@ -1,3 +1,4 @@
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -65,7 +66,7 @@ def test_nodes_of_a_layer_do_not_overlap():
     nodes = [Node(name=f"n{i}", verdict=None) for i in range(8)]
     places = [float(x) for x in re.findall(r'<g class="node unknown"><circle cx="([\d.]+)"', hasse_diagram(nodes, []))]
     assert len(places) == 8
-    assert min(b - a for a, b in zip(places, places[1:], strict=False)) > 60
+    assert min(b - a for a, b in itertools.pairwise(places)) > 60
 
 
 def test_texts_are_escaped():
@@ -84,7 +85,7 @@ def test_the_plot_keeps_marks_inside_its_frame():
     marks = [
         Mark(label=str(i), mean=m, low=low, high=high, colour="#000")
         for i, (m, low, high) in enumerate([(0.0, 0.0, 0.02), (1.0, 0.95, 1.0), (0.5, 0.1, 0.9)])
-    ]  # noqa: E501
+    ]
     svg = parsed(interval_plot(marks))
     assert all(190 <= float(c.get("cx", "")) <= 700 for c in svg.findall("circle"))
 

@@ -108,7 +108,7 @@ def test_only_so_many_experts_are_kept_and_more_keep_these():
 
 
 def test_fractions_that_do_not_add_up_are_refused():
-    with pytest.raises(RecipeError, match="the fractions add up to 1.2 instead of 1"):
+    with pytest.raises(RecipeError, match=r"the fractions add up to 1\.2 instead of 1"):
         validate(PromptsSection, {"fractions": {"train": 1.0}}, where="x")
 
 

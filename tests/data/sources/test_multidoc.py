@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ def table(tmp_path):
                 "gold_title": t.title(),
                 "gold_text": f"Words on {t} here.",
                 **changes,
-            }  # noqa: E501
+            }
             for t in topics
         ]
         path.write_text("".join(json.dumps(item) + "\n" for item in items))
@@ -61,7 +62,7 @@ def test_appended_rows_change_few_of_the_former_items(table):
 
 def test_a_question_that_all_documents_answer_is_a_row_with_an_error(table):
     path = table()
-    with open(path, "a") as file:
+    with Path(path).open("a") as file:
         file.write(json.dumps({"question": "q", "answers": ["words"], "gold_title": "t", "gold_text": "words"}) + "\n")
     bad = [r for r in rows(Settings(path=path)) if r.error]
     assert {r.error for r in bad} == {"only 0 documents lack its answers"}

@@ -121,10 +121,10 @@ def test_an_answer_without_tokens_and_a_level_that_is_no_number_are_refused(make
 
 def examples(make_example):
     return [
-        make_example([1, 5, 9], [[4, 8, 2], [3, 2], [11, 12, 13, 14, 2]], pairs=[(0, 1), (0, 2)], target=0, prompt_id="a"),
-        make_example([1, 6], [[10, 2], [20, 21, 22, 2]], pairs=[(1, 0)], target=1, prompt_id="b"),
-        make_example([1, 7, 7, 7, 7, 8], [[9, 2], [9, 9, 2], [3, 3, 3, 2], [30]], pairs=[(0, 3), (1, 2), (2, 3)], prompt_id="c"),
-    ]  # fmt: skip
+        make_example([1, 5, 9], [[4, 8, 2], [3, 2], [11, 12, 13, 14, 2]], pairs=[(0, 1), (0, 2)], target=0),
+        make_example([1, 6], [[10, 2], [20, 21, 22, 2]], pairs=[(1, 0)], target=1),
+        make_example([1, 7, 7, 7, 8], [[9, 2], [9, 9, 2], [3, 3, 3, 2], [30]], pairs=[(0, 3), (1, 2), (2, 3)]),
+    ]
 
 
 def step_loss(model, parts, settings=None):
