@@ -79,7 +79,8 @@ def query(artifact: Artifact, sql: str) -> list[Row]:
         )
     try:
         found = connection.execute(sql)
-        return found.to_arrow_table().to_pylist() if found.description else []
+        table = found.to_arrow_table()
+        return [] if table is None else table.to_pylist()
     except duckdb.Error as error:
         raise InputError(f"--sql: {error}. Tables: {', '.join(_tables(artifact))}") from error
 

@@ -195,12 +195,12 @@ def disk_errors(root: Path) -> Iterator[None]:
 def _problem(folder: Path, name: str, entry: FileEntry, stamp: list[int] | None) -> str | None:
     path = folder / name
     if not path.exists():
-        return f"{path} is missing"
+        return f"{name} is missing"
     stat = path.stat()
     if stat.st_size != entry.num_bytes:
-        return f"{path} has {stat.st_size} bytes instead of {entry.num_bytes}"
+        return f"{name} has {stat.st_size} bytes instead of {entry.num_bytes}"
     if stamp != [stat.st_size, stat.st_mtime_ns] and file_digest(path) != entry.sha256:
-        return f"{path} differs from its digest"
+        return f"{name} differs from its digest"
     return None
 
 

@@ -3,8 +3,6 @@
 import logging
 import os
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch.utils.tensorboard  # noqa: F401  takes seconds to import
