@@ -48,7 +48,7 @@ class Manifest:
     format: int = 1
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        return json.dumps(asdict(self), indent=1)
 
     @staticmethod
     def read(path: Path) -> "Manifest":

@@ -101,7 +101,7 @@ def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_res
                     num_prompts=score.shape[1],
                     strict=bootstrap.mean(answers.scores(arm, decoding, "strict")),
                     loose=bootstrap.mean(answers.scores(arm, decoding, "loose")),
-                    differences={b: bootstrap.difference(score, main[b]) for b in baselines if b in main and b != arm},
+                    differences={b: bootstrap.difference(score, main[b]) for b in _rivals(arm, baselines) if b in main},
                     by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
                 )
             )
@@ -109,20 +109,28 @@ def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_res
 
 
 def conclusion(found: Sequence[Result]) -> list[str]:
-    """One sentence a decoding and baseline: what is above, what is below, what cannot be told apart."""
+    """One sentence a decoding and baseline: what is above, what is below, what cannot be told apart from it."""
     sentences = []
     for decoding in dict.fromkeys(result.decoding for result in found):
         mine = [result for result in found if result.decoding == decoding]
         for baseline in dict.fromkeys(name for result in mine for name in result.differences):
-            parts = [_versus(r.arm, r.differences[baseline]) for r in mine if baseline in r.differences]
-            detectable = max(r.differences[baseline].smallest_detectable for r in mine if baseline in r.differences)
-            sentences.append(
-                f"{decoding.capitalize()} answers, against {baseline}: {'; '.join(parts)}. "
-                f"A true difference of {100 * detectable:.1f} points would be found 4 times in 5."
-            )
+            against = {r.arm: r.differences[baseline] for r in mine if baseline in r.differences}
+            sentences.append(f"{decoding.capitalize()} answers, against {baseline}: {_verdict(against)}")
     return sentences
 
 
-def _versus(arm: str, difference: Interval) -> str:
-    points = f"{100 * difference.mean:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
-    return f"{arm} {points}" if difference.excludes_zero else f"{arm} {points}, not told apart from 0"
+def _rivals(arm: str, baselines: Sequence[str]) -> list[str]:
+    """The student is where all started, not a rival of what was trained."""
+    return [] if arm == "student" else [name for name in baselines if name != arm]
+
+
+def _verdict(against: dict[str, Interval]) -> str:
+    sure = [f"{arm} {_points(difference)}" for arm, difference in against.items() if difference.excludes_zero]
+    unsure = [f"{arm} ({100 * d.mean:+.1f})" for arm, d in against.items() if not d.excludes_zero]
+    detectable = 100 * max(difference.smallest_detectable for difference in against.values())
+    parts = [*sure, *([f"{' and '.join(unsure)} cannot be told apart from it"] if unsure else [])]
+    return f"{'; '.join(parts)}. A true difference of {detectable:.1f} points would be found 4 times in 5."
+
+
+def _points(difference: Interval) -> str:
+    return f"{100 * difference.mean:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"

@@ -149,12 +149,12 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
-    """The log as rows, without what depends on the clock."""
+    """The log as rows, in the same order whether the run was resumed or not, without what depends on the clock."""
     return [
         CurvePoint(step=int(entry["step"]), metric=metric, value=float(value))
         for entry in history
         if "loss" in entry
-        for metric, value in entry.items()
+        for metric, value in sorted(entry.items())
         if metric not in ("step", "epoch")
     ]
 
