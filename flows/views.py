@@ -121,6 +121,7 @@ def methods() -> list[Row]:
         found += [
             {"method": name, "setting": key, "default": str(field.default), "description": field.description}
             for key, field in fields
+            if key != "method"
         ]
     return found
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from stages.batch import CandidateBatch, SequenceLogps
 
+MIN_CANDIDATES = 2
+
 AUTHORS_HUMAN_EXPONENT, AUTHORS_MODEL_EXPONENT = 1.0, 0.85
 
 
