@@ -8,6 +8,7 @@ import time
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from data.records import Candidate, CurvePoint, Evaluation, Judgement, PartialOrder
 from pipeline.store import Store
@@ -84,6 +85,17 @@ def test_appended_prompts_alone_are_generated_and_judged(copied, finished):
 def test_a_changed_setting_of_one_arm_leaves_the_other(copied):
     steps = copied.run("--set", "train.arms.rescue.alpha=0.5")
     assert computed(steps) == {"train/rescue/seed-0", "evaluate/rescue/seed-0", "report"}
+
+
+def test_an_adapter_is_trained_and_merged_by_a_switch(copied):
+    lora = "{r: 2, alpha: 4.0, target_modules: [q_proj, v_proj]}"
+    steps = copied.run("--set", f"train.lora={lora}", "--set", "train.learning_rate=0.01")
+    student, trained = (Store(copied.store).resolve(steps[s]["ref"]) for s in ("student", "train/rescue/seed-0"))
+    before, after = (load_file(a.path / "model" / "model.safetensors") for a in (student, trained))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed == {name for name in before if "q_proj" in name or "v_proj" in name}
+    assert not steps["evaluate/rescue/seed-0"]["cached"]
 
 
 def test_a_truncated_file_in_the_store_is_rebuilt(copied, finished):
