@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from html import escape
 
 Edge = tuple[str, str]
+Point = tuple[float, float]
 
 COLOURS = ("#3b6fb6", "#c4722a", "#3f8f5f", "#8b5fb0", "#b8465a", "#5b7f8c", "#8f7a2e", "#6b6b6b")
+
+STEP_X, STEP_Y, MARGIN = 112, 84, 34
+"""Between the nodes of a Hasse diagram, in pixels."""
+CLEARANCE = 24
+"""How near a line may come to a node that it does not join, in pixels."""
+BOWS = tuple(sign * STEP_X * n / 2 for n in range(7) for sign in (1, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +73,16 @@ def hasse_diagram(nodes: Sequence[Node], pairs: Iterable[Edge]) -> str:
     """Better above worse, one line for each pair that does not follow from others."""
     edges = transitive_reduction(pairs)
     rows = layers([node.name for node in nodes], edges)
-    step_x, step_y, margin = 112, 84, 34
-    width = max(len(row) for row in rows) * step_x + 20
+    width = max(len(row) for row in rows) * STEP_X + 20
     place = {
-        name: (width / 2 + (i - (len(row) - 1) / 2) * step_x, margin + level * step_y)
+        name: (width / 2 + (i - (len(row) - 1) / 2) * STEP_X, MARGIN + level * STEP_Y)
         for level, row in enumerate(rows)
         for i, name in enumerate(row)
     }
-    lines = [_edge(place[a], place[b]) for a, b in sorted(edges)]
+    lines = [_edge(place[a], place[b], place.values()) for a, b in sorted(edges)]
     circles = [_node(node, *place[node.name]) for node in nodes]
     above = "; ".join(f"{a} above {b}" for a, b in sorted(edges)) or "all incomparable"
-    return _svg(width, margin * 2 + (len(rows) - 1) * step_y, "Hasse diagram", above, [*lines, *circles])
+    return _svg(width, MARGIN * 2 + (len(rows) - 1) * STEP_Y, "Hasse diagram", above, [*lines, *circles])
 
 
 def interval_plot(marks: Sequence[Mark]) -> str:
@@ -164,8 +170,17 @@ def _reachable(start: str, below: Mapping[str, set[str]]) -> set[str]:
     return found
 
 
-def _edge(upper: tuple[float, float], lower: tuple[float, float]) -> str:
-    return f'<line x1="{upper[0]:.1f}" y1="{upper[1]:.1f}" x2="{lower[0]:.1f}" y2="{lower[1]:.1f}" class="edge"/>'
+def _edge(upper: Point, lower: Point, nodes: Iterable[Point]) -> str:
+    """A line, or where that would run through a node, the flattest bow around it."""
+    (x0, y0), (x1, y1) = upper, lower
+    between = [(x, (y - y0) / (y1 - y0)) for x, y in nodes if y0 < y < y1]
+
+    def is_clear(bow: float) -> bool:
+        return all(abs(x0 + (x1 - x0) * t + 2 * t * (1 - t) * bow - x) > CLEARANCE for x, t in between)
+
+    bow = next(filter(is_clear, BOWS), 0.0)
+    curve = f"Q{(x0 + x1) / 2 + bow:.1f},{(y0 + y1) / 2:.1f} {x1:.1f},{y1:.1f}"
+    return f'<path d="M{x0:.1f},{y0:.1f} {curve}" class="edge"/>'
 
 
 def _node(node: Node, x: float, y: float) -> str:

@@ -45,10 +45,12 @@ class Bootstrap:
     """
 
     def __init__(self, clusters: Sequence[str], *, num_resamples: int, seed: int = 0):
-        self.rng = np.random.default_rng(seed)
+        self.seed = seed
         names = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
         self.cluster_I = np.array([names[name] for name in clusters])
-        drawn = self.rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=num_resamples)
+        drawn = np.random.default_rng(seed).multinomial(
+            len(names), np.full(len(names), 1 / len(names)), size=num_resamples
+        )
         self.weight_RI = drawn[:, self.cluster_I].astype(float)
 
     def mean(self, score_SI: Array) -> Interval:
@@ -57,12 +59,15 @@ class Bootstrap:
 
     def difference(self, score_SI: Array, baseline_SI: Array) -> Interval:
         """How much higher than the baseline on the same prompts; the seeds of the two are drawn independently."""
-        return _interval(score_SI.mean() - baseline_SI.mean(), self._resampled(score_SI) - self._resampled(baseline_SI))
+        resampled_R = self._resampled(score_SI) - self._resampled(baseline_SI, draw=1)
+        return _interval(score_SI.mean() - baseline_SI.mean(), resampled_R)
 
-    def _resampled(self, score_SI: Array) -> Array:
+    def _resampled(self, score_SI: Array, *, draw: int = 0) -> Array:
+        """The mean in each resample; `draw` numbers independent draws of the seeds, whatever was asked before."""
         num_seeds = len(score_SI)
         total_RS = self.weight_RI @ score_SI.T / self.weight_RI.sum(1, keepdims=True)
-        seeds_RS = self.rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=len(total_RS)) / num_seeds
+        rng = np.random.default_rng((self.seed, 1 + draw))
+        seeds_RS = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=len(total_RS)) / num_seeds
         return (total_RS * seeds_RS).sum(1)
 
 

@@ -57,9 +57,22 @@ def test_a_diagram_has_a_node_a_candidate_and_a_line_an_edge():
     svg = parsed(hasse_diagram(nodes, {("h", "w"), ("c", "w")}))
     groups = svg.findall("g")
     assert [g.get("class") for g in groups] == ["node right", "node right", "node wrong"]
-    assert len(svg.findall("line")) == 2
+    assert len(svg.findall("path")) == 2
     heights = {g.findall("text")[1].text: float(g.find("circle").get("cy")) for g in groups}  # type: ignore[union-attr,arg-type]
     assert heights["h"] == heights["c"] < heights["w"]
+
+
+def test_no_edge_runs_through_a_node_that_it_does_not_join():
+    nodes = [Node(name=name, verdict=None) for name in "abcxyz"]
+    svg = hasse_diagram(nodes, {("a", "b"), ("b", "c"), ("x", "y"), ("y", "z"), ("z", "c")})
+    place = [tuple(map(float, xy)) for xy in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)]
+    assert len(place) == 6
+    for path in re.findall(r'<path d="M(\S+) Q(\S+) (\S+)"', svg):
+        start, bend, end = (tuple(map(float, point.split(","))) for point in path)
+        for t in (i / 100 for i in range(101)):
+            at = [(1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c for a, b, c in zip(start, bend, end, strict=True)]
+            near = [node for node in place if abs(node[0] - at[0]) < 14 and abs(node[1] - at[1]) < 14]
+            assert set(near) <= {start, end}
 
 
 def test_nodes_of_a_layer_do_not_overlap():

@@ -70,3 +70,19 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_the_same_answers_give_the_same_interval():
     score = (np.random.default_rng(2).random((3, 200)) < 0.5).astype(float)
     assert make().mean(score) == make().mean(score)
+
+
+def test_an_interval_does_not_depend_on_what_was_asked_before():
+    rng = np.random.default_rng(3)
+    one, other = rng.random((3, 50)), rng.random((3, 50))
+    used = make(50)
+    used.mean(other)
+    used.difference(other, one)
+    assert used.mean(one) == make(50).mean(one)
+    assert used.difference(one, other) == make(50).difference(one, other)
+
+
+def test_the_seeds_of_two_arms_are_drawn_independently():
+    """Arms whose prompts never vary differ by the spread of both, not by that of one shared draw."""
+    apart = np.stack([np.full(50, 0.4), np.full(50, 0.5), np.full(50, 0.6)])
+    assert make(50).difference(apart, apart).error == pytest.approx(np.sqrt(2 / 3) * np.std([0.4, 0.5, 0.6]), rel=0.1)
