@@ -1,8 +1,10 @@
 """A folder is a registry: each module in it is one plug, and its file name is the plug's name in a recipe."""
 
+import ast
 import importlib
 import pkgutil
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
 
@@ -22,6 +24,30 @@ def load(package: str, name: str, *, kind: str) -> ModuleType:
     if name not in names(package):
         raise RecipeError(unknown(name, names(package), kind=kind))
     return importlib.import_module(f"{package}.{name}")
+
+
+def family(package: str, name: str) -> tuple[str, ...]:
+    """The plug's module and those of its package that it imports, themselves or by way of others; sorted."""
+    found: set[str] = set()
+    open_names = [name]
+    while open_names:
+        module = f"{package}.{open_names.pop()}"
+        if module not in found:
+            found.add(module)
+            open_names += _imported(module, package)
+    return tuple(sorted(found))
+
+
+def _imported(module: str, package: str) -> list[str]:
+    """Names of the plugs of `package` that the module's source imports."""
+    source = Path(importlib.import_module(module).__file__ or "").read_text(encoding="utf-8")
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+            named.add((node.module or "").removeprefix(f"{package}."))
+    return sorted(named & set(names(package)))
 
 
 def unknown(name: str, known: list[str], *, kind: str) -> str:

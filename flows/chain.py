@@ -3,13 +3,15 @@
 from data import registry
 from flows.recipe import SOURCES, Recipe
 from pipeline.stage import Step
-from stages import evaluate, examples, generate, judge, order, prompts, report, student, train
+from stages import evaluate, examples, generate, judge, order, prompts, reference, report, student, train
 from stages.orders import lp  # noqa: F401  a plug must be importable before a plan is made
 
 
 def plan(recipe: Recipe) -> list[Step]:
     """The steps of a recipe, each after those it reads. Raises SourceError when an input does not exist."""
     steps = [_prompts(recipe), _student(recipe), _generate(recipe), _judge(recipe), _order(recipe), _examples(recipe)]
+    if any(train.needs_reference(method) for method in recipe.train.arms.values()):
+        steps.append(_reference())
     arms = [_train(recipe, arm, seed) for arm in recipe.train.arms for seed in recipe.train.seeds]
     evaluations = [_evaluate(recipe, "student"), *(_evaluate(recipe, step.name) for step in arms)]
     return [*steps, *arms, *evaluations, _report(recipe, arms, evaluations)]
@@ -43,7 +45,7 @@ def _generate(recipe: Recipe) -> Step:
         stage=generate.STAGE,
         settings=recipe.generate,
         inputs={"prompts": ("prompts",), "student": ("student",)},
-        plugs=tuple(sorted({f"{generate.SAMPLERS}.{group.sampler}" for group in recipe.generate.groups})),
+        plugs=tuple(sorted({m for g in recipe.generate.groups for m in registry.family(generate.SAMPLERS, g.sampler)})),
     )
 
 
@@ -53,7 +55,7 @@ def _judge(recipe: Recipe) -> Step:
         stage=judge.STAGE,
         settings=judge.JudgeSettings(teacher=recipe.judge, task=recipe.task),
         inputs={"prompts": ("prompts",), "candidates": ("generate",)},
-        plugs=(f"{judge.TEACHERS}.{recipe.judge.teacher}",),
+        plugs=registry.family(judge.TEACHERS, recipe.judge.teacher),
     )
 
 
@@ -65,7 +67,7 @@ def _order(recipe: Recipe) -> Step:
         settings=settings,
         inputs={"prompts": ("prompts",), "candidates": ("generate",), "judgements": ("judge",)},
         external=order.external(settings),
-        plugs=(f"{order.STRATEGIES}.{recipe.order.strategy}",),
+        plugs=registry.family(order.STRATEGIES, recipe.order.strategy),
     )
 
 
@@ -83,6 +85,15 @@ def _examples(recipe: Recipe) -> Step:
     )
 
 
+def _reference() -> Step:
+    return Step(
+        name="reference",
+        stage=reference.STAGE,
+        settings=reference.ReferenceSettings(),
+        inputs={"examples": ("examples",), "student": ("student",)},
+    )
+
+
 def _train(recipe: Recipe, arm: str, seed: int) -> Step:
     method = recipe.train.arms[arm]
     return Step(
@@ -91,8 +102,12 @@ def _train(recipe: Recipe, arm: str, seed: int) -> Step:
         settings=train.TrainSettings(
             method=method, optimiser=recipe.train.optimiser(arm), lora=recipe.train.lora, seed=seed
         ),
-        inputs={"prompts": ("prompts",), "examples": ("examples",), "student": ("student",)},
-        plugs=(f"{train.METHODS}.{method.method}",),
+        inputs={
+            "prompts": ("prompts",),
+            "examples": ("reference" if train.needs_reference(method) else "examples",),
+            "student": ("student",),
+        },
+        plugs=registry.family(train.METHODS, method.method),
     )
 
 

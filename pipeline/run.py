@@ -45,7 +45,9 @@ def perform(
         artifact = None if refresh else store.find(step.stage.name, fingerprint(key))
         cached = artifact is not None
         if artifact is None:
-            inputs = {name: [artifacts[producer(s)].path for s in steps] for name, steps in step.inputs.items()}
+            inputs = {
+                name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()
+            }
             arguments = (store.root, step, key, inputs, refresh)
             if step.stage.in_child:
                 path = run_in_child(compute, *arguments, on_event=lambda event: progress(*event))
@@ -59,13 +61,13 @@ def compute(
     root: Path,
     step: Step,
     key: dict[str, Any],
-    inputs: dict[str, list[Path]],
+    inputs: dict[str, list[tuple[str, Path]]],
     refresh: bool,
     send: Callable[[tuple[int, int]], None],
 ) -> Path:
     """Run the stage function and publish what it made; gives the artifact's path.
 
-    The work folder of an earlier, interrupted try is handed to the stage as it is.
+    inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the work folder is kept.
     """
     store, started = Store(root), time.monotonic()
     work = store.work_folder(step.stage.name, fingerprint(key))
@@ -74,7 +76,7 @@ def compute(
         job = Job(
             name=step.name,
             settings=step.settings,
-            inputs={name: [Artifact(path) for path in paths] for name, paths in inputs.items()},
+            inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
             path=work,
             store=store,
             progress=lambda done, total: send((done, total)),

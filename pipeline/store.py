@@ -31,9 +31,13 @@ LOGS = "logs"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact on disk."""
+    """A finished artifact on disk.
+
+    step: the step of the plan that it stands for; two steps that come out the same share one artifact.
+    """
 
     path: Path
+    step: str = ""
 
     @cached_property
     def manifest(self) -> Manifest:

@@ -3,8 +3,10 @@
 Legend: B prompts, N completions of all of them, T response tokens of all completions, P ordered pairs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,8 +19,8 @@ class StepTotals:
     """What one optimiser step holds in all, so that the losses of its micro-batches add up to the step's loss."""
 
     num_prompts: int
-    num_tokens: int
-    """Response tokens of the targets."""
+    sums: Mapping[str, float] = field(default_factory=dict)
+    """What else a method divides by, from its `step_sums`."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class CandidateBatch:
 
     prompt_ids: B tensors; completion_ids: N tensors, EOS included; prompt_N: the prompt of each completion;
     pairs_P2: (better, worse) as positions in N; margin_P: of explicit pairs; target_B: position in N, -1 for none;
-    human_N: whether a person wrote it; length_N: response tokens.
+    human_N: whether a person wrote it; length_N: response tokens; reference_N: summed log-probs under the frozen
+    reference, nats, NaN where it was not asked.
     """
 
     prompt_ids: tuple[Tensor, ...]
@@ -38,6 +41,7 @@ class CandidateBatch:
     pairs_P2: Tensor
     margin_P: Tensor
     target_B: Tensor
+    reference_N: Tensor
     step: StepTotals
 
     @property
@@ -81,9 +85,16 @@ class SequenceLogps:
         return SequenceLogps(logp_T, completion_T, sum_N, length_N)
 
 
+@dataclass(frozen=True)
+class SequenceRewards:
+    """What a model with a scalar head says of each completion after its prompt: reward_N, float32 or better."""
+
+    reward_N: Tensor
+
+
 def collate(examples: Sequence[TrainingExample]) -> CandidateBatch:
     """One batch of the examples. Raises ValueError for a completion without tokens or a level that is not a number."""
-    prompt_N, lengths, human, pairs, margins, targets = [], [], [], [], [], []
+    prompt_N, lengths, human, pairs, margins, targets, references = [], [], [], [], [], [], []
     start = 0
     for b, example in enumerate(examples):
         _check(example)
@@ -92,6 +103,7 @@ def collate(examples: Sequence[TrainingExample]) -> CandidateBatch:
         human += [completion.source == "human" for completion in example.completions]
         pairs += [(start + pair.above, start + pair.below) for pair in example.pairs]
         margins += [pair.margin for pair in example.pairs]
+        references += example.reference_logps or [math.nan] * len(example.completions)
         targets.append(-1 if example.target is None else start + example.target)
         start += len(example.completions)
     return CandidateBatch(
@@ -101,16 +113,21 @@ def collate(examples: Sequence[TrainingExample]) -> CandidateBatch:
         length_N=torch.tensor(lengths),
         human_N=torch.tensor(human),
         pairs_P2=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
-        margin_P=torch.tensor(margins, dtype=torch.float32),
+        margin_P=torch.tensor(margins, dtype=torch.float64),
         target_B=torch.tensor(targets),
+        reference_N=torch.tensor(references, dtype=torch.float64),
         step=totals(examples),
     )
 
 
-def totals(examples: Sequence[TrainingExample]) -> StepTotals:
+def totals(
+    examples: Sequence[TrainingExample], step_sums: Callable[[TrainingExample], Mapping[str, float]] | None = None
+) -> StepTotals:
     """The totals of a step that holds exactly these examples."""
-    targets = [e.completions[e.target] for e in examples if e.target is not None]
-    return StepTotals(num_prompts=len(examples), num_tokens=sum(len(t.token_ids) for t in targets))
+    sums: Counter[str] = Counter()
+    for example in examples if step_sums else ():
+        sums.update(step_sums(example))  # type: ignore[misc, arg-type]
+    return StepTotals(num_prompts=len(examples), sums=sums)
 
 
 def _check(example: TrainingExample) -> None:

@@ -24,7 +24,11 @@ def scores(policy: SequenceLogps, exponent_N: Tensor | float) -> Tensor:
 def pair_hinge(score_N: Tensor, pairs_P2: Tensor, margin_P: Tensor | float) -> Tensor:
     """max(0, margin - (better - worse)) of every pair, [P]."""
     gap_P = score_N[pairs_P2[:, 0]] - score_N[pairs_P2[:, 1]]
-    return (margin_P - gap_P).relu()
+    return (_like(margin_P, gap_P) - gap_P).relu()
+
+
+def _like(value: Tensor | float, other: Tensor) -> Tensor | float:
+    return value if isinstance(value, float | int) else value.to(other.dtype)
 
 
 def per_prompt(value_P: Tensor, batch: CandidateBatch, *, reduction: str) -> Tensor:
@@ -37,7 +41,21 @@ def per_prompt(value_P: Tensor, batch: CandidateBatch, *, reduction: str) -> Ten
     return total_B / count_B.clamp(min=1)
 
 
+def log_ratio(policy: SequenceLogps, batch: CandidateBatch) -> Tensor:
+    """R = S - S_reference, summed over a completion's tokens, nats, [N]. Raises ValueError without a reference."""
+    if bool(batch.reference_N.isnan().any()):
+        raise ValueError("an example has no reference log-probs; a method that needs them says so in needs_reference")
+    return policy.sum_N - batch.reference_N.to(policy.sum_N.dtype)
+
+
 def target_nll(policy: SequenceLogps, batch: CandidateBatch) -> Tensor:
     """Mean negative log-likelihood a token of each prompt's target, [B]; 0 for a prompt without a target."""
     has_target_B = batch.target_B >= 0
     return -policy.mean_N[batch.target_B.clamp(min=0)] * has_target_B
+
+
+def log_sigmoid(value: Tensor) -> Tensor:
+    """log(1 / (1 + exp(-value))), finite for every finite value."""
+    from torch.nn.functional import logsigmoid  # torch is not imported where only settings are read
+
+    return logsigmoid(value)

@@ -77,7 +77,7 @@ class Answers:
 
 def arm_of(artifact: Artifact) -> str:
     """`evaluate/rescue/seed-0` and `train/rescue/seed-0` -> rescue."""
-    return artifact.manifest.name.split("/")[1]
+    return artifact.step.split("/")[1]
 
 
 def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_resamples: int) -> list[Result]:
@@ -128,8 +128,12 @@ def _verdict(against: dict[str, Interval]) -> str:
     sure = [f"{arm} {_points(difference)}" for arm, difference in against.items() if difference.excludes_zero]
     unsure = [f"{arm} ({100 * d.mean:+.1f})" for arm, d in against.items() if not d.excludes_zero]
     detectable = 100 * max(difference.smallest_detectable for difference in against.values())
-    parts = [*sure, *([f"{' and '.join(unsure)} cannot be told apart from it"] if unsure else [])]
+    parts = [*sure, *([f"{_listed(unsure)} cannot be told apart from it"] if unsure else [])]
     return f"{'; '.join(parts)}. A true difference of {detectable:.1f} points would be found 4 times in 5."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _points(difference: Interval) -> str:

@@ -37,6 +37,12 @@ class TrainSettings(Config):
     seed: int
 
 
+def needs_reference(settings: Any) -> bool:
+    """Whether a method with these settings needs the frozen student's log-probs."""
+    method = registry.load(METHODS, settings.method, kind="method")
+    return hasattr(method, "needs_reference") and method.needs_reference(settings)
+
+
 def run(job: Job) -> None:
     from stages.models import load_model, load_tokenizer, save_model, set_dropout
     from stages.trainer import fit
@@ -44,6 +50,7 @@ def run(job: Job) -> None:
     settings: TrainSettings = job.settings
     method = registry.load(METHODS, settings.method.method, kind="method")
     examples, counts = select(job, method, settings.method)
+    method_settings = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
     student = job.input("student")
     folder = model_folder(student)
     model = load_model(folder, dtype=_float32())
@@ -53,7 +60,7 @@ def run(job: Job) -> None:
         model,
         examples,
         method=method,
-        method_settings=settings.method,
+        method_settings=method_settings,
         settings=settings.optimiser,
         seed=settings.seed,
         folder=job.path / "trainer",
@@ -65,6 +72,8 @@ def run(job: Job) -> None:
     (base,) = student.records(Checkpoint)
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
     job.metrics |= {"examples": counts, "final": {p.metric: p.value for p in points if p.step == points[-1].step}}
+    if method_settings != settings.method:
+        job.metrics["resolved"] = method_settings.model_dump(mode="json")
 
 
 def select(job: Job, method: Any, settings: Any) -> tuple[list[TrainingExample], dict[str, int]]:

@@ -7,6 +7,7 @@ a token budget; the losses know the whole step's totals, so the budget changes m
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -22,7 +24,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from data.errors import WorkError
 from data.records import CurvePoint, TrainingExample
 from stages.batch import StepTotals, collate, totals
-from stages.forward import sequence_logps
+from stages.forward import sequence_logps, sequence_rewards
 from stages.optimiser import OptimiserSettings
 
 
@@ -47,6 +49,7 @@ class CandidateTrainer(Trainer):
     def __init__(self, *, method: ModuleType, method_settings: Any, micro_batch_tokens: int, **arguments: Any):
         super().__init__(data_collator=lambda examples: {"examples": examples}, **arguments)
         self.method, self.method_settings, self.micro_batch_tokens = method, method_settings, micro_batch_tokens
+        self.forward = sequence_rewards if getattr(method, "HEAD", None) == "reward" else sequence_logps
         self.step_metrics: dict[str, list[float]] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -69,7 +72,7 @@ class CandidateTrainer(Trainer):
     def _backward(self, model: torch.nn.Module, examples: list[TrainingExample], step: StepTotals) -> Tensor:
         batch = replace(collate(examples), step=step).to(self.args.device)
         with self.compute_loss_context_manager():
-            loss, metrics = self.method.loss(sequence_logps(model, batch), batch, self.method_settings)
+            loss, metrics = self.method.loss(self.forward(model, batch), batch, self.method_settings)
         self.accelerator.backward(loss * self.accelerator.num_processes)
         for name, (total, count) in metrics.items():
             sums = self.step_metrics.setdefault(name, [0.0, 0.0])
@@ -79,12 +82,12 @@ class CandidateTrainer(Trainer):
 
     def _step_totals(self, examples: list[TrainingExample]) -> StepTotals:
         """Over all processes: each holds its share of the step's prompts."""
-        mine = totals(examples)
+        mine = totals(examples, getattr(self.method, "step_sums", None))
         if self.accelerator.num_processes == 1:
             return mine
-        values = torch.tensor([mine.num_prompts, mine.num_tokens], device=self.args.device)
-        whole: Any = self.accelerator.reduce(values, reduction="sum")
-        return StepTotals(*whole.tolist())
+        parts: list[StepTotals] = gather_object([mine])
+        sums = sum((Counter(part.sums) for part in parts), Counter())
+        return StepTotals(sum(part.num_prompts for part in parts), sums)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Beside the trainer's own numbers, the method's metrics since the last log."""

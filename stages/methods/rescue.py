@@ -19,6 +19,7 @@ from pydantic import Field
 
 from data.config import Config
 from data.records import TrainingExample
+from stages.methods import minor_sft
 from stages.methods.sft import Metrics, target_metric
 from stages.ranking import pair_hinge, per_prompt, scores, target_nll
 
@@ -45,6 +46,10 @@ class Settings(Config):
         "authors: 1 for the human answer and 0.85 for all others, as their e-SNLI code has it.",
     )
     sft_term: bool = Field(default=True, description="Add the SFT term. Paper: on; off for multi-document QA.")
+    anchor: Literal["sft", "minor_sft"] = Field(
+        default="sft", description="The SFT term as it is, or with MinorSFT's brake. Paper: sft."
+    )
+    anchor_beta: float = Field(default=0.1, ge=0, description="Brake of the anchor minor_sft, 1/nats.")
     sft_target: Literal["human", "best"] = Field(
         default="best",
         description="best: the order's target; human: only an expert's answer, the others are ranked alone.",
@@ -63,13 +68,28 @@ def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | N
     return example if keep_target else replace(example, target=None)
 
 
+def needs_reference(settings: Settings) -> bool:
+    return settings.sft_term and settings.anchor == "minor_sft"
+
+
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
     """The step's share of this batch; metrics `sft`, `rank` and `violations` (share of pairs out of order)."""
-    score_N = scores(policy, _exponents(batch, settings))
+    return objective(policy, batch, settings, _exponents(batch, settings))
+
+
+def objective(
+    policy: SequenceLogps, batch: CandidateBatch, settings: Settings, exponent_N: Tensor | float
+) -> tuple[Tensor, Metrics]:
+    """`loss` with the length exponent of every completion given."""
+    score_N = scores(policy, exponent_N)
     hinge_P = pair_hinge(score_N, batch.pairs_P2, batch.margin_P + settings.margin)
     rank_B = per_prompt(hinge_P, batch, reduction=settings.pair_reduction)
     sft_B = target_nll(policy, batch)
-    total = (sft_B + settings.alpha * rank_B).sum() / batch.step.num_prompts
+    anchor_B = sft_B
+    if needs_reference(settings):
+        brake = minor_sft.Settings(beta=settings.anchor_beta)
+        anchor_B = minor_sft.braked_nll(policy, batch, brake)
+    total = (anchor_B + settings.alpha * rank_B).sum() / batch.step.num_prompts
     metrics = {
         "sft": target_metric(sft_B, batch),
         "rank": (rank_B.sum().detach(), batch.num_prompts),
@@ -81,5 +101,5 @@ def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tu
 def _exponents(batch: CandidateBatch, settings: Settings) -> Tensor | float:
     if settings.length_exponent != "authors":
         return settings.length_exponent
-    human_N = batch.human_N.to(batch.margin_P.dtype)
+    human_N = batch.human_N.to(batch.margin_P.dtype)  # float64, so that an exponent loses nothing
     return AUTHORS_MODEL_EXPONENT + (AUTHORS_HUMAN_EXPONENT - AUTHORS_MODEL_EXPONENT) * human_N

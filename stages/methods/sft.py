@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from stages.batch import CandidateBatch, SequenceLogps
 
-Metrics = dict[str, "tuple[Tensor, Tensor | int]"]
+Metrics = Mapping[str, "tuple[Tensor, Tensor | int]"]
 """Name -> (sum, number of things summed); the trainer logs the ratio over a whole step."""
 
 
@@ -38,7 +39,8 @@ def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | N
     target = example.completions[example.target]
     if settings.target == "human" and target.source != "human":
         return None
-    return replace(example, completions=(target,), pairs=(), target=0, reference_logps=None)
+    reference = (example.reference_logps[example.target],) if example.reference_logps else None
+    return replace(example, completions=(target,), pairs=(), target=0, reference_logps=reference)
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:

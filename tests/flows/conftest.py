@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,8 @@ class Hasse:
         environment = {**os.environ, "HASSE_STORE": str(self.store), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
         environment.pop("PREFECT_API_URL", None)
         environment |= options.pop("env", {})
+        # A shell that runs the tests in the background has them ignore SIGINT, and children inherit that.
+        options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *map(str, arguments)],
             cwd=ROOT,

@@ -194,3 +194,14 @@ def test_a_changed_recipe_is_not_the_same_run(copied):
     values["evaluate"]["max_tokens"] = 4
     copied.write(values)
     assert computed(copied.run()) >= {"evaluate/student", "report"}
+
+
+def test_arms_that_come_out_the_same_are_each_in_the_table(copied):
+    """They share their artifacts, since these are known by content, but not their rows."""
+    values = copy.deepcopy(copied.tiny)
+    values["train"]["arms"]["twin"] = {"method": "sft"}
+    copied.write(values)
+    assert computed(copied.run()) <= {"train/twin/seed-0", "report"}
+    found = copied.json("show", "report")["metrics"]["results"]
+    assert [row["arm"] for row in found if row["decoding"] == "greedy"] == ["student", "rescue", "sft", "twin"]
+    assert all(row["seeds"] == 1 for row in found)

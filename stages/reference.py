@@ -1,0 +1,81 @@
+"""Stage reference: log-probs of every completion under the frozen student, once, for the methods that brake by them.
+
+Row by row, keyed by the token ids and the model's digest, in float32 whatever the training's precision.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from data.config import Config, unkeyed
+from data.records import TrainingExample
+from pipeline.fingerprint import canonical, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from stages.checkpoints import model_folder
+
+
+class ReferenceSettings(Config):
+    """Settings of the reference stage."""
+
+    micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
+    chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
+
+
+def run(job: Job) -> None:
+    from stages.models import load_model
+
+    settings: ReferenceSettings = job.settings
+    student = job.input("student")
+    model = load_model(model_folder(student), dtype=_float32())
+    start = canonical(student.manifest.identity).decode()
+    total = sum(1 for _ in job.input("examples").records(TrainingExample))
+    map_rows(
+        job,
+        (Unit(_row_key(start, example), example) for example in job.input("examples").records(TrainingExample)),
+        lambda chunk: [[scored] for scored in score(model, chunk, settings.micro_batch_tokens)],
+        TrainingExample,
+        total=total,
+        chunk_size=settings.chunk_size,
+    )
+    job.conserve("examples", expected=total, found=sum(job.counts["training_example"].values()))
+
+
+def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) -> Iterator[TrainingExample]:
+    """The examples with their reference log-probs, in order; one that is of no use stays as it is."""
+    import torch
+
+    from stages.batch import collate
+    from stages.forward import sequence_logps
+    from stages.models import device
+    from stages.trainer import micro_batches
+
+    usable = [example for example in examples if example.status == "ok"]
+    scored = {}
+    with torch.inference_mode():
+        for part in micro_batches(usable, micro_batch_tokens):
+            sums = iter(sequence_logps(model, collate(part).to(device())).sum_N.tolist())
+            for example in part:
+                logps = tuple(next(sums) for _ in example.completions)
+                scored[example.prompt_id] = replace(example, reference_logps=logps)
+    for example in examples:
+        yield scored.get(example.prompt_id, example)
+
+
+def _row_key(start: str, example: TrainingExample) -> str:
+    """The whole example: its order is part of the row that comes out."""
+    return text_digest(start, repr(example))
+
+
+def _float32() -> Any:
+    import torch
+
+    return torch.float32
+
+
+STAGE = Stage(
+    name="reference",
+    run=run,
+    modules=("stages.reference", "stages.forward", "stages.batch", "stages.models", "pipeline.rows"),
+    in_child=True,
+)
