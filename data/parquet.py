@@ -47,6 +47,11 @@ def write_records(path: Path, rows: Iterable[R], record: type[R], *, rows_per_gr
     return count
 
 
+def total_length(path: Path, column: str) -> int:
+    """How many items the lists of a column hold in all."""
+    return sum(len(chunk.flatten()) for chunk in read_table(path, columns=[column]).column(column).chunks)
+
+
 def read_table(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a table. Raises CorruptFile when it is truncated or not Parquet."""
     try:

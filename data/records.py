@@ -139,7 +139,7 @@ class PartialOrder:
                  pairs=(OrderedPair(above="human-0", below="student-0"),), target="human-0")
     """
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
 
     prompt_id: str
     strategy: str
@@ -147,9 +147,11 @@ class PartialOrder:
     levels: tuple[float | None, ...]
     """One a candidate, higher is better, equal levels are incomparable; None: the strategy abstains."""
     pairs: tuple[OrderedPair, ...]
-    """Every pair of the order, transitive ones included."""
+    """Every pair of the order."""
     target: str | None = None
     """The candidate that supervised training imitates: at the top, the human first among ties; None if none is good."""
+    dropped: tuple[OrderedPair, ...] = ()
+    """Pairs that were given up because they closed a cycle."""
     status: Status = "ok"
     error: str | None = None
 

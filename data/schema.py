@@ -12,7 +12,15 @@ from data.errors import SchemaError
 
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
-MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {}
+
+def _partial_order_2(table: pa.Table) -> pa.Table:
+    """`dropped`: no pair had been given up before there was a way to."""
+    pairs = table.schema.field("pairs")
+    none = pa.array([[]] * len(table), pairs.type)
+    return table.add_column(table.schema.get_field_index("target") + 1, pairs.with_name("dropped"), none)
+
+
+MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {("PartialOrder", 1): _partial_order_2}
 """(record name, version found) -> function that gives the table of the next version."""
 
 

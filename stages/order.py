@@ -6,10 +6,12 @@ from pydantic import Field
 
 from data import registry
 from data.config import Config, key_of
+from data.parquet import total_length
 from data.records import Candidate, Judgement, PartialOrder, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
+from pipeline.store import table_name
 from stages.joins import join
 from stages.judge import CANDIDATE_COLUMNS
 from stages.partial_order import Judged
@@ -47,6 +49,8 @@ def run(job: Job) -> None:
         total=total,
         chunk_size=settings.strategy.chunk_size,
     )
+    written = job.path / f"{table_name(PartialOrder)}.parquet"
+    job.metrics |= {"pairs": total_length(written, "pairs"), "dropped_pairs": total_length(written, "dropped")}
 
 
 REQUIRED = ["candidate_id", "teacher"]
@@ -75,5 +79,5 @@ def _row_key(start: str, item: Item) -> str:
 STAGE = Stage(
     name="order",
     run=run,
-    modules=("stages.order", "stages.partial_order", "stages.joins", "stages.orders.lp", "pipeline.rows"),
+    modules=("stages.order", "stages.partial_order", "stages.joins", "stages.verdicts", "pipeline.rows"),
 )

@@ -22,15 +22,25 @@ Judged = tuple[Candidate, Judgement | None]
 
 
 def from_levels(
-    prompt_id: str, candidates: Sequence[Candidate], levels: Sequence[float | None], *, strategy: str, good: float
+    prompt_id: str,
+    candidates: Sequence[Candidate],
+    levels: Sequence[float | None],
+    *,
+    strategy: str,
+    good: float,
+    band: float = 0.0,
 ) -> PartialOrder:
-    """The order of these levels; the target is at the top, the human first among ties, if that is at least `good`."""
+    """The order of these levels: above where a level is higher by more than `band`.
+
+    The target is at the top, the human first among ties, if that is at least `good`; a human answer without a level is
+    the target whatever the others are.
+    """
     ids = tuple(candidate.candidate_id for candidate in candidates)
     pairs = tuple(
         OrderedPair(above=ids[i], below=ids[j])
         for i, a in enumerate(levels)
         for j, b in enumerate(levels)
-        if a is not None and b is not None and a > b
+        if a is not None and b is not None and a - b > band
     )
     return PartialOrder(
         prompt_id=prompt_id,
@@ -43,9 +53,15 @@ def from_levels(
 
 
 def from_pairs(
-    prompt_id: str, candidates: Sequence[Candidate], pairs: Iterable[OrderedPair], *, strategy: str
+    prompt_id: str,
+    candidates: Sequence[Candidate],
+    pairs: Iterable[OrderedPair],
+    *,
+    strategy: str,
+    implied: bool = True,
+    dropped: tuple[OrderedPair, ...] = (),
 ) -> PartialOrder:
-    """The transitive closure of explicit pairs; an implied pair has margin 0.
+    """The order of explicit pairs and, if `implied`, of those that follow from them, with margin 0.
 
     The target is a candidate with somebody below and nobody above, the human first. Raises InputError, naming the
     prompt and the cycle, when the pairs contradict each other.
@@ -56,13 +72,15 @@ def from_pairs(
     below = {b for _, b in closed}
     above = {a for a, _ in closed}
     tops = [c for c in candidates if c.candidate_id in above - below]
+    made = closed if implied else set(given)
     return PartialOrder(
         prompt_id=prompt_id,
         strategy=strategy,
         candidate_ids=ids,
         levels=(None,) * len(ids),
-        pairs=tuple(given.get(edge) or OrderedPair(above=edge[0], below=edge[1]) for edge in sorted(closed)),
+        pairs=tuple(given.get(edge) or OrderedPair(above=edge[0], below=edge[1]) for edge in sorted(made)),
         target=next((c.candidate_id for c in _human_first(tops)), None),
+        dropped=dropped,
     )
 
 
@@ -97,6 +115,9 @@ def is_human(candidate: Candidate) -> bool:
 
 
 def _target(candidates: Sequence[Candidate], levels: Sequence[float | None], good: float) -> str | None:
+    unranked = [c for c, level in zip(candidates, levels, strict=True) if level is None and is_human(c)]
+    if unranked:
+        return unranked[0].candidate_id
     known = [level for level in levels if level is not None]
     if not known or max(known) < good:
         return None

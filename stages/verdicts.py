@@ -1,0 +1,146 @@
+"""Pairwise verdicts of one or several judges as a partial order: weighed, with ties and abstentions, cycles found.
+
+A pair that nobody judged stays incomparable. Of each judged pair the balance is
+
+    (weight of the verdicts for a - weight of those for b) / weight of all that did not abstain      -1 to 1
+
+and a is above b where the balance exceeds an indifference band. Balances of different pairs can contradict each other:
+such cycles are refused, or broken one weakest pair at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from data.errors import InputError
+from data.records import OrderedPair
+
+Edge = tuple[str, str]
+"""(above, below)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one judge says of two candidates. better: `a` or `b`, None for a tie."""
+
+    a: str
+    b: str
+    better: str | None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """The verdicts on one pair. balance: from -1, all for the second, to 1; weight: of all that did not abstain."""
+
+    balance: float
+    weight: float
+
+
+def from_ranking(ranking: Sequence[Sequence[str]], *, weight: float = 1.0) -> list[Verdict]:
+    """A list from best to worst, ties together, as one verdict a pair."""
+    found = [
+        Verdict(a=a, b=b, better=a, weight=weight)
+        for i, tied in enumerate(ranking)
+        for a in tied
+        for lower in ranking[i + 1 :]
+        for b in lower
+    ]
+    return found + [Verdict(a=a, b=b, better=None, weight=weight) for tied in ranking for a, b in combinations(tied, 2)]
+
+
+def tally(verdicts: Iterable[Verdict]) -> dict[Edge, Tally]:
+    """(first, second) in alphabetical order -> their tally."""
+    balance: defaultdict[Edge, float] = defaultdict(float)
+    weight: defaultdict[Edge, float] = defaultdict(float)
+    for v in verdicts:
+        pair = (min(v.a, v.b), max(v.a, v.b))
+        sign = 0 if v.better is None else 1 if v.better == pair[0] else -1
+        balance[pair] += sign * v.weight
+        weight[pair] += v.weight
+    return {
+        pair: Tally(balance=balance[pair] / weight[pair], weight=weight[pair]) for pair in weight if weight[pair] > 0
+    }
+
+
+def majority(tallies: Mapping[Edge, Tally], *, band: float = 0.0) -> dict[Edge, float]:
+    """(above, below) -> strength, for every pair whose balance exceeds the band: its balance times its weight."""
+    found = {}
+    for (a, b), t in tallies.items():
+        if abs(t.balance) > band:
+            found[(a, b) if t.balance > 0 else (b, a)] = abs(t.balance) * t.weight
+    return found
+
+
+def break_cycles(strength: Mapping[Edge, float]) -> tuple[set[Edge], list[Edge]]:
+    """(edges without a cycle, edges given up): of each cycle the weakest edge goes, the first by name among equals."""
+    kept, dropped = set(strength), []
+    while (cycle := find_cycle(kept)) is not None:
+        weakest = min(cycle, key=lambda edge: (strength[edge], edge))
+        kept.discard(weakest)
+        dropped.append(weakest)
+    return kept, dropped
+
+
+def find_cycle(edges: Iterable[Edge]) -> list[Edge] | None:
+    """Some shortest cycle through the first node, by name, that lies on one; None if there is none."""
+    below: dict[str, list[str]] = {}
+    for a, b in sorted(edges):
+        below.setdefault(a, []).append(b)
+    for start in below:
+        came_from: dict[str, str] = {}
+        frontier = [start]
+        while frontier and start not in came_from:
+            node = frontier.pop(0)
+            for b in below.get(node, ()):
+                if b not in came_from:
+                    came_from[b] = node
+                    frontier.append(b)
+        if start in came_from:
+            path = [start]
+            while len(path) == 1 or path[-1] != start:
+                path.append(came_from[path[-1]])
+            return [(path[i + 1], path[i]) for i in range(len(path) - 1)]
+    return None
+
+
+def refuse_cycles(edges: Iterable[Edge], *, where: str) -> set[Edge]:
+    """The edges. Raises InputError that names the cycle among them."""
+    kept = set(edges)
+    cycle = find_cycle(kept)
+    if cycle:
+        names = " > ".join([cycle[-1][0], *(b for _, b in reversed(cycle))])
+        raise InputError(f"{where}: the verdicts contain the cycle {names}; remove one, or set cycles: break")
+    return kept
+
+
+def bradley_terry(tallies: Mapping[Edge, Tally], *, prior: float = 1.0, steps: int = 100) -> dict[str, float]:
+    """Candidate -> log strength, natural units, mean 0: P(a beats b) = sigma(strength_a - strength_b).
+
+    A tie counts half for each. `prior`: weight of two imagined ties of every candidate with one of strength 0, which
+    keeps the strengths of those that always win finite. Newton's method on a concave function.
+    """
+    names = sorted({name for pair in tallies for name in pair})
+    place = {name: i for i, name in enumerate(names)}
+    strength = np.zeros(len(names))
+    for _ in range(steps):
+        share = 1 / (1 + np.exp(-strength))
+        gradient, curvature = prior * (1 - 2 * share), np.diag(2 * prior * share * (1 - share))
+        for (a, b), t in tallies.items():
+            i, j = place[a], place[b]
+            p = 1 / (1 + np.exp(strength[j] - strength[i]))
+            pull, bend = t.weight * ((1 + t.balance) / 2 - p), t.weight * p * (1 - p)
+            gradient[[i, j]] += [pull, -pull]
+            curvature[np.ix_([i, j], [i, j])] += [[bend, -bend], [-bend, bend]]
+        change = np.linalg.solve(curvature, gradient)
+        strength += np.clip(change, -2, 2)
+        if np.abs(change).max() < 1e-10:
+            break
+    return dict(zip(names, (strength - strength.mean()).tolist(), strict=True))
+
+
+def ordered_pairs(edges: Iterable[Edge]) -> list[OrderedPair]:
+    return [OrderedPair(above=a, below=b) for a, b in sorted(edges)]
