@@ -245,7 +245,7 @@ class CurvePoint:
 class Evaluation:
     """One answer of one model to one held-out prompt, graded."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
 
     prompt_id: str
     cluster_id: str
@@ -262,5 +262,10 @@ class Evaluation:
     label_loose: str | None = None
     correct_strict: bool
     correct_loose: bool
+    f1: float | None = None
+    """Overlap of words with the nearest gold answer, 0 to 1 (question answering)."""
+    reference_logprob: float | None = None
+    """Summed log-prob of the expert's answer under this model, nats; in the greedy row of a prompt that has one."""
+    reference_tokens: int | None = None
     status: Status = "ok"
     error: str | None = None

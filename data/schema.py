@@ -20,7 +20,18 @@ def _partial_order_2(table: pa.Table) -> pa.Table:
     return table.add_column(table.schema.get_field_index("target") + 1, pairs.with_name("dropped"), none)
 
 
-MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {("PartialOrder", 1): _partial_order_2}
+def _evaluation_2(table: pa.Table) -> pa.Table:
+    """`f1`, `reference_logprob` and `reference_tokens` had not been measured."""
+    at = table.schema.get_field_index("correct_loose") + 1
+    for name, kind in (("reference_tokens", pa.int64()), ("reference_logprob", pa.float64()), ("f1", pa.float64())):
+        table = table.add_column(at, pa.field(name, kind), pa.nulls(len(table), kind))
+    return table
+
+
+MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
+    ("PartialOrder", 1): _partial_order_2,
+    ("Evaluation", 1): _evaluation_2,
+}
 """(record name, version found) -> function that gives the table of the next version."""
 
 

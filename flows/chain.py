@@ -1,20 +1,96 @@
 """What runs after what: a recipe as a list of steps."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
 from data import registry
 from flows.recipe import SOURCES, Recipe
 from pipeline.stage import Step
 from stages import evaluate, examples, generate, judge, order, prompts, reference, report, student, train
-from stages.orders import lp  # noqa: F401  a plug must be importable before a plan is made
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Round:
+    """Candidates of one model, judged and ordered, and the arms that learn from them.
+
+    student: the step whose model answers and goes on learning; suffix: of the names of this round's steps;
+    seeds: of the training runs; seen: steps with examples that the model has learned from before.
+    """
+
+    recipe: Recipe
+    generate: generate.GenerateSettings
+    judge: Any
+    order: Any
+    examples: examples.ExamplesSettings
+    arms: dict[str, Any]
+    optimiser: dict[str, Any]
+    student: str = "student"
+    suffix: str = ""
+    seeds: tuple[int, ...]
+    seen: tuple[str, ...] = ()
+
+    def named(self, step: str) -> str:
+        return step + self.suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """A training run: its arm and seed, its step, and the steps with the examples that its model has learned from."""
+
+    arm: str
+    seed: int
+    step: str
+    seen: tuple[str, ...]
 
 
 def plan(recipe: Recipe) -> list[Step]:
     """The steps of a recipe, each after those it reads. Raises SourceError when an input does not exist."""
-    steps = [_prompts(recipe), _student(recipe), _generate(recipe), _judge(recipe), _order(recipe), _examples(recipe)]
-    if any(train.needs_reference(method) for method in recipe.train.arms.values()):
-        steps.append(_reference())
-    arms = [_train(recipe, arm, seed) for arm in recipe.train.arms for seed in recipe.train.seeds]
-    evaluations = [_evaluate(recipe, "student"), *(_evaluate(recipe, step.name) for step in arms)]
-    return [*steps, *arms, *evaluations, _report(recipe, arms, evaluations)]
+    steps = [_prompts(recipe), _model(recipe, "student", recipe.student)]
+    if recipe.teacher:
+        steps.append(_model(recipe, "teacher", recipe.teacher))
+    trained: list[_Trained] = []
+    for r in _rounds(recipe, trained):
+        steps += _candidates(r)
+        for arm in r.arms:
+            for seed in r.seeds:
+                step = _train(r, arm, seed)
+                steps.append(step)
+                trained.append(_Trained(arm=arm, seed=seed, step=step.name, seen=(*r.seen, r.named("examples"))))
+    arms = list(recipe.arms())
+    trained.sort(key=lambda t: arms.index(t.arm))
+    evaluations = [_evaluate(recipe, "student", ()), *(_evaluate(recipe, t.step, t.seen) for t in trained)]
+    return [*steps, *evaluations, _report(recipe, [t.step for t in trained], [step.name for step in evaluations])]
+
+
+def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
+    """The first round, then each further one for every run of its starting arm; `trained` grows meanwhile."""
+    first = _Round(
+        recipe=recipe,
+        generate=recipe.generate,
+        judge=recipe.judge,
+        order=recipe.order,
+        examples=recipe.examples,
+        arms=recipe.train.arms,
+        optimiser={},
+        seeds=tuple(recipe.train.seeds),
+    )
+    yield first
+    for name, section in recipe.rounds.items():
+        for start in [t for t in trained if t.arm == section.start]:
+            yield replace(
+                first,
+                generate=section.generate or recipe.generate,
+                judge=section.judge or recipe.judge,
+                order=section.order or recipe.order,
+                examples=section.examples or recipe.examples,
+                arms=section.arms,
+                optimiser=section.optimiser,
+                student=start.step,
+                suffix=f"/{name}/seed-{start.seed}",
+                seeds=(start.seed,),
+                seen=start.seen,
+            )
 
 
 def _prompts(recipe: Recipe) -> Step:
@@ -24,95 +100,118 @@ def _prompts(recipe: Recipe) -> Step:
         stage=prompts.STAGE,
         settings=prompts.PromptsSettings(source=recipe.source, prompts=recipe.prompts, labels=recipe.task.labels),
         external={"source": source.digest(recipe.source)},
-        plugs=(source.__name__,),
+        plugs=registry.family(SOURCES, recipe.source.kind),
     )
 
 
-def _student(recipe: Recipe) -> Step:
-    scratch = recipe.student.scratch is not None
+def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step:
+    """The student or the teacher."""
     return Step(
-        name="student",
+        name=name,
         stage=student.STAGE,
-        settings=recipe.student,
-        inputs={"prompts": ("prompts:pretrain",)} if scratch else {},
-        external=student.external(recipe.student),
-    )
-
-
-def _generate(recipe: Recipe) -> Step:
-    return Step(
-        name="generate",
-        stage=generate.STAGE,
-        settings=recipe.generate,
-        inputs={"prompts": ("prompts",), "student": ("student",)},
-        plugs=tuple(sorted({m for g in recipe.generate.groups for m in registry.family(generate.SAMPLERS, g.sampler)})),
-    )
-
-
-def _judge(recipe: Recipe) -> Step:
-    return Step(
-        name="judge",
-        stage=judge.STAGE,
-        settings=judge.JudgeSettings(teacher=recipe.judge, task=recipe.task),
-        inputs={"prompts": ("prompts",), "candidates": ("generate",)},
-        plugs=registry.family(judge.TEACHERS, recipe.judge.teacher),
-    )
-
-
-def _order(recipe: Recipe) -> Step:
-    settings = order.OrderSettings(strategy=recipe.order)
-    return Step(
-        name="order",
-        stage=order.STAGE,
         settings=settings,
-        inputs={"prompts": ("prompts",), "candidates": ("generate",), "judgements": ("judge",)},
-        external=order.external(settings),
-        plugs=registry.family(order.STRATEGIES, recipe.order.strategy),
+        inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
+        external=student.external(settings),
     )
 
 
-def _examples(recipe: Recipe) -> Step:
+def _candidates(r: _Round) -> list[Step]:
+    """From sampling to examples."""
+    steps = [_generate(r), _judge(r), _order(r), _examples(r)]
+    if any(train.needs_reference(method) for method in r.arms.values()):
+        steps.append(_reference(r))
+    return steps
+
+
+def _generate(r: _Round) -> Step:
+    models = {"student": (r.student,)} | ({"teacher": ("teacher",)} if "teacher" in r.generate.models() else {})
+    samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
     return Step(
-        name="examples",
-        stage=examples.STAGE,
-        settings=recipe.examples,
+        name=r.named("generate"),
+        stage=generate.STAGE,
+        settings=r.generate,
+        inputs={"prompts": ("prompts",), **models},
+        plugs=tuple(sorted(samplers)),
+    )
+
+
+def _judge(r: _Round) -> Step:
+    needs_model = judge.needs_model(r.judge)
+    return Step(
+        name=r.named("judge"),
+        stage=replace(judge.STAGE, in_child=needs_model),
+        settings=judge.JudgeSettings(teacher=r.judge, task=r.recipe.task),
         inputs={
             "prompts": ("prompts",),
-            "candidates": ("generate",),
-            "orders": ("order",),
-            "student": ("student",),
+            "candidates": (r.named("generate"),),
+            **({"teacher": ("teacher",)} if needs_model else {}),
+        },
+        plugs=registry.family(judge.TEACHERS, r.judge.teacher) + (judge.MODEL_MODULES if needs_model else ()),
+    )
+
+
+def _order(r: _Round) -> Step:
+    settings = order.OrderSettings(strategy=r.order)
+    return Step(
+        name=r.named("order"),
+        stage=order.STAGE,
+        settings=settings,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "judgements": (r.named("judge"),),
+        },
+        external=order.external(settings),
+        plugs=registry.family(order.STRATEGIES, r.order.strategy),
+    )
+
+
+def _examples(r: _Round) -> Step:
+    return Step(
+        name=r.named("examples"),
+        stage=examples.STAGE,
+        settings=r.examples,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "orders": (r.named("order"),),
+            "student": (r.student,),
         },
     )
 
 
-def _reference() -> Step:
+def _reference(r: _Round) -> Step:
     return Step(
-        name="reference",
+        name=r.named("reference"),
         stage=reference.STAGE,
         settings=reference.ReferenceSettings(),
-        inputs={"examples": ("examples",), "student": ("student",)},
+        inputs={"examples": (r.named("examples"),), "student": (r.student,)},
     )
 
 
-def _train(recipe: Recipe, arm: str, seed: int) -> Step:
-    method = recipe.train.arms[arm]
+def _train(r: _Round, arm: str, seed: int) -> Step:
+    method, section = r.arms[arm], r.recipe.train
+    settings = train.TrainSettings(
+        method=method,
+        optimiser=section.with_changes({**section.overrides.get(arm, {}), **r.optimiser}),
+        lora=section.lora,
+        seed=seed,
+    )
     return Step(
         name=f"train/{arm}/seed-{seed}",
         stage=train.STAGE,
-        settings=train.TrainSettings(
-            method=method, optimiser=recipe.train.optimiser(arm), lora=recipe.train.lora, seed=seed
-        ),
+        settings=settings,
         inputs={
             "prompts": ("prompts",),
-            "examples": ("reference" if train.needs_reference(method) else "examples",),
-            "student": ("student",),
+            "examples": (r.named("reference" if train.needs_reference(method) else "examples"),),
+            "student": (r.student,),
         },
         plugs=registry.family(train.METHODS, method.method),
     )
 
 
-def _evaluate(recipe: Recipe, checkpoint: str) -> Step:
-    """The student is asked before any example exists; a trained model must share nothing with its examples."""
+def _evaluate(recipe: Recipe, checkpoint: str, seen: tuple[str, ...]) -> Step:
+    """A model must share nothing with what it has learned from; the student has only pretraining to share."""
     section = recipe.evaluate.model_dump()
     inputs = {
         "checkpoint": (checkpoint,),
@@ -123,11 +222,11 @@ def _evaluate(recipe: Recipe, checkpoint: str) -> Step:
         name=f"evaluate/{checkpoint.removeprefix('train/')}",
         stage=evaluate.STAGE,
         settings=evaluate.EvaluateSettings(**section, task=recipe.task),
-        inputs=inputs if checkpoint == "student" else {**inputs, "examples": ("examples",)},
+        inputs={**inputs, "examples": seen} if seen else inputs,
     )
 
 
-def _report(recipe: Recipe, arms: list[Step], evaluations: list[Step]) -> Step:
+def _report(recipe: Recipe, trained: list[str], evaluations: list[str]) -> Step:
     names = {
         "prompts": "prompts",
         "student": "student",
@@ -142,7 +241,7 @@ def _report(recipe: Recipe, arms: list[Step], evaluations: list[Step]) -> Step:
         settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=recipe.model_dump(mode="json")),
         inputs={
             **{name: (step,) for name, step in names.items()},
-            "train": tuple(step.name for step in arms),
-            "evaluate": tuple(step.name for step in evaluations),
+            "train": tuple(trained),
+            "evaluate": tuple(evaluations),
         },
     )

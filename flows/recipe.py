@@ -14,7 +14,7 @@ from stages.evaluate import EvaluateSection
 from stages.examples import ExamplesSettings
 from stages.generate import GenerateSettings
 from stages.grading import TaskSettings
-from stages.judge import Teacher
+from stages.judge import Teacher, needs_model
 from stages.optimiser import OptimiserSettings
 from stages.order import Strategy
 from stages.prompts import PromptsSection
@@ -50,8 +50,28 @@ class TrainSection(OptimiserSettings):
 
     def optimiser(self, arm: str) -> OptimiserSettings:
         """The settings of one arm."""
+        return self.with_changes(self.overrides.get(arm, {}))
+
+    def with_changes(self, changes: dict[str, Any]) -> OptimiserSettings:
+        """The shared settings with some changed."""
         shared = {name: getattr(self, name) for name in OptimiserSettings.model_fields}
-        return OptimiserSettings.model_validate({**shared, **self.overrides.get(arm, {})})
+        return OptimiserSettings.model_validate({**shared, **changes})
+
+
+class Round(Config):
+    """A further round of candidates, answered by a model that an earlier arm has trained."""
+
+    start: str = Field(description="The arm, of `train` or of an earlier round, whose model goes on learning.")
+    generate: GenerateSettings | None = Field(default=None, description="Left out: as in the first round.")
+    judge: Teacher | None = Field(default=None, description="Left out: as in the first round.")  # type: ignore[valid-type]
+    order: Strategy | None = Field(default=None, description="Left out: as in the first round.")  # type: ignore[valid-type]
+    examples: ExamplesSettings | None = Field(default=None, description="Left out: as in the first round.")
+    arms: dict[str, Method] = Field(  # type: ignore[valid-type]
+        min_length=1, description="Name of an arm -> its method. Each is trained once a seed of `train`."
+    )
+    optimiser: dict[str, Any] = Field(
+        default_factory=dict, description="Optimiser settings that differ from those of `train`."
+    )
 
 
 class Recipe(Config):
@@ -63,29 +83,65 @@ class Recipe(Config):
     task: TaskSettings = TaskSettings()
     prompts: PromptsSection = PromptsSection()
     student: StudentSettings
+    teacher: StudentSettings | None = Field(
+        default=None, description="A stronger model, for samplers that ask it and teachers that score by it."
+    )
     generate: GenerateSettings
     judge: Teacher  # type: ignore[valid-type]
     order: Strategy  # type: ignore[valid-type]
     examples: ExamplesSettings = ExamplesSettings()
     train: TrainSection = TrainSection()
+    rounds: dict[str, Round] = Field(
+        default_factory=dict, description="Name -> a further round, each after those it starts from."
+    )
     evaluate: EvaluateSection = EvaluateSection()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "Recipe":
         """A method that ranks needs at least two candidates."""
-        for name, arm in self.train.arms.items():
-            needed = getattr(registry.load(METHODS, arm.method, kind="method"), "MIN_CANDIDATES", 1)
-            if self.generate.num_candidates() < needed:
-                raise ValueError(
-                    f"generate.groups give K = {self.generate.num_candidates()} candidate a prompt, "
-                    f"but arm {name!r} ({arm.method}) ranks at least {needed}; raise num_samples or add a group"
-                )
+        for where, generate, arms in [
+            ("generate", self.generate, self.train.arms),
+            *((f"rounds.{name}.generate", r.generate or self.generate, r.arms) for name, r in self.rounds.items()),
+        ]:
+            for name, arm in arms.items():
+                needed = getattr(registry.load(METHODS, arm.method, kind="method"), "MIN_CANDIDATES", 1)
+                if generate.num_candidates() < needed:
+                    raise ValueError(
+                        f"{where}.groups give K = {generate.num_candidates()} candidate a prompt, "
+                        f"but arm {name!r} ({arm.method}) ranks at least {needed}; raise num_samples or add a group"
+                    )
         return self
 
     @model_validator(mode="after")
+    def _rounds_fit(self) -> "Recipe":
+        """A round starts from an arm before it, under names of its own."""
+        known = list(self.train.arms)
+        for name, r in self.rounds.items():
+            if r.start not in known:
+                raise ValueError(f"rounds.{name}.start: {registry.unknown(r.start, known, kind='earlier arm')}")
+            taken = set(r.arms) & {*known, "student"}
+            if taken:
+                raise ValueError(f"rounds.{name}.arms: the name {min(taken)!r} is taken by an earlier arm")
+            self.train.with_changes(r.optimiser)
+            known += r.arms
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_exists(self) -> "Recipe":
+        rounds = [(r.generate or self.generate, r.judge or self.judge) for r in self.rounds.values()]
+        for generate, judge in [(self.generate, self.judge), *rounds]:
+            if self.teacher is None and ("teacher" in generate.models() or needs_model(judge)):
+                raise ValueError("a sampler or the judge asks the teacher's model, but the recipe has no `teacher`")
+        return self
+
+    def arms(self) -> dict[str, Any]:
+        """Every arm of every round, in order: name -> method."""
+        return {**self.train.arms, **{name: arm for r in self.rounds.values() for name, arm in r.arms.items()}}
+
+    @model_validator(mode="after")
     def _baselines_exist(self) -> "Recipe":
-        known = ["student", *self.train.arms]
+        known = ["student", *self.arms()]
         for baseline in self.report.baselines:
             if baseline not in known:
                 raise ValueError(f"report.baselines: {registry.unknown(baseline, known, kind='arm')}")

@@ -1,7 +1,7 @@
 """Stage evaluate: a checkpoint answers held-out prompts, greedily and sampled, and is graded by rule."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -50,6 +50,7 @@ def run(job: Job) -> None:
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     fitting, too_long = _questions(prompts, tokenizer, context_length(model) - settings.max_tokens)
     rows = list(_answers(job, fitting, model, tokenizer, settings))
+    rows = list(_with_references(rows, fitting, model, tokenizer))
     rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k, _ in rounds(settings)]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
@@ -106,6 +107,29 @@ def _answers(
     job.progress(len(planned), len(planned))
 
 
+def _with_references(
+    rows: list[Evaluation], questions: list[_Question], model: Any, tokenizer: Any
+) -> Iterator[Evaluation]:
+    """The log-prob of the expert's answer, in each prompt's greedy row: how far models have drifted on it."""
+    from stages.models import context_length, logprobs_of
+    from stages.tokens import completion_token_ids
+
+    asked = {
+        q.prompt.prompt_id: (q.token_ids, completion_token_ids(tokenizer, q.prompt.reference))
+        for q in questions
+        if q.prompt.reference is not None
+    }
+    room = context_length(model)
+    asked = {i: (p, c) for i, (p, c) in asked.items() if len(p) + len(c) <= room}
+    found = dict(zip(asked, logprobs_of(model, list(asked.values())), strict=True))
+    for row in rows:
+        if row.decoding == "greedy" and row.prompt_id in found:
+            length = len(asked[row.prompt_id][1])
+            yield replace(row, reference_logprob=found[row.prompt_id], reference_tokens=length)
+        else:
+            yield row
+
+
 def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskSettings) -> Evaluation:
     result = grade(answer.text, prompt, task)
     return Evaluation(
@@ -123,6 +147,7 @@ def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskS
         label_loose=result.label_loose,
         correct_strict=result.correct_strict,
         correct_loose=result.correct_loose,
+        f1=result.f1,
         status="ok" if answer.finish_reason == "stop" else "truncated",
     )
 
@@ -152,6 +177,13 @@ def _accuracies(rows: list[Evaluation]) -> dict[str, float]:
         mine = [row for row in rows if row.decoding == decoding]
         found[f"{decoding}_strict"] = sum(row.correct_strict for row in mine) / len(mine)
         found[f"{decoding}_loose"] = sum(row.correct_loose for row in mine) / len(mine)
+        scored = [row.f1 for row in mine if row.f1 is not None]
+        if scored:
+            found[f"{decoding}_f1"] = sum(scored) / len(mine)
+    measured = [row for row in rows if row.reference_logprob is not None and row.reference_tokens]
+    if measured:
+        nll = (-(row.reference_logprob or 0) / (row.reference_tokens or 1) for row in measured)
+        found["reference_nll"] = sum(nll) / len(measured)
     return found
 
 
@@ -163,6 +195,8 @@ STAGE = Stage(
         "stages.grading",
         "stages.tokens",
         "stages.models",
+        "stages.batch",
+        "stages.forward",
         "stages.checkpoints",
         "stages.samplers.transformers",
         "data.text",

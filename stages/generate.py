@@ -9,11 +9,11 @@ from pydantic import Field, field_validator
 
 from data import registry
 from data.config import Config, key_of, unkeyed
-from data.records import SPLITS, Candidate, Checkpoint, Prompt
+from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
-from stages.checkpoints import model_folder
+from stages.loaded import LazyModel
 from stages.samplers import dataset
 
 SAMPLERS = "stages.samplers"
@@ -44,6 +44,10 @@ class GenerateSettings(Config):
                 raise ValueError(registry.unknown(split, list(SPLITS), kind="split"))
         return splits
 
+    def models(self) -> set[str]:
+        """The models that are asked."""
+        return {group.model for group in self.groups if _sampler(group).NEEDS_MODEL}
+
     def num_candidates(self) -> int:
         """K: how many candidates a prompt gets at most."""
         return sum(_sampler(group).num_candidates(group) for group in self.groups)
@@ -51,7 +55,7 @@ class GenerateSettings(Config):
 
 def run(job: Job) -> None:
     settings: GenerateSettings = job.settings
-    student = _LazyStudent(job)
+    models = {name: LazyModel(job.input(name)) for name in ("student", "teacher") if name in job.inputs}
     prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in settings.splits]
     requests = [
         (g, prompt)
@@ -61,8 +65,8 @@ def run(job: Job) -> None:
     ]
     map_rows(
         job,
-        (Unit(_row_key(settings.groups[g], prompt, student), (g, prompt)) for g, prompt in requests),
-        lambda chunk: _sample(chunk, settings, student),
+        (Unit(_row_key(settings.groups[g], prompt, models), (g, prompt)) for g, prompt in requests),
+        lambda chunk: _sample(chunk, settings, models),
         Candidate,
         total=len(requests),
         chunk_size=settings.chunk_size,
@@ -70,37 +74,13 @@ def run(job: Job) -> None:
     job.metrics["prompts"] = len(prompts)
 
 
-class _LazyStudent:
-    """The student, loaded when the first sample is wanted of it."""
-
-    def __init__(self, job: Job):
-        self.artifact = job.input("student")
-        self.identity = self.artifact.manifest.identity
-        self.loaded: Any = None
-
-    def load(self) -> Any:
-        from stages.models import load_model, load_tokenizer
-        from stages.samplers.transformers import Student
-
-        if self.loaded is None:
-            (checkpoint,) = self.artifact.records(Checkpoint)
-            folder = model_folder(self.artifact)
-            self.loaded = Student(
-                model=load_model(folder),
-                tokenizer=load_tokenizer(folder),
-                weights_digest=checkpoint.weights_digest,
-                tokenizer_digest=checkpoint.tokenizer_digest,
-            )
-        return self.loaded
-
-
 def _sampler(group: Any) -> ModuleType:
     return registry.load(SAMPLERS, group.sampler, kind="sampler")
 
 
-def _row_key(group: Any, prompt: Prompt, student: _LazyStudent) -> str:
+def _row_key(group: Any, prompt: Prompt, models: dict[str, LazyModel]) -> str:
     """Everything that decides the candidates of this prompt in this group."""
-    model = canonical(student.identity).decode() if _sampler(group).NEEDS_MODEL else ""
+    model = canonical(models[group.model].identity).decode() if _sampler(group).NEEDS_MODEL else ""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
     return text_digest(canonical(key_of(group)).decode(), model, prompt.prompt_id, canonical(asked).decode())
@@ -115,7 +95,9 @@ def _given(group: Any, prompt: Prompt) -> str | None:
     return None if _sampler(group).NEEDS_MODEL else dataset.answer(prompt, group)
 
 
-def _sample(chunk: list[Request], settings: GenerateSettings, student: _LazyStudent) -> Iterable[list[Candidate]]:
+def _sample(
+    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+) -> Iterable[list[Candidate]]:
     """One list of candidates a request, in order; each group's prompts go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
     for g, prompt in chunk:
@@ -124,7 +106,7 @@ def _sample(chunk: list[Request], settings: GenerateSettings, student: _LazyStud
     for g, prompts in by_group.items():
         group = settings.groups[g]
         sampler = _sampler(group)
-        loaded = student.load() if sampler.NEEDS_MODEL else None
+        loaded = models[group.model].loaded if sampler.NEEDS_MODEL else None
         results[g] = iter(list(sampler.sample(prompts, group, loaded)))
     return [next(results[g]) for g, _ in chunk]
 
@@ -132,6 +114,6 @@ def _sample(chunk: list[Request], settings: GenerateSettings, student: _LazyStud
 STAGE = Stage(
     name="generate",
     run=run,
-    modules=("stages.generate", "stages.tokens", "stages.models", "pipeline.rows"),
+    modules=("stages.generate", "stages.tokens", "stages.models", "stages.loaded", "pipeline.rows"),
     in_child=True,
 )

@@ -1,6 +1,7 @@
 """Whether an answer is right, by rule: a label from a closed set, or one of the gold short answers."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,14 @@ class TaskSettings(Config):
         default=(), description="The closed set of labels; leave it empty for questions with gold short answers."
     )
 
+    no_answer: str | None = Field(
+        default=None, description="What an answer says when the question has none; leave it out if all have one."
+    )
+
+    def has_gold(self, prompt: Prompt) -> bool:
+        """Whether an answer to this prompt can be called right or wrong."""
+        return bool(prompt.label or prompt.answers) or (self.no_answer is not None and not self.labels)
+
     @property
     def primary(self) -> str:
         """The reading that decides what is right: strict for labels, loose (contains the answer) for questions."""
@@ -30,6 +39,7 @@ class Grade:
     label_loose: str | None
     correct_strict: bool
     correct_loose: bool
+    f1: float | None = None
 
     def correct(self, task: TaskSettings) -> bool:
         return self.correct_strict if task.primary == "strict" else self.correct_loose
@@ -41,9 +51,9 @@ class Grade:
 def grade(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
     """Labels: strict reads the last line, which must be `label: X`; loose takes the label word that occurs last.
 
-    Questions: strict is exact match, loose is "contains a gold answer", both after SQuAD's normalisation.
+    Questions: strict is SQuAD's exact match, loose is "contains a gold answer" after the same normalisation.
     """
-    return _grade_label(text, prompt, task.labels) if task.labels else _grade_answer(text, prompt)
+    return _grade_label(text, prompt, task.labels) if task.labels else _grade_answer(text, prompt, task)
 
 
 def strict_label(text: str, labels: tuple[str, ...]) -> str | None:
@@ -67,13 +77,33 @@ def _grade_label(text: str, prompt: Prompt, labels: tuple[str, ...]) -> Grade:
     )
 
 
-def _grade_answer(text: str, prompt: Prompt) -> Grade:
-    answer = normalise_answer(text)
-    golds = {gold: normalise_answer(gold) for gold in prompt.answers}
-    exact = next((gold for gold, normal in golds.items() if normal == answer), None)
-    inside = next((gold for gold, normal in golds.items() if normal and normal in answer), None)
+def exact_match(prediction: str, gold: str) -> bool:
+    """SQuAD's: equal after normalisation."""
+    return normalise_answer(prediction) == normalise_answer(gold)
+
+
+def token_f1(prediction: str, gold: str) -> float:
+    """SQuAD's: F1 of the words after normalisation; where one of the two is empty, 1 if both are."""
+    found, wanted = normalise_answer(prediction).split(), normalise_answer(gold).split()
+    if not found or not wanted:
+        return float(found == wanted)
+    common = sum((Counter(found) & Counter(wanted)).values())
+    return 2 * common / (len(found) + len(wanted))
+
+
+def _grade_answer(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
+    """A question without an answer has the gold answer "", and an answer that says so is taken as ""."""
+    golds = prompt.answers or ("",)
+    stated = "" if task.no_answer is not None and exact_match(text, task.no_answer) else text
+    exact = next((gold for gold in golds if exact_match(stated, gold)), None)
+    normal = normalise_answer(stated)
+    inside = next((gold for gold in golds if normalise_answer(gold) and normalise_answer(gold) in normal), None)
     return Grade(
-        label_strict=exact, label_loose=inside, correct_strict=exact is not None, correct_loose=inside is not None
+        label_strict=exact,
+        label_loose=inside if prompt.answers else exact,
+        correct_strict=exact is not None,
+        correct_loose=(inside if prompt.answers else exact) is not None,
+        f1=max(token_f1(stated, gold) for gold in golds),
     )
 
 

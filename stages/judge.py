@@ -14,6 +14,7 @@ from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
 from stages.grading import TaskSettings
 from stages.joins import join
+from stages.loaded import LazyModel
 
 TEACHERS = "stages.teachers"
 Teacher = registry.settings_union(TEACHERS, "teacher")
@@ -38,13 +39,16 @@ def run(job: Job) -> None:
     statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
     num_accepted = sum(status in JUDGED for status in statuses)
     teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
-    start = canonical([key_of(settings.teacher), key_of(settings.task)]).decode()
+    model = LazyModel(job.input("teacher")) if teacher.NEEDS_MODEL else None
+    parts = [key_of(settings.teacher), key_of(settings.task), model.identity if model else None]
+    start = canonical(parts).decode()
+    columns = None if teacher.NEEDS_MODEL else CANDIDATE_COLUMNS
     map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _items(job)),
-        lambda chunk: _judge(chunk, teacher, settings),
+        (Unit(_row_key(start, item), item) for item in _items(job, columns)),
+        lambda chunk: _judge(chunk, teacher, settings, model),
         Judgement,
-        total=sum(1 for _ in _items(job)),
+        total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS)),
         chunk_size=settings.teacher.chunk_size,
     )
     found = sum(job.counts["judgement"].values())
@@ -52,10 +56,10 @@ def run(job: Job) -> None:
     job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
 
 
-def _items(job: Job) -> Iterator[Item]:
+def _items(job: Job, columns: list[str] | None) -> Iterator[Item]:
     """Every prompt that has candidates to be judged, with these."""
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
-    candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
+    candidates = job.input("candidates").records(Candidate, columns=columns)
     for prompt, found in join(prompts, candidates):
         judged = [c for c in found if c.status in JUDGED]
         if judged:
@@ -65,12 +69,15 @@ def _items(job: Job) -> Iterator[Item]:
 def _row_key(start: str, item: Item) -> str:
     prompt, candidates = item
     gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference]).decode()
-    parts = (part for c in candidates for part in (c.candidate_id, c.text))
+    parts = (part for c in candidates for part in (c.candidate_id, c.text, str(c.logprob_sum), str(c.model_digest)))
     return text_digest(start, prompt.prompt_id, gold, *parts)
 
 
-def _judge(chunk: list[Item], teacher: ModuleType, settings: JudgeSettings) -> list[list[Judgement]]:
-    results: list[list[Any]] = list(teacher.judge(chunk, settings.teacher, settings.task))
+def _judge(
+    chunk: list[Item], teacher: ModuleType, settings: JudgeSettings, model: LazyModel | None
+) -> list[list[Judgement]]:
+    loaded = model.loaded if model else None
+    results: list[list[Any]] = list(teacher.judge(chunk, settings.teacher, settings.task, loaded))
     for (prompt, candidates), judgements in zip(chunk, results, strict=True):
         asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
         assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
@@ -78,5 +85,13 @@ def _judge(chunk: list[Item], teacher: ModuleType, settings: JudgeSettings) -> l
 
 
 STAGE = Stage(
-    name="judge", run=run, modules=("stages.judge", "stages.grading", "stages.joins", "data.text", "pipeline.rows")
+    name="judge",
+    run=run,
+    modules=("stages.judge", "stages.grading", "stages.joins", "stages.loaded", "data.text", "pipeline.rows"),
 )
+MODEL_MODULES = ("stages.tokens", "stages.batch", "stages.forward", "stages.models")
+"""What else decides the result of a teacher with a model."""
+
+
+def needs_model(settings: Any) -> bool:
+    return registry.load(TEACHERS, settings.teacher, kind="teacher").NEEDS_MODEL

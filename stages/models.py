@@ -1,5 +1,6 @@
 """Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.errors import InputError
+from data.records import Completion, TrainingExample
 
 
 def device() -> torch.device:
@@ -62,6 +64,32 @@ def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> 
 def context_length(model: PreTrainedModel) -> int:
     """Tokens that fit, prompt and answer together."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+
+
+def logprobs_of(
+    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, micro_batch_tokens: int = 16384
+) -> list[float]:
+    """Summed log-prob of each completion after its prompt, both as token ids, nats, in order."""
+    from stages.batch import collate
+    from stages.forward import sequence_logps
+    from stages.trainer import micro_batches
+
+    examples = [
+        TrainingExample(
+            prompt_id=str(i),
+            cluster_id="",
+            prompt_token_ids=tuple(prompt),
+            completions=(Completion(candidate_id="", token_ids=tuple(completion), source=""),),
+        )
+        for i, (prompt, completion) in enumerate(pairs)
+    ]
+    by_length = sorted(examples, key=lambda e: len(e.prompt_token_ids) + len(e.completions[0].token_ids))
+    found: dict[str, float] = {}
+    with torch.inference_mode():
+        for part in micro_batches(by_length, micro_batch_tokens):
+            sums = sequence_logps(model, collate(part).to(model.device)).sum_N.tolist()
+            found |= {example.prompt_id: value for example, value in zip(part, sums, strict=True)}
+    return [found[example.prompt_id] for example in examples]
 
 
 def set_dropout(model: torch.nn.Module, rate: float) -> None:

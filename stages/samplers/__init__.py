@@ -1,9 +1,9 @@
 """Where candidates come from; one file is one sampler.
 
 A sampler module has
-    NEEDS_MODEL: bool                            whether the student is loaded for it
+    NEEDS_MODEL: bool                            whether a model is loaded for it: `settings.model`, of the recipe's
     class Settings(Config)                       with `name`, the beginning of its candidates' ids
     def num_candidates(settings) -> int          a prompt, at most
     def has_work(prompt, settings) -> bool       whether it has anything to give for that prompt
-    def sample(prompts, settings, student) -> Iterator[list[Candidate]]    one non-empty list a prompt, in order
+    def sample(prompts, settings, model) -> Iterator[list[Candidate]]    one non-empty list a prompt, in order
 """

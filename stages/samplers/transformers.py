@@ -20,12 +20,15 @@ from pipeline.fingerprint import text_digest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stages.loaded import LoadedModel
+
 NEEDS_MODEL = True
 
 
 class Settings(Config):
     sampler: Literal["transformers"] = "transformers"
     name: str = Field(default="student", description="Beginning of the candidates' ids.")
+    model: Literal["student", "teacher"] = Field(default="student", description="Which model of the recipe answers.")
     num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
     temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
     top_p: float = Field(
@@ -50,16 +53,6 @@ class Sampled:
     finish_reason: str
 
 
-@dataclass(frozen=True)
-class Student:
-    """A loaded model with what its candidates are signed with."""
-
-    model: Any
-    tokenizer: Any
-    weights_digest: str
-    tokenizer_digest: str
-
-
 def num_candidates(settings: Settings) -> int:
     return settings.num_samples
 
@@ -68,7 +61,7 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
     return settings.prompt == "whole" or bool(prompt.variants)
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, student: Student) -> Iterator[list[Candidate]]:
+def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
     """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
     from stages.models import context_length
 
@@ -270,7 +263,7 @@ def _cut(ids: list[int], logprobs: list[float], ends: list[int], tokenizer: Any)
 
 
 def _candidate(
-    prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Settings, student: Student
+    prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Settings, student: LoadedModel
 ) -> Candidate:
     return Candidate(
         prompt_id=prompt.prompt_id,
@@ -287,9 +280,13 @@ def _candidate(
         top_p=settings.top_p,
         max_tokens=settings.max_tokens,
         seed=seed,
-        source="document" if settings.prompt == "variants" else "student",
+        source=_source(settings),
         status="ok" if sampled.finish_reason == "stop" else "truncated",
     )
+
+
+def _source(settings: Settings) -> str:
+    return "document" if settings.prompt == "variants" else settings.model
 
 
 def _filtered(prompt: Prompt, error: str, settings: Settings) -> Candidate:
@@ -297,7 +294,7 @@ def _filtered(prompt: Prompt, error: str, settings: Settings) -> Candidate:
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-0",
         text="",
-        source="document" if settings.prompt == "variants" else "student",
+        source=_source(settings),
         status="filtered",
         error=error,
     )

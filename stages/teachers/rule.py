@@ -7,6 +7,8 @@ from data.config import Config, unkeyed
 from data.records import Candidate, Judgement, Prompt
 from stages.grading import TaskSettings, grade
 
+NEEDS_MODEL = False
+
 
 class Settings(Config):
     """The task says what is right."""
@@ -16,7 +18,7 @@ class Settings(Config):
 
 
 def judge(
-    items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings
+    items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings, model: None
 ) -> Iterator[list[Judgement]]:
     for prompt, candidates in items:
         yield [_judgement(prompt, candidate, task) for candidate in candidates]
@@ -24,8 +26,7 @@ def judge(
 
 def _judgement(prompt: Prompt, candidate: Candidate, task: TaskSettings) -> Judgement:
     result = grade(candidate.text, prompt, task)
-    has_gold = bool(prompt.label or prompt.answers)
-    correct = result.correct(task) if has_gold else None
+    correct = result.correct(task) if task.has_gold(prompt) else None
     return Judgement(
         prompt_id=prompt.prompt_id,
         candidate_id=candidate.candidate_id,

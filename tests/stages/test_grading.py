@@ -48,7 +48,7 @@ def test_questions_are_graded_after_squads_normalisation(text, exact, inside):
 def test_the_rule_judges_every_candidate_and_says_when_it_cannot_read_one():
     texts = {"a": "x\nlabel: neutral", "b": "x\nlabel: entailment", "c": "no idea"}
     candidates = [Candidate(prompt_id="p", candidate_id=i, text=t, source="student") for i, t in texts.items()]
-    (found,) = rule.judge([(prompt(label="neutral"), candidates)], rule.Settings(), LABELS)
+    (found,) = rule.judge([(prompt(label="neutral"), candidates)], rule.Settings(), LABELS, None)
     assert [(j.candidate_id, j.correct, j.total) for j in found] == [
         ("a", True, 1.0),
         ("b", False, 0.0),
@@ -60,5 +60,5 @@ def test_the_rule_judges_every_candidate_and_says_when_it_cannot_read_one():
 
 def test_without_gold_there_is_no_verdict():
     candidate = Candidate(prompt_id="p", candidate_id="a", text="x\nlabel: neutral", source="student")
-    ((found,),) = rule.judge([(prompt(), [candidate])], rule.Settings(), LABELS)
+    ((found,),) = rule.judge([(prompt(), [candidate])], rule.Settings(), LABELS, None)
     assert (found.correct, found.total, found.label) == (None, None, "neutral")

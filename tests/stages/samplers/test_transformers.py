@@ -4,8 +4,9 @@ import torch
 from data.records import Prompt
 from stages.batch import collate
 from stages.forward import sequence_logps
+from stages.loaded import LoadedModel
 from stages.samplers import transformers as sampler
-from stages.samplers.transformers import Settings, Student, generate, gumbel_noise, row_seed
+from stages.samplers.transformers import Settings, generate, gumbel_noise, row_seed
 
 
 def sample_ids(model, tokenizer, prompts, seeds, **changes):
@@ -82,7 +83,7 @@ def prompt(prompt_id, text, variants=()):
 
 
 def test_a_prompt_longer_than_the_context_is_a_row_with_a_status(tiny_model, tiny_tokenizer):
-    student = Student(tiny_model, tiny_tokenizer, "w", "t")
+    student = LoadedModel(tiny_model, tiny_tokenizer, "w", "t")
     prompts = [prompt("a", "b c d"), prompt("b", "b " * 80), prompt("c", "e")]
     rows = list(sampler.sample(prompts, Settings(num_samples=2, max_tokens=8), student))
     assert [[c.status in ("ok", "truncated") for c in row] for row in rows] == [[True] * 2, [False], [True] * 2]
@@ -92,7 +93,7 @@ def test_a_prompt_longer_than_the_context_is_a_row_with_a_status(tiny_model, tin
 
 
 def test_variants_give_one_answer_each(tiny_model, tiny_tokenizer):
-    student = Student(tiny_model, tiny_tokenizer, "w", "t")
+    student = LoadedModel(tiny_model, tiny_tokenizer, "w", "t")
     settings = Settings(num_samples=1, max_tokens=4, prompt="variants", name="document", temperature=0)
     (row,) = sampler.sample([prompt("a", "b c d", variants=("b", "c", "d"))], settings, student)
     assert [(c.candidate_id, c.source) for c in row] == [(f"document-{i}", "document") for i in range(3)]

@@ -1,0 +1,101 @@
+"""Sampler `diverse`: answers of one model that differ from each other, tried at rising temperatures.
+
+As in "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385: a set of answers passes
+when none is blank and every pair has a ROUGE-L F1, with stemming, below a threshold. A set that does not pass is
+sampled again, hotter; a passing set always wins, else the one with the lowest mean over its pairs is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from data.config import Config, unkeyed
+from data.records import Candidate, Prompt
+from stages.samplers import transformers
+
+if TYPE_CHECKING:
+    from stages.loaded import LoadedModel
+
+NEEDS_MODEL = True
+
+
+class Settings(Config):
+    sampler: Literal["diverse"] = "diverse"
+    name: str = Field(default="student", description="Beginning of the candidates' ids.")
+    model: Literal["student", "teacher"] = Field(default="student", description="Which model of the recipe answers.")
+    num_samples: int = Field(default=4, ge=2, description="Answers a prompt. Tuna: 4.")
+    max_rouge: float = Field(
+        default=0.8, gt=0, description="ROUGE-L F1 that every pair of answers must stay below. Tuna: 0.8."
+    )
+    temperature: float = Field(default=1.0, gt=0, description="Of the first attempt. Tuna: 1.")
+    temperature_step: float = Field(default=0.1, ge=0, description="How much hotter each further one is. Tuna: 0.1.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts, at most. Tuna: 3.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="As in the sampler transformers.")
+    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
+    seed: int = Field(default=0, description="Another seed, other samples.")
+    batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+
+def num_candidates(settings: Settings) -> int:
+    return settings.num_samples
+
+
+def has_work(prompt: Prompt, settings: Settings) -> bool:
+    return True
+
+
+def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
+    """`num_samples` candidates a prompt; the temperature of a candidate tells which attempt was kept."""
+    best: dict[int, tuple[float, list[Candidate]]] = {}
+    passed: set[int] = set()
+    for attempt in range(settings.max_attempts):
+        left = [i for i in range(len(prompts)) if i not in passed]
+        tried = transformers.sample([prompts[i] for i in left], _once(settings, attempt), student)
+        for i, found in zip(left, tried, strict=True):
+            ok, mean = overlap([c.text for c in found], settings.max_rouge)
+            if ok or i not in best or mean < best[i][0]:
+                best[i] = (mean, found)
+            if ok or found[0].status == "filtered":
+                passed.add(i)
+    for i in range(len(prompts)):
+        yield best[i][1]
+
+
+def overlap(texts: Sequence[str], max_rouge: float) -> tuple[bool, float]:
+    """(whether the set passes, mean ROUGE-L F1 of its pairs); a blank answer overlaps wholly with every other."""
+    values = [_rouge_l(a, b) if a.strip() and b.strip() else 1.0 for a, b in combinations(texts, 2)]
+    blank = any(not text.strip() for text in texts)
+    return not blank and all(v < max_rouge for v in values), sum(values) / max(len(values), 1)
+
+
+def _once(settings: Settings, attempt: int) -> transformers.Settings:
+    return transformers.Settings(
+        name=settings.name,
+        model=settings.model,
+        num_samples=settings.num_samples,
+        temperature=settings.temperature + attempt * settings.temperature_step,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=settings.seed + attempt,
+        batch_size=settings.batch_size,
+    )
+
+
+def _rouge_l(a: str, b: str) -> float:
+    return _scorer().score(a, b)["rougeL"].fmeasure
+
+
+_SCORER: Any = None
+
+
+def _scorer() -> Any:
+    global _SCORER
+    if _SCORER is None:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        _SCORER = RougeScorer(["rougeL"], use_stemmer=True)
+    return _SCORER

@@ -1,0 +1,104 @@
+"""Teacher `logprob`: an answer's score is its likelihood under a stronger model, scaled by its length.
+
+    s(x, r) = log p_teacher(r | x) / |r|^1.3          |r| in the teacher's tokens, the end of the answer included
+
+As in "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385. An answer that the teacher
+sampled itself keeps the log-probs it was sampled with; any other text is scored by the teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from data.config import Config, unkeyed
+from data.records import AspectScore, Candidate, Judgement, Prompt
+from stages.grading import TaskSettings
+
+if TYPE_CHECKING:
+    from stages.loaded import LoadedModel
+
+NEEDS_MODEL = True
+
+
+class Settings(Config):
+    teacher: Literal["logprob"] = "logprob"
+    length_exponent: float = Field(
+        default=1.3, description="Power of the length; above 1 it favours longer answers. Tuna: 1.3."
+    )
+    rescore: bool = Field(default=False, description="Score anew even what the teacher sampled itself.")
+    micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
+    chunk_size: int = unkeyed(500, ge=1, description="Prompts between two commits to the store.")
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings, model: LoadedModel
+) -> Iterator[list[Judgement]]:
+    """One judgement a candidate: `total` is the score, the aspect `logprob` the unscaled sum."""
+    asked = [
+        (prompt, candidate)
+        for prompt, candidates in items
+        for candidate in candidates
+        if settings.rescore or not _was_sampled(candidate, model)
+    ]
+    scored = {
+        (prompt.prompt_id, candidate.candidate_id): found
+        for (prompt, candidate), found in zip(asked, _logprobs(asked, settings, model), strict=True)
+    }
+    for prompt, candidates in items:
+        yield [
+            _judgement(c, scored.get((prompt.prompt_id, c.candidate_id), _as_sampled(c)), settings) for c in candidates
+        ]
+
+
+def score(logprob: float, num_tokens: int, length_exponent: float) -> float:
+    """Higher is better."""
+    return logprob / num_tokens**length_exponent
+
+
+def _was_sampled(candidate: Candidate, model: LoadedModel) -> bool:
+    same = (candidate.model_digest, candidate.tokenizer_digest) == (model.weights_digest, model.tokenizer_digest)
+    return same and candidate.logprob_mode == "raw" and candidate.logprob_sum is not None and bool(candidate.token_ids)
+
+
+def _as_sampled(candidate: Candidate) -> tuple[float, int]:
+    return candidate.logprob_sum or 0.0, len(candidate.token_ids)
+
+
+def _logprobs(
+    asked: list[tuple[Prompt, Candidate]], settings: Settings, model: LoadedModel
+) -> list[tuple[float, int] | None]:
+    """(log-prob, tokens) of each answer under the teacher; None where prompt and answer do not fit."""
+    from stages.models import context_length, logprobs_of
+    from stages.tokens import completion_token_ids, prompt_token_ids
+
+    tokenizer, room = model.tokenizer, context_length(model.model)
+    pairs = [
+        (
+            prompt_token_ids(tokenizer, prompt.text, prompt.messages),
+            completion_token_ids(tokenizer, candidate.text, ended=candidate.finish_reason != "length"),
+        )
+        for prompt, candidate in asked
+    ]
+    fitting = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= room]
+    sums = iter(logprobs_of(model.model, fitting, micro_batch_tokens=settings.micro_batch_tokens))
+    return [(next(sums), len(c)) if len(p) + len(c) <= room else None for p, c in pairs]
+
+
+def _judgement(candidate: Candidate, found: tuple[float, int] | None, settings: Settings) -> Judgement:
+    if found is None:
+        status, error, total, aspects = "filtered", "prompt and answer do not fit into the teacher's context", None, ()
+    else:
+        status, error, total = "ok", None, score(*found, settings.length_exponent)
+        aspects = (AspectScore(name="logprob", score=found[0]),)
+    return Judgement(
+        prompt_id=candidate.prompt_id,
+        candidate_id=candidate.candidate_id,
+        teacher="logprob",
+        aspects=aspects,
+        total=total,
+        status=status,
+        error=error,
+    )
