@@ -7,7 +7,20 @@ from typing import Any
 from data import registry
 from flows.recipe import SOURCES, Recipe
 from pipeline.stage import Step
-from stages import evaluate, examples, generate, judge, order, prompts, reference, report, student, train
+from stages import (
+    evaluate,
+    examples,
+    feedback,
+    feedback_examples,
+    generate,
+    judge,
+    order,
+    prompts,
+    reference,
+    report,
+    student,
+    train,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +69,7 @@ def plan(recipe: Recipe) -> list[Step]:
             for seed in r.seeds:
                 step = _train(r, arm, seed)
                 steps.append(step)
-                trained.append(_Trained(arm=arm, seed=seed, step=step.name, seen=(*r.seen, r.named("examples"))))
+                trained.append(_Trained(arm=arm, seed=seed, step=step.name, seen=(*r.seen, _learned(r, r.arms[arm]))))
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
     evaluations = [_evaluate(recipe, "student", ()), *(_evaluate(recipe, t.step, t.seen) for t in trained)]
@@ -118,6 +131,8 @@ def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step
 def _candidates(r: _Round) -> list[Step]:
     """From sampling to examples."""
     steps = [_generate(r), _judge(r), _order(r), _examples(r)]
+    if "feedback" in _kinds(r):
+        steps += [_feedback(r), _feedback_examples(r)]
     if any(train.needs_reference(method) for method in r.arms.values()):
         steps.append(_reference(r))
     return steps
@@ -180,6 +195,41 @@ def _examples(r: _Round) -> Step:
     )
 
 
+def _kinds(r: _Round) -> set[str]:
+    """The kinds of examples that the arms learn from."""
+    return {train.examples_kind(method) for method in r.arms.values()}
+
+
+def _feedback(r: _Round) -> Step:
+    assert r.recipe.feedback is not None, "checked by the recipe"
+    return Step(
+        name=r.named("feedback"),
+        stage=feedback.STAGE,
+        settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "judgements": (r.named("judge"),),
+        },
+        external=feedback.external(r.recipe.feedback),
+        plugs=registry.family(feedback.ANNOTATORS, r.recipe.feedback.annotator.annotator),
+    )
+
+
+def _feedback_examples(r: _Round) -> Step:
+    return Step(
+        name=r.named("feedback_examples"),
+        stage=feedback_examples.STAGE,
+        settings=r.recipe.feedback_examples,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "feedback": (r.named("feedback"),),
+            "student": (r.student,),
+        },
+    )
+
+
 def _reference(r: _Round) -> Step:
     return Step(
         name=r.named("reference"),
@@ -189,13 +239,17 @@ def _reference(r: _Round) -> Step:
     )
 
 
+def _learned(r: _Round, method: Any) -> str:
+    """The step with the examples that a method learns from."""
+    if train.examples_kind(method) == "feedback":
+        return r.named("feedback_examples")
+    return r.named("reference" if train.needs_reference(method) else "examples")
+
+
 def _train(r: _Round, arm: str, seed: int) -> Step:
     method, section = r.arms[arm], r.recipe.train
     settings = train.TrainSettings(
-        method=method,
-        optimiser=section.with_changes({**section.overrides.get(arm, {}), **r.optimiser}),
-        lora=section.lora,
-        seed=seed,
+        method=method, optimiser=section.optimiser(arm, r.optimiser), lora=section.adapter(arm), seed=seed
     )
     return Step(
         name=f"train/{arm}/seed-{seed}",
@@ -203,7 +257,7 @@ def _train(r: _Round, arm: str, seed: int) -> Step:
         settings=settings,
         inputs={
             "prompts": ("prompts",),
-            "examples": (r.named("reference" if train.needs_reference(method) else "examples"),),
+            "examples": (_learned(r, method),),
             "student": (r.student,),
         },
         plugs=registry.family(train.METHODS, method.method),
@@ -221,7 +275,9 @@ def _evaluate(recipe: Recipe, checkpoint: str, seen: tuple[str, ...]) -> Step:
     return Step(
         name=f"evaluate/{checkpoint.removeprefix('train/')}",
         stage=evaluate.STAGE,
-        settings=evaluate.EvaluateSettings(**section, task=recipe.task),
+        settings=evaluate.EvaluateSettings(
+            **section, task=recipe.task, feedback_template=recipe.feedback_examples.template
+        ),
         inputs={**inputs, "examples": seen} if seen else inputs,
     )
 

@@ -12,6 +12,8 @@ from data.errors import RecipeError
 from pipeline.recipe import apply_settings, read_yaml, validate
 from stages.evaluate import EvaluateSection
 from stages.examples import ExamplesSettings
+from stages.feedback import FeedbackSettings
+from stages.feedback_examples import FeedbackExamplesSettings
 from stages.generate import GenerateSettings
 from stages.grading import TaskSettings
 from stages.judge import Teacher, needs_model
@@ -20,7 +22,7 @@ from stages.order import Strategy
 from stages.prompts import PromptsSection
 from stages.report import ReportSettings
 from stages.student import StudentSettings
-from stages.train import METHODS, LoraSettings, Method
+from stages.train import METHODS, LoraSettings, Method, examples_kind
 
 SOURCES = "data.sources"
 Source = registry.settings_union(SOURCES, "kind")
@@ -33,7 +35,7 @@ class TrainSection(OptimiserSettings):
         default_factory=dict, description="Name of an arm -> its method. Each is trained once a seed."
     )
     overrides: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Name of an arm -> optimiser settings of its own."
+        default_factory=dict, description="Name of an arm -> optimiser settings, or `lora`, of its own."
     )
     seeds: list[int] = Field(default=[0], min_length=1, description="One training run an arm and seed.")
     lora: LoraSettings | None = Field(default=None, description="Train an adapter instead of all weights.")
@@ -41,21 +43,22 @@ class TrainSection(OptimiserSettings):
     @model_validator(mode="after")
     def _overrides_fit(self) -> "TrainSection":
         for arm in self.overrides:
-            if arm not in self.arms:
-                raise ValueError(registry.unknown(arm, list(self.arms), kind="arm"))
             self.optimiser(arm)
+            self.adapter(arm)
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} are not all different")
         return self
 
-    def optimiser(self, arm: str) -> OptimiserSettings:
-        """The settings of one arm."""
-        return self.with_changes(self.overrides.get(arm, {}))
-
-    def with_changes(self, changes: dict[str, Any]) -> OptimiserSettings:
-        """The shared settings with some changed."""
+    def optimiser(self, arm: str, changes: dict[str, Any] | None = None) -> OptimiserSettings:
+        """The settings of one arm, with those that its round changes."""
         shared = {name: getattr(self, name) for name in OptimiserSettings.model_fields}
-        return OptimiserSettings.model_validate({**shared, **changes})
+        own = {name: value for name, value in self.overrides.get(arm, {}).items() if name != "lora"}
+        return OptimiserSettings.model_validate({**shared, **(changes or {}), **own})
+
+    def adapter(self, arm: str) -> LoraSettings | None:
+        """The adapter that one arm trains, if any."""
+        own = self.overrides.get(arm, {})
+        return LoraSettings.model_validate(own["lora"]) if own.get("lora") else None if "lora" in own else self.lora
 
 
 class Round(Config):
@@ -90,6 +93,8 @@ class Recipe(Config):
     judge: Teacher  # type: ignore[valid-type]
     order: Strategy  # type: ignore[valid-type]
     examples: ExamplesSettings = ExamplesSettings()
+    feedback: FeedbackSettings | None = Field(default=None, description="For methods that learn to predict feedback.")
+    feedback_examples: FeedbackExamplesSettings = FeedbackExamplesSettings()
     train: TrainSection = TrainSection()
     rounds: dict[str, Round] = Field(
         default_factory=dict, description="Name -> a further round, each after those it starts from."
@@ -123,8 +128,19 @@ class Recipe(Config):
             taken = set(r.arms) & {*known, "student"}
             if taken:
                 raise ValueError(f"rounds.{name}.arms: the name {min(taken)!r} is taken by an earlier arm")
-            self.train.with_changes(r.optimiser)
+            for arm in r.arms:
+                self.train.optimiser(arm, r.optimiser)
             known += r.arms
+        for arm in self.train.overrides:
+            if arm not in known:
+                raise ValueError(f"train.overrides: {registry.unknown(arm, known, kind='arm')}")
+        return self
+
+    @model_validator(mode="after")
+    def _feedback_exists(self) -> "Recipe":
+        for name, arm in self.arms().items():
+            if examples_kind(arm) == "feedback" and self.feedback is None:
+                raise ValueError(f"arm {name!r} ({arm.method}) learns from feedback, but the recipe has no `feedback`")
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,15 @@ class EvaluateSection(Config):
     temperature: float = Field(default=0.8, gt=0, description="Of the sampled answers.")
     max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
     seed: int = Field(default=0, description="Of the sampled answers.")
+    revise: bool = Field(
+        default=False,
+        description="Also have the model predict feedback on its greedy answer and answer again: `revised`.",
+    )
+    revise_template: str = Field(
+        default="{prompt}\n\nA proposed answer:\n{answer}\n\nFeedback:\n{feedback}\n\nThe answer again:\n",
+        description="The prompt of the second answer.",
+    )
+    feedback_max_tokens: int = Field(default=96, ge=1, description="Tokens of the predicted feedback, at most.")
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
 
@@ -33,6 +42,7 @@ class EvaluateSettings(EvaluateSection):
     """Settings of the evaluate stage, with the task that says what is right."""
 
     task: TaskSettings
+    feedback_template: str
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,10 @@ def run(job: Job) -> None:
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     fitting, too_long = _questions(prompts, tokenizer, context_length(model) - settings.max_tokens)
     rows = list(_answers(job, fitting, model, tokenizer, settings))
+    if settings.revise:
+        rows += _revised(fitting, rows, model, tokenizer, settings)
     rows = list(_with_references(rows, fitting, model, tokenizer))
-    rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k, _ in rounds(settings)]
+    rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k in decodings(settings)]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
     job.conserve("prompts", expected=len(prompts), found=len({row.prompt_id for row in rows}))
@@ -75,6 +87,11 @@ def held_out(job: Job, settings: EvaluateSettings) -> list[Prompt]:
 def rounds(settings: EvaluateSettings) -> list[tuple[str, int, float]]:
     """(decoding, sample number, temperature) of each answer to a prompt."""
     return [("greedy", 0, 0.0), *(("sampled", k, settings.temperature) for k in range(settings.num_samples))]
+
+
+def decodings(settings: EvaluateSettings) -> list[tuple[str, int]]:
+    """(decoding, sample number) of every row of a prompt."""
+    return [(decoding, k) for decoding, k, _ in rounds(settings)] + ([("revised", 0)] if settings.revise else [])
 
 
 def _questions(prompts: list[Prompt], tokenizer: Any, room: int) -> tuple[list[_Question], list[Prompt]]:
@@ -105,6 +122,57 @@ def _answers(
         for question, answer in zip(questions, answers, strict=True):
             yield _graded(question.prompt, answer, decoding, sample, settings.task)
     job.progress(len(planned), len(planned))
+
+
+def _revised(
+    questions: list[_Question], rows: list[Evaluation], model: Any, tokenizer: Any, settings: EvaluateSettings
+) -> Iterator[Evaluation]:
+    """Answer, predicted feedback, second answer, all greedy; where a longer prompt does not fit, the answer stands."""
+    from stages.models import context_length
+
+    first = {row.prompt_id: row for row in rows if row.decoding == "greedy"}
+    texts = [
+        settings.feedback_template.format(prompt=q.prompt.text, answer=first[q.prompt.prompt_id].text)
+        for q in questions
+    ]
+    room = context_length(model)
+    told = _greedy(model, tokenizer, texts, room, settings.feedback_max_tokens, settings.batch_size)
+    texts = [
+        settings.revise_template.format(
+            prompt=q.prompt.text, answer=first[q.prompt.prompt_id].text, feedback=feedback.text if feedback else ""
+        )
+        for q, feedback in zip(questions, told, strict=True)
+    ]
+    again = _greedy(model, tokenizer, texts, room, settings.max_tokens, settings.batch_size)
+    for question, feedback, answer in zip(questions, told, again, strict=True):
+        if feedback is None or answer is None:
+            yield replace(first[question.prompt.prompt_id], decoding="revised")
+        else:
+            yield _graded(question.prompt, answer, "revised", 0, settings.task)
+
+
+def _greedy(
+    model: Any, tokenizer: Any, texts: list[str], room: int, max_tokens: int, batch_size: int
+) -> list[Any | None]:
+    """One greedy answer a text; None where it does not fit."""
+    from stages.samplers.transformers import generate
+    from stages.tokens import prompt_token_ids
+
+    ids = [prompt_token_ids(tokenizer, text) for text in texts]
+    fitting = [i for i in ids if len(i) + max_tokens <= room]
+    found = iter(
+        generate(
+            model,
+            tokenizer,
+            fitting,
+            [0] * len(fitting),
+            temperature=0.0,
+            top_p=1.0,
+            max_tokens=max_tokens,
+            batch_size=batch_size,
+        )
+    )
+    return [next(found) if len(i) + max_tokens <= room else None for i in ids]
 
 
 def _with_references(

@@ -83,7 +83,7 @@ def run(job: Job) -> None:
         primary=settings.task.primary,
         num_resamples=settings.report.num_resamples,
     )
-    sentences = conclusion(found)
+    sentences = conclusion(found, settings.report.baselines)
     page = render(
         recipe=settings.recipe,
         primary=settings.task.primary,
@@ -101,7 +101,10 @@ def run(job: Job) -> None:
         settings=yaml.safe_dump(settings.recipe, sort_keys=False, allow_unicode=True),
     )
     (job.path / "report.html").write_text(page, encoding="utf-8")
-    job.metrics |= {"results": [row(r, settings.task.primary) for r in found], "conclusion": "\n".join(sentences)}
+    job.metrics |= {
+        "results": [row(r, settings.task.primary, settings.report.baselines) for r in found],
+        "conclusion": "\n".join(sentences),
+    }
 
 
 def render(**values: Any) -> str:
@@ -114,7 +117,7 @@ def render(**values: Any) -> str:
     return environment.get_template(TEMPLATE).render(**values)
 
 
-def row(result: Result, primary: str) -> dict[str, Any]:
+def row(result: Result, primary: str, baselines: Sequence[str]) -> dict[str, Any]:
     """A result as a row of the table that the terminal shows; accuracies in per cent, differences in points."""
     main = result.strict if primary == "strict" else result.loose
     cells: dict[str, Any] = {
@@ -123,9 +126,9 @@ def row(result: Result, primary: str) -> dict[str, Any]:
         "accuracy %": round(100 * main.mean, 1),
         "95 % interval": f"{100 * main.low:.1f} to {100 * main.high:.1f}",
     }
-    for baseline in result.differences:
-        d = result.differences[baseline]
-        cells[f"vs {baseline}"] = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+    for baseline in baselines:
+        d = result.differences.get(baseline)
+        cells[f"vs {baseline}"] = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" if d else ""
     for group, interval in result.by_group.items():
         cells[group] = round(100 * interval.mean, 1)
     return {**cells, "seeds": result.num_seeds, "prompts": result.num_prompts}

@@ -108,14 +108,15 @@ def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_res
     return found
 
 
-def conclusion(found: Sequence[Result]) -> list[str]:
+def conclusion(found: Sequence[Result], baselines: Sequence[str]) -> list[str]:
     """One sentence a decoding and baseline: what is above, what is below, what cannot be told apart from it."""
     sentences = []
     for decoding in dict.fromkeys(result.decoding for result in found):
         mine = [result for result in found if result.decoding == decoding]
-        for baseline in dict.fromkeys(name for result in mine for name in result.differences):
+        for baseline in baselines:
             against = {r.arm: r.differences[baseline] for r in mine if baseline in r.differences}
-            sentences.append(f"{decoding.capitalize()} answers, against {baseline}: {_verdict(against)}")
+            if against:
+                sentences.append(f"{decoding.capitalize()} answers, against {baseline}: {_verdict(against)}")
     return sentences
 
 

@@ -43,6 +43,11 @@ def needs_reference(settings: Any) -> bool:
     return hasattr(method, "needs_reference") and method.needs_reference(settings)
 
 
+def examples_kind(settings: Any) -> str:
+    """What a method learns from: "order", "feedback" or "gap"."""
+    return getattr(registry.load(METHODS, settings.method, kind="method"), "EXAMPLES", "order")
+
+
 def run(job: Job) -> None:
     from stages.models import load_model, load_tokenizer, save_model, set_dropout
     from stages.trainer import fit

@@ -28,14 +28,20 @@ EXAMPLES = "feedback"
 
 class Settings(Config):
     method: Literal["laffi"] = "laffi"
+    feedback_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of the feedback. Paper: 1. With 0, and answers at 1, the baseline on the same items: SFT.",
+    )
     aux_answer_weight: float = Field(
         default=0.0, ge=0, description="Weight of the gold answers' negative log-likelihood. Paper: none."
     )
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """Feedback always, gold answers when they have weight."""
-    return example if _part(example) == "feedback" or settings.aux_answer_weight else None
+    """Feedback and gold answers, each when they have weight."""
+    weight = settings.feedback_weight if _part(example) == "feedback" else settings.aux_answer_weight
+    return example if weight else None
 
 
 def step_sums(example: TrainingExample) -> dict[str, float]:
@@ -47,9 +53,8 @@ def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tu
     nll_T, is_answer_T = -policy.logp_T, batch.human_N[policy.completion_T]
     feedback, answer = (nll_T * ~is_answer_T).sum(), (nll_T * is_answer_T).sum()
     sums = batch.step.sums
-    total = feedback / max(sums.get("feedback", 0), 1)
-    if settings.aux_answer_weight:
-        total = total + settings.aux_answer_weight * answer / max(sums.get("answer", 0), 1)
+    total = settings.feedback_weight * feedback / max(sums.get("feedback", 0), 1)
+    total = total + settings.aux_answer_weight * answer / max(sums.get("answer", 0), 1)
     num_answer = is_answer_T.sum()
     return total, {
         "feedback": (feedback.detach(), len(nll_T) - num_answer),

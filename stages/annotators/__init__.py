@@ -1,0 +1,10 @@
+"""Who says in words what is right or wrong with an answer; one file is one annotator.
+
+An annotator module has
+    KIND: "ai" or "rule"
+    class Settings(Config)                       its section of the recipe
+    def annotate(items, settings, task) -> Iterator[Feedback]        one for each item, in order
+
+`items` are `Item`s of stages.feedback_items: the prompt, one answer, and what was judged of it. People annotate through
+a queue file instead: `hasse annotate`.
+"""

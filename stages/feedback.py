@@ -1,0 +1,195 @@
+"""Stage feedback: what annotators say, in words, of the student's own answers.
+
+Items are chosen first, by hashes of their ids: at most `per_prompt` answers a prompt, balanced between right and wrong
+ones, `num_items` in all. Then each item goes to people or to the other annotator, so a sweep over the share of people
+keeps its items. What does not pass the gates is kept as a row with status `filtered` and the reasons.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from data import registry
+from data.config import Config, key_of, unkeyed
+from data.errors import InputError, SourceError
+from data.parquet import read_records
+from data.records import Candidate, Feedback, Judgement, Prompt
+from data.text import unit_hash
+from pipeline.fingerprint import canonical, file_digest, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from stages.feedback_items import RIGHT, WRONG, Item, names_answer
+from stages.grading import TaskSettings
+from stages.joins import join
+
+ANNOTATORS = "stages.annotators"
+Annotator = registry.settings_union(ANNOTATORS, "annotator")
+
+
+class Gates(Config):
+    """What a feedback must satisfy to be learned from."""
+
+    min_chars: int = Field(default=10, ge=0, description="Shorter feedback is left out.")
+    max_chars: int = Field(default=2000, ge=1, description="Longer feedback is left out.")
+    verdict: bool = Field(default=True, description="A verdict must be stated and agree with the judge's.")
+    names_answer: bool = Field(default=True, description="Feedback on a wrong answer must name the right one.")
+
+
+class FeedbackSettings(Config):
+    """The recipe's section `feedback`."""
+
+    annotator: Annotator = Field(description="Who annotates what people do not.")  # type: ignore[valid-type]
+    human: str | None = unkeyed(None, description="Feedback of people, as `hasse annotate import` writes it.")
+    human_share: float = Field(default=0.0, ge=0, le=1, description="Share of the items that people annotate.")
+    num_items: int | None = Field(default=None, ge=1, description="Items in all, whoever annotates; all if left out.")
+    per_prompt: int = Field(default=1, ge=1, description="Answers of a prompt that get feedback, at most.")
+    balance: bool = Field(default=True, description="As many right answers as wrong ones, whichever are fewer.")
+    seed: int = Field(default=0, description="Another seed, other items.")
+    gates: Gates = Gates()
+    chunk_size: int = unkeyed(500, ge=1, description="Items between two commits to the store.")
+
+    @model_validator(mode="after")
+    def _people_exist(self) -> "FeedbackSettings":
+        if self.human_share > 0 and self.human is None:
+            raise ValueError("human_share is above 0 but there is no file of people's feedback: set human")
+        return self
+
+
+class FeedbackInputs(Config):
+    """Settings of the feedback stage, with the task that says what is right."""
+
+    feedback: FeedbackSettings
+    task: TaskSettings
+
+
+def external(settings: FeedbackSettings) -> dict[str, str]:
+    """Digests of files that the stage reads."""
+    if settings.human is None:
+        return {}
+    if not Path(settings.human).is_file():
+        raise SourceError("there is no such file", file=settings.human)
+    return {"human": file_digest(Path(settings.human))}
+
+
+def run(job: Job) -> None:
+    inputs: FeedbackInputs = job.settings
+    settings = inputs.feedback
+    items = choose(list(_answers(job)), settings)
+    people = by_people(items, settings)
+    annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
+    start = canonical([key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates)]).decode()
+
+    def annotate(chunk: list[Item]) -> Iterator[list[Feedback]]:
+        asked = [item for item in chunk if item.ids not in people]
+        told = iter(annotator.annotate(asked, settings.annotator, inputs.task))
+        for item in chunk:
+            yield [gated(item, people.get(item.ids) or next(told), settings.gates, inputs.task)]
+
+    map_rows(
+        job,
+        (Unit(_row_key(start, item, people.get(item.ids)), item) for item in items),
+        annotate,
+        Feedback,
+        total=len(items),
+        chunk_size=settings.chunk_size,
+    )
+    job.metrics |= {
+        "by_people": len(people),
+        "right": sum(bool(item.judgement.correct) for item in items),
+        "wrong": sum(not item.judgement.correct for item in items),
+    }
+
+
+def choose(items: list[Item], settings: FeedbackSettings) -> list[Item]:
+    """The items that get feedback, sorted by ids. Raises InputError when there is none."""
+    drawn = sorted(items, key=lambda item: unit_hash("feedback", settings.seed, *item.ids))
+    kept: list[Item] = []
+    used: dict[str, int] = {}
+    for item in drawn:
+        if used.get(item.prompt.prompt_id, 0) < settings.per_prompt:
+            kept.append(item)
+            used[item.prompt.prompt_id] = used.get(item.prompt.prompt_id, 0) + 1
+    if settings.balance:
+        right, wrong = ([i for i in kept if bool(i.judgement.correct) is verdict] for verdict in (True, False))
+        size = min(len(right), len(wrong))
+        if settings.num_items is not None:
+            size = min(size, math.ceil(settings.num_items / 2))
+        chosen = {item.ids for item in right[:size] + wrong[:size]}
+        kept = [item for item in kept if item.ids in chosen]
+    kept = kept[: settings.num_items]
+    if not kept:
+        raise InputError("no answer is left to be annotated; feedback.balance: false keeps answers that are all alike")
+    return sorted(kept, key=lambda item: item.ids)
+
+
+def by_people(items: list[Item], settings: FeedbackSettings) -> dict[tuple[str, str], Feedback]:
+    """The share of the items that people annotated. Raises InputError when they did not annotate so many."""
+    if settings.human is None or settings.human_share == 0:
+        return {}
+    given: dict[tuple[str, str], Feedback] = {}
+    for row in read_records(Path(settings.human), Feedback):
+        given.setdefault((row.prompt_id, row.candidate_id), row)
+    wanted = round(settings.human_share * len(items))
+    drawn = sorted(items, key=lambda item: unit_hash("people", settings.seed, *item.ids))
+    found = [item.ids for item in drawn if item.ids in given]
+    if len(found) < wanted:
+        raise InputError(
+            f"human_share {settings.human_share} of {len(items)} items is {wanted}, "
+            f"but {settings.human} has feedback on only {len(found)} of them"
+        )
+    return {ids: given[ids] for ids in found[:wanted]}
+
+
+def gated(item: Item, feedback: Feedback, gates: Gates, task: TaskSettings) -> Feedback:
+    """The feedback, with status `filtered` and the reasons where it does not pass."""
+    if feedback.status != "ok":
+        return feedback
+    problems = []
+    if not gates.min_chars <= len(feedback.text.strip()) <= gates.max_chars:
+        problems.append(f"{len(feedback.text.strip())} characters, not {gates.min_chars} to {gates.max_chars}")
+    expected = RIGHT if item.judgement.correct else WRONG
+    if gates.verdict and feedback.verdict is None:
+        problems.append("states no verdict")
+    elif gates.verdict and feedback.verdict != expected:
+        problems.append(f"says {feedback.verdict}, the judge says {expected}")
+    if gates.names_answer and expected == WRONG and not names_answer(feedback.text, item.prompt, task):
+        problems.append("does not name the right answer")
+    return replace(feedback, status="filtered", error="; ".join(problems)) if problems else feedback
+
+
+def _answers(job: Job) -> Iterator[Item]:
+    """Every judged answer of a model."""
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+    candidates = job.input("candidates").records(Candidate)
+    judgements = job.input("judgements").records(Judgement)
+    for prompt, found, judged in join(prompts, candidates, judgements):
+        verdicts = {j.candidate_id: j for j in judged if j.status == "ok" and j.correct is not None}
+        for candidate in found:
+            if candidate.source != "human" and candidate.candidate_id in verdicts:
+                yield Item(prompt=prompt, candidate=candidate, judgement=verdicts[candidate.candidate_id])
+
+
+def _row_key(start: str, item: Item, human: Feedback | None) -> str:
+    prompt, judgement = item.prompt, item.judgement
+    known: list[Any] = [prompt.text, prompt.label, prompt.answers, prompt.reference, item.candidate.text]
+    return text_digest(
+        start, *item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)
+    )
+
+
+STAGE = Stage(
+    name="feedback",
+    run=run,
+    modules=(
+        "stages.feedback",
+        "stages.feedback_items",
+        "stages.grading",
+        "stages.joins",
+        "data.text",
+        "pipeline.rows",
+    ),
+)
