@@ -26,6 +26,10 @@ class Fields(Config):
     )
     messages: str | None = Field(default=None, description="Column with a list of {role, content}, instead of text.")
     reference: str | None = Field(default=None, description="The expert's answer.")
+    drafts: str | None = Field(
+        default=None,
+        description="Column with other answers that came along, like rejected ones: a list, or one text.",
+    )
     label: str | None = Field(default=None, description="The gold label.")
     answers: str | None = Field(default=None, description="Column with the gold short answers: a list, or one text.")
     context: str | None = Field(default=None, description="What the answer must be based on; kept beside the text.")
@@ -144,6 +148,7 @@ def _prompt(row: _Row, settings: TableSettings) -> RawPrompt:
         variants=tuple(_asked(row, fields, (document,)) or "" for document in documents),
         context=row.text(fields.context),
         reference=row.text(fields.reference),
+        drafts=row.texts(fields.drafts),
         label=row.text(fields.label),
         answers=row.texts(fields.answers),
         group=row.text(fields.group),

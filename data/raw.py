@@ -18,6 +18,7 @@ class RawPrompt:
     variants: tuple[str, ...] = ()
     context: str | None = None
     reference: str | None = None
+    drafts: tuple[str, ...] = ()
     label: str | None = None
     answers: tuple[str, ...] = ()
     group: str | None = None

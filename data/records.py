@@ -33,7 +33,7 @@ class Prompt:
            source="entailment", cluster_id="9f2c...", split="train")
     """
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
 
     prompt_id: str
     text: str
@@ -43,6 +43,8 @@ class Prompt:
     context: str | None = None
     reference: str | None = None
     """The expert's answer, where there is one."""
+    drafts: tuple[str, ...] = ()
+    """Other answers that came with the prompt."""
     label: str | None = None
     answers: tuple[str, ...] = ()
     """Every gold short answer (question answering)."""
@@ -262,8 +264,8 @@ class Evaluation:
     label_loose: str | None = None
     correct_strict: bool
     correct_loose: bool
-    f1: float | None = None
-    """Overlap of words with the nearest gold answer, 0 to 1 (question answering)."""
+    score: float | None = None
+    """How near the answer is to the nearest gold one, 0 to 1; by `task.score`."""
     reference_logprob: float | None = None
     """Summed log-prob of the expert's answer under this model, nats; in the greedy row of a prompt that has one."""
     reference_tokens: int | None = None

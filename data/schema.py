@@ -20,15 +20,23 @@ def _partial_order_2(table: pa.Table) -> pa.Table:
     return table.add_column(table.schema.get_field_index("target") + 1, pairs.with_name("dropped"), none)
 
 
+def _prompt_2(table: pa.Table) -> pa.Table:
+    """`drafts`: none had been read."""
+    kind = table.schema.field("answers")
+    none = pa.array([[]] * len(table), kind.type)
+    return table.add_column(table.schema.get_field_index("reference") + 1, kind.with_name("drafts"), none)
+
+
 def _evaluation_2(table: pa.Table) -> pa.Table:
-    """`f1`, `reference_logprob` and `reference_tokens` had not been measured."""
+    """`score`, `reference_logprob` and `reference_tokens` had not been measured."""
     at = table.schema.get_field_index("correct_loose") + 1
-    for name, kind in (("reference_tokens", pa.int64()), ("reference_logprob", pa.float64()), ("f1", pa.float64())):
+    for name, kind in (("reference_tokens", pa.int64()), ("reference_logprob", pa.float64()), ("score", pa.float64())):
         table = table.add_column(at, pa.field(name, kind), pa.nulls(len(table), kind))
     return table
 
 
 MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
+    ("Prompt", 1): _prompt_2,
     ("PartialOrder", 1): _partial_order_2,
     ("Evaluation", 1): _evaluation_2,
 }

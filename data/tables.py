@@ -87,3 +87,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 _READERS = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Plain rows as a Parquet file whose columns are those of the rows."""
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")

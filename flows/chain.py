@@ -1,7 +1,7 @@
 """What runs after what: a recipe as a list of steps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data import registry
@@ -13,6 +13,8 @@ from stages import (
     feedback,
     feedback_examples,
     generate,
+    improve_rl,
+    improver_examples,
     judge,
     order,
     prompts,
@@ -21,6 +23,7 @@ from stages import (
     student,
     train,
 )
+from stages.methods import gap_reward, pit, sft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +52,27 @@ class _Round:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trained:
-    """A training run: its arm and seed, its step, and the steps with the examples that its model has learned from."""
+    """A training run: its arm and seed, the steps it takes, the one with its model, and how that model answers.
+
+    seen: the steps with the examples that the model has learned from; inputs: what it needs to answer, beside itself.
+    """
 
     arm: str
     seed: int
+    steps: list[Step]
     step: str
     seen: tuple[str, ...]
+    improve: evaluate.ImproveSettings | None = None
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def untrained() -> "_Trained":
+        """The student as it is."""
+        return _Trained(arm="student", seed=0, steps=[], step="student", seen=())
+
+    @property
+    def name(self) -> str:
+        return "student" if self.arm == "student" else f"{self.arm}/seed-{self.seed}"
 
 
 def plan(recipe: Recipe) -> list[Step]:
@@ -67,13 +85,14 @@ def plan(recipe: Recipe) -> list[Step]:
         steps += _candidates(r)
         for arm in r.arms:
             for seed in r.seeds:
-                step = _train(r, arm, seed)
-                steps.append(step)
-                trained.append(_Trained(arm=arm, seed=seed, step=step.name, seen=(*r.seen, _learned(r, r.arms[arm]))))
+                made = improver_steps(r, arm, seed) if isinstance(r.arms[arm], pit.Settings) else _arm(r, arm, seed)
+                steps += made.steps
+                trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
-    evaluations = [_evaluate(recipe, "student", ()), *(_evaluate(recipe, t.step, t.seen) for t in trained)]
-    return [*steps, *evaluations, _report(recipe, [t.step for t in trained], [step.name for step in evaluations])]
+    evaluations = [_evaluate(recipe, _Trained.untrained()), *(_evaluate(recipe, t) for t in trained)]
+    runs = [t.step for t in trained if t.step.startswith("train/")]
+    return [*steps, *evaluations, _report(recipe, runs, [step.name for step in evaluations])]
 
 
 def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
@@ -239,6 +258,76 @@ def _reference(r: _Round) -> Step:
     )
 
 
+def _arm(r: _Round, arm: str, seed: int) -> _Trained:
+    step = _train(r, arm, seed)
+    return _Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=(*r.seen, _learned(r, r.arms[arm])))
+
+
+def improver_steps(r: _Round, arm: str, seed: int) -> _Trained:
+    """PIT's chain: the supervised improver, the gap reward model, RL with easy and with hard references."""
+    method: pit.Settings = r.arms[arm]
+    folds = improver_examples.ImproverExamplesSettings(
+        template=method.template, max_length=method.max_length, pairs_per_prompt=method.pairs_per_prompt
+    )
+    ordered = {"prompts": ("prompts",), "candidates": (r.named("generate"),), "orders": (r.named("order"),)}
+    name = f"train/{arm}/seed-{seed}"
+    steps: list[Step] = []
+    student, seen = r.student, list(r.seen)
+
+    def add(step: Step) -> str:
+        steps.append(step)
+        return step.name
+
+    def examples_step(stage: Any, settings: Any) -> str:
+        seen.append(f"{stage.name}/{arm}/seed-{seed}")
+        return add(Step(name=seen[-1], stage=stage, settings=settings, inputs={**ordered, "student": (r.student,)}))
+
+    def trained(part: str, method_settings: Any, optimiser: Any, source: str, base: str) -> str:
+        return add(
+            Step(
+                name=f"{name}/{part}",
+                stage=train.STAGE,
+                settings=train.TrainSettings(method=method_settings, optimiser=optimiser, seed=seed),
+                inputs={"prompts": ("prompts",), "examples": (source,), "student": (base,)},
+                plugs=registry.family(train.METHODS, method_settings.method),
+            )
+        )
+
+    reward = None
+    if method.supervised:
+        source = examples_step(improver_examples.IMPROVER, folds)
+        student = improver = trained("improver", sft.Settings(target="best"), method.improver, source, student)
+        if method.curriculum or method.threshold is not None:
+            folds = folds.model_copy(update={"blind": method.reward == "additive"})
+            source = examples_step(improver_examples.GAP, folds)
+            reward = trained("reward", gap_reward.Settings(), method.reward_model, source, improver)
+        for kind in method.curriculum:
+            settings = improve_rl.ImproveRlSettings(
+                rl=method.easy if kind == "easy" else method.hard,
+                references=kind,
+                reference_temperature=method.reference_temperature,
+                blind=method.reward == "additive",
+                template=method.template,
+                pairs_per_prompt=method.pairs_per_prompt,
+                seed=seed,
+            )
+            models = {"student": (student,), "anchor": (improver,), "reward": (reward,)}
+            if kind == "hard":
+                models["policy"] = (r.student,)
+            inputs = {**ordered, **models} if kind == "easy" else {"prompts": ("prompts",), **models}
+            student = add(Step(name=f"{name}/{kind}", stage=improve_rl.STAGE, settings=settings, inputs=inputs))
+    how = evaluate.ImproveSettings(
+        template=method.template,
+        rounds=method.rounds,
+        threshold=method.threshold,
+        shuffle_references=method.shuffle_references,
+    )
+    needed = {"policy": (r.student,)}
+    if method.threshold is not None and reward:
+        needed["reward"] = (reward,)
+    return _Trained(arm=arm, seed=seed, steps=steps, step=student, seen=tuple(seen), improve=how, inputs=needed)
+
+
 def _learned(r: _Round, method: Any) -> str:
     """The step with the examples that a method learns from."""
     if train.examples_kind(method) == "feedback":
@@ -264,21 +353,22 @@ def _train(r: _Round, arm: str, seed: int) -> Step:
     )
 
 
-def _evaluate(recipe: Recipe, checkpoint: str, seen: tuple[str, ...]) -> Step:
+def _evaluate(recipe: Recipe, model: _Trained) -> Step:
     """A model must share nothing with what it has learned from; the student has only pretraining to share."""
     section = recipe.evaluate.model_dump()
     inputs = {
-        "checkpoint": (checkpoint,),
+        **model.inputs,
+        "checkpoint": (model.step,),
         "prompts": (f"prompts:{recipe.evaluate.split}",),
         "seen": ("prompts:pretrain",),
     }
     return Step(
-        name=f"evaluate/{checkpoint.removeprefix('train/')}",
+        name=f"evaluate/{model.name}",
         stage=evaluate.STAGE,
         settings=evaluate.EvaluateSettings(
-            **section, task=recipe.task, feedback_template=recipe.feedback_examples.template
+            **section, task=recipe.task, feedback_template=recipe.feedback_examples.template, improve=model.improve
         ),
-        inputs={**inputs, "examples": seen} if seen else inputs,
+        inputs={**inputs, "examples": model.seen} if model.seen else inputs,
     )
 
 

@@ -74,7 +74,7 @@ def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool
     from pipeline.store import Store
 
     store = Store(store_path)
-    _print(views.runs(store) if runs else views.artifacts(store, stage=stage), as_json=as_json)
+    print_rows(views.runs(store) if runs else views.artifacts(store, stage=stage), as_json=as_json)
 
 
 @cli.command()
@@ -118,7 +118,7 @@ def inspect(
         rows = views.query(artifact, sql)
     else:
         rows = views.rows(artifact, table=table, prompt_id=prompt_id, status=status, limit=limit)
-    _print(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 @cli.command()
@@ -144,7 +144,7 @@ def verify(store_path: str, as_json: bool) -> None:
     from pipeline.store import Store
 
     rows = views.verify(Store(store_path))
-    _print(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
     if any(row["problems"] for row in rows):
         sys.exit(1)
 
@@ -161,7 +161,7 @@ def prune(store_path: str, keep_runs: int, yes: bool, as_json: bool) -> None:
     from pipeline.store import Store
 
     paths = prunable(Store(store_path), keep_runs=keep_runs)
-    _print(views.sizes(paths, Path(store_path)), as_json=as_json)
+    print_rows(views.sizes(paths, Path(store_path)), as_json=as_json)
     if yes:
         delete(paths)
     elif paths and not as_json:
@@ -174,7 +174,7 @@ def recipes(as_json: bool) -> None:
     """List the shipped recipes."""
     from flows import views
 
-    _print(views.recipes(), as_json=as_json)
+    print_rows(views.recipes(), as_json=as_json)
 
 
 @cli.command()
@@ -183,10 +183,10 @@ def methods(as_json: bool) -> None:
     """List the training methods and their settings."""
     from flows import views
 
-    _print(views.methods(), as_json=as_json)
+    print_rows(views.methods(), as_json=as_json)
 
 
-def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     from flows import screen
 
     if as_json:
@@ -195,8 +195,17 @@ def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         screen.show_rows(rows)
 
 
+def register() -> None:
+    """Add the commands that live in a file of their own."""
+    from flows.tools import COMMANDS
+
+    for command in COMMANDS:
+        cli.add_command(command)
+
+
 def main() -> None:
     """Entry point: errors as one message and an exit code."""
+    register()
     sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
 
 

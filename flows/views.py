@@ -1,5 +1,6 @@
 """What the listing commands show, as rows of plain values."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import yaml
 
 from data import registry
 from data.errors import CorruptFile, InputError
+from data.records import TrainingExample
 from flows.recipe import shipped_recipes
 from flows.walk import read_runs
 from pipeline.fingerprint import differences
 from pipeline.recipe import read_yaml
 from pipeline.store import Artifact, Store
+from stages.checkpoints import model_folder
 from stages.train import METHODS
 
 Row = dict[str, Any]
@@ -22,6 +25,33 @@ Row = dict[str, Any]
 
 def artifacts(store: Store, *, stage: str | None) -> list[Row]:
     return [_artifact(a) for a in store.artifacts() if stage in (None, a.stage)]
+
+
+def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
+    """Examples decoded: the prompt as context, and each completion, whose tokens alone are learned.
+
+    Raises InputError for an artifact without examples.
+    """
+    from stages.models import load_tokenizer
+
+    if not artifact.table_path(TrainingExample).is_file():
+        raise InputError(f"{artifact.ref} holds no training examples; give examples or feedback_examples")
+    source = (
+        artifact if "student" in artifact.manifest.inputs else store.resolve(artifact.manifest.inputs["examples"][0])
+    )
+    tokenizer = load_tokenizer(model_folder(store.resolve(source.manifest.inputs["student"][0])))
+    usable = (e for e in artifact.records(TrainingExample) if e.status == "ok")
+    return [
+        {
+            "prompt_id": example.prompt_id,
+            "prompt": tokenizer.decode(example.prompt_token_ids),
+            "completion": f"{i}{' (target)' if i == example.target else ''}",
+            "trained segment": tokenizer.decode(completion.token_ids),
+            "tokens": len(completion.token_ids),
+        }
+        for example in islice(usable, limit)
+        for i, completion in enumerate(example.completions)
+    ]
 
 
 def runs(store: Store) -> list[Row]:

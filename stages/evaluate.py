@@ -38,11 +38,21 @@ class EvaluateSection(Config):
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
 
+class ImproveSettings(Config):
+    """The checkpoint improves answers of the `policy`; where there is a threshold, the `reward` model decides."""
+
+    template: str
+    rounds: int = 1
+    threshold: float | None = None
+    shuffle_references: bool = False
+
+
 class EvaluateSettings(EvaluateSection):
     """Settings of the evaluate stage, with the task that says what is right."""
 
     task: TaskSettings
     feedback_template: str
+    improve: ImproveSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -104,24 +114,92 @@ def _questions(prompts: list[Prompt], tokenizer: Any, room: int) -> tuple[list[_
 def _answers(
     job: Job, questions: list[_Question], model: Any, tokenizer: Any, settings: EvaluateSettings
 ) -> Iterator[Evaluation]:
-    from stages.samplers.transformers import generate, row_seed
-
     planned = rounds(settings)
+    improver = _Improver(job, model, tokenizer, settings) if settings.improve else None
     for done, (decoding, sample, temperature) in enumerate(planned):
         job.progress(done, len(planned))
-        answers = generate(
-            model,
-            tokenizer,
-            [q.token_ids for q in questions],
-            [row_seed(settings.seed, q.prompt.prompt_id, str(sample)) for q in questions],
-            temperature=temperature,
-            top_p=1.0,
-            max_tokens=settings.max_tokens,
-            batch_size=settings.batch_size,
-        )
+        if improver:
+            answers = improver.answers(questions, sample, temperature)
+        else:
+            ids = [q.token_ids for q in questions]
+            answers = _sampled(model, tokenizer, ids, _seeds(questions, settings, sample), temperature, settings)
         for question, answer in zip(questions, answers, strict=True):
             yield _graded(question.prompt, answer, decoding, sample, settings.task)
     job.progress(len(planned), len(planned))
+
+
+class _Improver:
+    """The policy answers, the checkpoint improves."""
+
+    def __init__(self, job: Job, model: Any, tokenizer: Any, settings: EvaluateSettings):
+        from stages.improvement import GapJudge
+        from stages.models import context_length, load_model, load_reward_model
+
+        assert settings.improve is not None
+        self.settings, self.how = settings, settings.improve
+        self.model, self.tokenizer = model, tokenizer
+        self.room = context_length(model) - settings.max_tokens
+        self.policy = load_model(model_folder(job.input("policy")))
+        self.judge = None
+        if self.how.threshold is not None:
+            reward = load_reward_model(model_folder(job.input("reward")))
+            self.judge = GapJudge(reward, tokenizer, self.how.template)
+
+    def answers(self, questions: list[_Question], sample: int, temperature: float) -> list[Any]:
+        """The policy's answer to each question, improved round by round; the first try of both has the same seed."""
+        ids = [q.token_ids for q in questions]
+        seeds = _seeds(questions, self.settings, sample)
+        current = _sampled(self.policy, self.tokenizer, ids, seeds, temperature, self.settings)
+        for number in range(self.how.rounds):
+            seeds = _seeds(questions, self.settings, f"{sample} round {number}")
+            current = self._improved(questions, current, seeds, temperature)
+        return current
+
+    def _improved(
+        self, questions: list[_Question], current: list[Any], seeds: list[int], temperature: float
+    ) -> list[Any]:
+        """One round; an answer that does not fit into the improver's prompt, or is no better, stays."""
+        from stages.improvement import improver_ids
+
+        given = current[1:] + current[:1] if self.how.shuffle_references else current
+        asked = [
+            improver_ids(self.tokenizer, q.prompt.text, answer.text, self.how.template)
+            for q, answer in zip(questions, given, strict=True)
+        ]
+        fits = [i for i, ids in enumerate(asked) if len(ids) <= self.room]
+        tried = _sampled(
+            self.model, self.tokenizer, [asked[i] for i in fits], [seeds[i] for i in fits], temperature, self.settings
+        )
+        if self.judge is not None and self.how.threshold is not None:
+            texts = [(questions[i].prompt.text, new.text, current[i].text) for i, new in zip(fits, tried, strict=True)]
+            gaps = self.judge.calibrated(texts)
+            kept = [(i, new) for i, new, gap in zip(fits, tried, gaps, strict=True) if gap > self.how.threshold]
+        else:
+            kept = list(zip(fits, tried, strict=True))
+        return [dict(kept).get(i, answer) for i, answer in enumerate(current)]
+
+
+def _seeds(questions: list[_Question], settings: EvaluateSettings, sample: int | str) -> list[int]:
+    from stages.samplers.transformers import row_seed
+
+    return [row_seed(settings.seed, q.prompt.prompt_id, str(sample)) for q in questions]
+
+
+def _sampled(
+    model: Any, tokenizer: Any, ids: list[list[int]], seeds: list[int], temperature: float, settings: EvaluateSettings
+) -> list[Any]:
+    from stages.samplers.transformers import generate
+
+    return generate(
+        model,
+        tokenizer,
+        ids,
+        seeds,
+        temperature=temperature,
+        top_p=1.0,
+        max_tokens=settings.max_tokens,
+        batch_size=settings.batch_size,
+    )
 
 
 def _revised(
@@ -215,7 +293,7 @@ def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskS
         label_loose=result.label_loose,
         correct_strict=result.correct_strict,
         correct_loose=result.correct_loose,
-        f1=result.f1,
+        score=result.score,
         status="ok" if answer.finish_reason == "stop" else "truncated",
     )
 
@@ -245,9 +323,9 @@ def _accuracies(rows: list[Evaluation]) -> dict[str, float]:
         mine = [row for row in rows if row.decoding == decoding]
         found[f"{decoding}_strict"] = sum(row.correct_strict for row in mine) / len(mine)
         found[f"{decoding}_loose"] = sum(row.correct_loose for row in mine) / len(mine)
-        scored = [row.f1 for row in mine if row.f1 is not None]
+        scored = [row.score for row in mine if row.score is not None]
         if scored:
-            found[f"{decoding}_f1"] = sum(scored) / len(mine)
+            found[f"{decoding}_score"] = sum(scored) / len(mine)
     measured = [row for row in rows if row.reference_logprob is not None and row.reference_tokens]
     if measured:
         nll = (-(row.reference_logprob or 0) / (row.reference_tokens or 1) for row in measured)

@@ -22,6 +22,7 @@ from data.text import unit_hash
 from pipeline.fingerprint import canonical, file_digest, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
+from pipeline.store import Artifact
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
 from stages.grading import TaskSettings
 from stages.joins import join
@@ -78,7 +79,7 @@ def external(settings: FeedbackSettings) -> dict[str, str]:
 def run(job: Job) -> None:
     inputs: FeedbackInputs = job.settings
     settings = inputs.feedback
-    items = choose(list(_answers(job)), settings)
+    items = choose(list(answers(*(job.input(name) for name in ("prompts", "candidates", "judgements")))), settings)
     people = by_people(items, settings)
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
     start = canonical([key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates)]).decode()
@@ -161,12 +162,10 @@ def gated(item: Item, feedback: Feedback, gates: Gates, task: TaskSettings) -> F
     return replace(feedback, status="filtered", error="; ".join(problems)) if problems else feedback
 
 
-def _answers(job: Job) -> Iterator[Item]:
-    """Every judged answer of a model."""
-    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
-    candidates = job.input("candidates").records(Candidate)
-    judgements = job.input("judgements").records(Judgement)
-    for prompt, found, judged in join(prompts, candidates, judgements):
+def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> Iterator[Item]:
+    """Every judged answer of a model to a training prompt."""
+    asked = (p for p in prompts.records(Prompt) if p.status == "ok" and p.split == "train")
+    for prompt, found, judged in join(asked, candidates.records(Candidate), judgements.records(Judgement)):
         verdicts = {j.candidate_id: j for j in judged if j.status == "ok" and j.correct is not None}
         for candidate in found:
             if candidate.source != "human" and candidate.candidate_id in verdicts:

@@ -90,9 +90,9 @@ def _uses_variants(group: Any) -> bool:
     return getattr(group, "prompt", "whole") == "variants"
 
 
-def _given(group: Any, prompt: Prompt) -> str | None:
+def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
     """What came with the prompt decides only what is taken from it."""
-    return None if _sampler(group).NEEDS_MODEL else dataset.answer(prompt, group)
+    return () if _sampler(group).NEEDS_MODEL else dataset.answers(prompt, group)
 
 
 def _sample(

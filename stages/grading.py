@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,6 +20,12 @@ class TaskSettings(Config):
 
     no_answer: str | None = Field(
         default=None, description="What an answer says when the question has none; leave it out if all have one."
+    )
+
+    score: Literal["f1", "edit"] = Field(
+        default="f1",
+        description="How near an answer is to a gold one, 0 to 1. f1: SQuAD's overlap of words; "
+        "edit: 1 - edit distance in words / words of the gold answer.",
     )
 
     def has_gold(self, prompt: Prompt) -> bool:
@@ -39,7 +46,7 @@ class Grade:
     label_loose: str | None
     correct_strict: bool
     correct_loose: bool
-    f1: float | None = None
+    score: float | None = None
 
     def correct(self, task: TaskSettings) -> bool:
         return self.correct_strict if task.primary == "strict" else self.correct_loose
@@ -91,6 +98,22 @@ def token_f1(prediction: str, gold: str) -> float:
     return 2 * common / (len(found) + len(wanted))
 
 
+def edit_similarity(prediction: str, gold: str) -> float:
+    """1 - edit distance / length of the gold answer, in words, not below 0."""
+    found, wanted = prediction.split(), gold.split()
+    if not wanted:
+        return float(not found)
+    row = list(range(len(found) + 1))
+    for i, word in enumerate(wanted, 1):
+        previous, row = row, [i]
+        for j, other in enumerate(found, 1):
+            row.append(min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (word != other)))
+    return max(0.0, 1 - row[-1] / len(wanted))
+
+
+SCORES = {"f1": token_f1, "edit": edit_similarity}
+
+
 def _grade_answer(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
     """A question without an answer has the gold answer "", and an answer that says so is taken as ""."""
     golds = prompt.answers or ("",)
@@ -103,7 +126,7 @@ def _grade_answer(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
         label_loose=inside if prompt.answers else exact,
         correct_strict=exact is not None,
         correct_loose=(inside if prompt.answers else exact) is not None,
-        f1=max(token_f1(stated, gold) for gold in golds),
+        score=max(SCORES[task.score](stated, gold) for gold in golds),
     )
 
 

@@ -1,26 +1,96 @@
-"""PIT's arithmetic: the texts that improver and reward model share, the reward of RL, the calibrated gap."""
+"""PIT's parts that improver, reward model and RL share: the prompt with an answer in it, triples, rewards, gaps.
+
+"Enabling Language Models to Implicitly Learn Self-Improvement", arXiv 2310.00898: given a prompt and an answer to it,
+an improver writes one that a human would prefer, and learns what is better from preferences alone.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from data.config import Config
+from data.records import Candidate, PartialOrder, Prompt
+from data.text import unit_hash
+from stages.joins import join
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipeline.stage import Job
 
-class ImproverTemplate(Config):
-    """The improver's prompt is `prompt` + an answer + `suffix`, where the improved answer starts."""
+FOLDS = ("sft", "reward", "rl")
 
-    reference: str = Field(
-        default="\n\nAn answer:\n{reference}\n\nA better answer:\n",
-        description="What follows the prompt's text; {reference} is the answer to be improved.",
-    )
+TEMPLATE = "{prompt}\n\nAn answer:\n{reference}\n\nA better answer:\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triple:
+    """A prompt with a preferred and another answer."""
+
+    prompt: Prompt
+    preferred: str
+    other: str
+
+
+def fold_of(prompt: Prompt) -> str:
+    """One of three disjoint folds, a third each, by a hash of the prompt's cluster."""
+    return FOLDS[int(unit_hash("fold", prompt.cluster_id) * len(FOLDS))]
+
+
+def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: int) -> Iterator[Triple]:
+    """The ordered pairs of a fold's training prompts, the first by a hash where there are more.
+
+    A pair of identical answers is dropped and counted.
+    """
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split == "train")
+    candidates = job.input("candidates").records(Candidate)
+    for prompt, found, order in join(prompts, candidates, job.input("orders").records(PartialOrder)):
+        if not order or fold_of(prompt) != fold:
+            continue
+        text = {c.candidate_id: c.text for c in found}
+        pairs = [(text[pair.above], text[pair.below]) for pair in order[0].pairs]
+        different = [pair for pair in pairs if pair[0].strip() != pair[1].strip()]
+        counts["identical"] = counts.get("identical", 0) + len(pairs) - len(different)
+        different.sort(key=lambda pair: unit_hash("pair", prompt.prompt_id, *pair))
+        for preferred, other in different[:pairs_per_prompt]:
+            yield Triple(prompt=prompt, preferred=preferred, other=other)
+
+
+def improver_ids(tokenizer: Any, prompt: str, reference: str, template: str) -> list[int]:
+    """The improver's prompt as token ids; with an answer behind it, it is also the reward model's text."""
+    from stages.tokens import prompt_token_ids
+
+    return prompt_token_ids(tokenizer, template.format(prompt=prompt, reference=reference))
 
 
 def penalised_reward(gap_N: Tensor, logp_N: Tensor, anchor_logp_N: Tensor, *, beta: float) -> Tensor:
     """r_gap - beta (log pi - log pi_anchor) of sampled answers, with log-probs summed over their tokens, nats, [N]."""
     return gap_N - beta * (logp_N - anchor_logp_N)
+
+
+class GapJudge:
+    """A reward model that reads (prompt, reference, candidate)."""
+
+    def __init__(self, model: Any, tokenizer: Any, template: str, *, micro_batch_tokens: int = 16384):
+        self.model, self.tokenizer, self.template = model, tokenizer, template
+        self.micro_batch_tokens = micro_batch_tokens
+
+    def gaps(self, asked: Sequence[tuple[str, str, str]]) -> list[float]:
+        """r_gap of each (prompt, candidate, reference). Its zero is free: only differences mean something."""
+        from stages.models import rewards_of
+        from stages.tokens import completion_token_ids
+
+        pairs = [
+            (improver_ids(self.tokenizer, x, ref, self.template), completion_token_ids(self.tokenizer, y))
+            for x, y, ref in asked
+        ]
+        return rewards_of(self.model, pairs, micro_batch_tokens=self.micro_batch_tokens)
+
+    def calibrated(self, asked: Sequence[tuple[str, str, str]]) -> list[float]:
+        """r_gap(y, ref) - (r_gap(y, y) + r_gap(ref, ref)) / 2: above 0 where the candidate is the better of the two."""
+        gap, same_y, same_ref = (
+            self.gaps(list(part))
+            for part in (asked, [(x, y, y) for x, y, _ in asked], [(x, ref, ref) for x, _, ref in asked])
+        )
+        return [g - (a + b) / 2 for g, a, b in zip(gap, same_y, same_ref, strict=True)]

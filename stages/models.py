@@ -1,11 +1,17 @@
 """Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from data.errors import InputError
 from data.records import Completion, TrainingExample
@@ -50,6 +56,16 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
     return move(model).eval()
 
 
+def load_reward_model(folder: Path, *, from_body: bool = False) -> PreTrainedModel:
+    """The folder's model with a scalar head, float32; `from_body`: a new head, all zeros, on a language model."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, dtype=torch.float32, local_files_only=True
+    )
+    if from_body:
+        torch.nn.init.zeros_(model.score.weight)
+    return move(model).eval()
+
+
 def move(model: Any) -> Any:
     """To this machine's device."""
     return model.to(device())
@@ -70,8 +86,27 @@ def logprobs_of(
     model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, micro_batch_tokens: int = 16384
 ) -> list[float]:
     """Summed log-prob of each completion after its prompt, both as token ids, nats, in order."""
-    from stages.batch import collate
     from stages.forward import sequence_logps
+
+    return _scored(pairs, lambda batch: sequence_logps(model, batch).sum_N, model.device, micro_batch_tokens)
+
+
+def rewards_of(
+    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, micro_batch_tokens: int = 16384
+) -> list[float]:
+    """What a model with a scalar head says of each completion after its prompt, in order."""
+    from stages.forward import sequence_rewards
+
+    return _scored(pairs, lambda batch: sequence_rewards(model, batch).reward_N, model.device, micro_batch_tokens)
+
+
+def _scored(
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    forward: Callable[[Any], torch.Tensor],
+    where: torch.device,
+    micro_batch_tokens: int,
+) -> list[float]:
+    from stages.batch import collate
     from stages.trainer import micro_batches
 
     examples = [
@@ -87,7 +122,7 @@ def logprobs_of(
     found: dict[str, float] = {}
     with torch.inference_mode():
         for part in micro_batches(by_length, micro_batch_tokens):
-            sums = sequence_logps(model, collate(part).to(model.device)).sum_N.tolist()
+            sums = forward(collate(part).to(where)).tolist()
             found |= {example.prompt_id: value for example, value in zip(part, sums, strict=True)}
     return [found[example.prompt_id] for example in examples]
 

@@ -218,6 +218,7 @@ def _prompt(
         variants=row.variants,
         context=row.context,
         reference=row.reference,
+        drafts=row.drafts,
         label=_canonical_label(row, labels),
         answers=row.answers,
         group=row.group,

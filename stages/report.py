@@ -90,6 +90,7 @@ def run(job: Job) -> None:
         results=found,
         conclusion=sentences,
         plots=interval_plots(found, settings.task.primary),
+        drifts=any(result.drift for result in found),
         groups=sorted({group for result in found for group in result.by_group}),
         confusions=[answers.confusion(arm) for arm in answers.rows] if settings.task.labels else [],
         labels=[*settings.task.labels, UNKNOWN],
@@ -126,9 +127,13 @@ def row(result: Result, primary: str, baselines: Sequence[str]) -> dict[str, Any
         "accuracy %": round(100 * main.mean, 1),
         "95 % interval": f"{100 * main.low:.1f} to {100 * main.high:.1f}",
     }
+    if result.score:
+        cells["score %"] = round(100 * result.score.mean, 1)
     for baseline in baselines:
         d = result.differences.get(baseline)
         cells[f"vs {baseline}"] = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" if d else ""
+    if result.drift:
+        cells["drift"] = f"{result.drift.mean:+.3f}"
     for group, interval in result.by_group.items():
         cells[group] = round(100 * interval.mean, 1)
     return {**cells, "seeds": result.num_seeds, "prompts": result.num_prompts}

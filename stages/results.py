@@ -1,7 +1,7 @@
 """What the evaluations say: accuracies and paired differences with intervals, by arm, decoding and group."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,12 @@ from pipeline.store import Artifact
 from stages.statistics import Bootstrap, Interval
 
 UNKNOWN = "unknown"
+
+READINGS: dict[str, Callable[[Evaluation], float]] = {
+    "strict": lambda row: row.correct_strict,
+    "loose": lambda row: row.correct_loose,
+    "score": lambda row: row.score or 0.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +30,13 @@ class Result:
     num_prompts: int
     strict: Interval
     loose: Interval
+    score: Interval | None
+    """Nearness to the gold answer, where it was graded."""
     differences: dict[str, Interval]
     """Baseline -> how much higher, by the primary reading."""
+    score_differences: dict[str, Interval]
+    drift: Interval | None
+    """Log-prob of the experts' answers against the student's, nats a token, where it was measured."""
     by_group: dict[str, Interval]
     """Group of prompts -> accuracy by the primary reading."""
 
@@ -54,8 +65,26 @@ class Answers:
         return list(dict.fromkeys(row.decoding for rows in self.rows.values() for row in rows[0]))
 
     def scores(self, arm: str, decoding: str, reading: str) -> np.ndarray:
-        """[seeds, prompts]: the share of a prompt's answers that are right. Raises WorkError if one is missing."""
+        """[seeds, prompts]: the mean over a prompt's answers. Raises WorkError if one is missing.
+
+        reading: strict and loose, the share that is right; score, how near they are to the gold answer.
+        """
         return np.stack([self._seed(rows, arm, decoding, reading) for rows in self.rows[arm]])
+
+    @property
+    def has_scores(self) -> bool:
+        return all(row.score is not None for rows in self.rows.values() for row in rows[0] if row.status != "filtered")
+
+    def drift(self, arm: str) -> np.ndarray | None:
+        """[seeds, prompts]: log-prob of the expert's answer minus the student's, nats a token; None if not measured."""
+        if "student" not in self.rows or arm == "student":
+            return None
+        base = _reference_logprobs(self.rows["student"][0])
+        seeds = [_reference_logprobs(rows) for rows in self.rows[arm]]
+        known = [row.prompt_id for row in self.prompts if row.prompt_id in base]
+        if len(known) < len(self.prompts) or any(i not in seed for seed in seeds for i in known):
+            return None
+        return np.array([[seed[i] - base[i] for i in known] for seed in seeds])
 
     def confusion(self, arm: str) -> Confusion:
         counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -68,11 +97,20 @@ class Answers:
         right, asked = np.zeros(len(self.prompts)), np.zeros(len(self.prompts))
         for row in rows:
             if row.decoding == decoding and row.prompt_id in self.position:
-                right[self.position[row.prompt_id]] += row.correct_strict if reading == "strict" else row.correct_loose
+                right[self.position[row.prompt_id]] += READINGS[reading](row)
                 asked[self.position[row.prompt_id]] += 1
         if not asked.all():
             raise WorkError(f"arm {arm} has no {decoding} answer to {int((asked == 0).sum())} of the prompts")
         return right / asked
+
+
+def _reference_logprobs(rows: list[Evaluation]) -> dict[str, float]:
+    """Nats a token."""
+    return {
+        row.prompt_id: row.reference_logprob / row.reference_tokens
+        for row in rows
+        if row.reference_logprob is not None and row.reference_tokens
+    }
 
 
 def arm_of(artifact: Artifact) -> str:
@@ -92,6 +130,7 @@ def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_res
     found = []
     for decoding in answers.decodings:
         main = {arm: answers.scores(arm, decoding, primary) for arm in answers.rows}
+        near = {arm: answers.scores(arm, decoding, "score") for arm in answers.rows if answers.has_scores}
         for arm, score in main.items():
             found.append(
                 Result(
@@ -101,7 +140,12 @@ def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_res
                     num_prompts=score.shape[1],
                     strict=bootstrap.mean(answers.scores(arm, decoding, "strict")),
                     loose=bootstrap.mean(answers.scores(arm, decoding, "loose")),
+                    score=bootstrap.mean(near[arm]) if near else None,
                     differences={b: bootstrap.difference(score, main[b]) for b in _rivals(arm, baselines) if b in main},
+                    score_differences={
+                        b: bootstrap.difference(near[arm], near[b]) for b in _rivals(arm, baselines) if b in near
+                    },
+                    drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift),
                     by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
                 )
             )

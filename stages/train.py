@@ -49,7 +49,7 @@ def examples_kind(settings: Any) -> str:
 
 
 def run(job: Job) -> None:
-    from stages.models import load_model, load_tokenizer, save_model, set_dropout
+    from stages.models import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
     from stages.trainer import fit
 
     settings: TrainSettings = job.settings
@@ -58,7 +58,8 @@ def run(job: Job) -> None:
     method_settings = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
     student = job.input("student")
     folder = model_folder(student)
-    model = load_model(folder, dtype=_float32())
+    is_reward = getattr(method, "HEAD", None) == "reward"
+    model = load_reward_model(folder, from_body=True) if is_reward else load_model(folder, dtype=_float32())
     set_dropout(model, settings.optimiser.dropout)
     model = _with_adapter(model, settings.lora, settings.seed)
     points = fit(

@@ -1,4 +1,4 @@
-"""Sampler `dataset`: the answer that came with the prompt, as the human candidate."""
+"""Sampler `dataset`: answers that came with the prompt, as candidates."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -15,22 +15,27 @@ class Settings(Config):
     sampler: Literal["dataset"] = "dataset"
     name: str = Field(default="human", description="Beginning of the candidate's id.")
     source: str = Field(default="human", description="Who wrote the answers: human, or the name of a model.")
-    field: Literal["reference", "answers"] = Field(
-        default="reference", description="reference: the expert's answer; answers: the first gold short answer."
+    field: Literal["reference", "answers", "drafts"] = Field(
+        default="reference",
+        description="reference: the expert's answer; answers: the first gold short answer; drafts: the other answers.",
     )
+    num_samples: int = Field(default=1, ge=1, description="Drafts of a prompt, at most.")
 
 
 def num_candidates(settings: Settings) -> int:
-    return 1
+    return settings.num_samples
 
 
 def has_work(prompt: Prompt, settings: Settings) -> bool:
-    return answer(prompt, settings) is not None
+    return bool(answers(prompt, settings))
 
 
-def answer(prompt: Prompt, settings: Settings) -> str | None:
+def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
     """What came with the prompt in that field."""
-    return prompt.reference if settings.field == "reference" else next(iter(prompt.answers), None)
+    if settings.field == "drafts":
+        return prompt.drafts[: settings.num_samples]
+    found = prompt.reference if settings.field == "reference" else next(iter(prompt.answers), None)
+    return () if found is None else (found,)
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
@@ -39,9 +44,10 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Itera
         yield [
             Candidate(
                 prompt_id=prompt.prompt_id,
-                candidate_id=f"{settings.name}-0",
-                text=answer(prompt, settings) or "",
+                candidate_id=f"{settings.name}-{i}",
+                text=text,
                 finish_reason="stop",
                 source=settings.source,
             )
+            for i, text in enumerate(answers(prompt, settings))
         ]

@@ -1,0 +1,48 @@
+"""The queue of a recipe's answers, and filled queues back as feedback."""
+
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.parquet import write_records
+from data.records import Feedback
+from flows.chain import plan
+from flows.recipe import Recipe
+from flows.walk import stored
+from pipeline.store import Artifact, Store
+from stages.annotation import agreement, queue, read_filled, write_queue
+from stages.feedback import answers, choose
+
+NEEDED = ("prompts", "student", "teacher", "generate", "judge")
+
+
+def export_queue(recipe: Recipe, store: Store, out: Path) -> int:
+    """The answers that the recipe's feedback stage would have annotated; gives their number.
+
+    Raises InputError when the recipe has no feedback, or its candidates are not judged in the store yet.
+    """
+    if recipe.feedback is None:
+        raise InputError(f"recipe {recipe.name} has no section `feedback`, which says what is annotated")
+    found: dict[str, Artifact] = {}
+    for step in plan(recipe):
+        if step.name in NEEDED:
+            found[step.name] = stored(store, step, found).artifact
+    items = choose(list(answers(found["prompts"], found["generate"], found["judge"])), recipe.feedback)
+    return write_queue(queue(items, recipe.task), out)
+
+
+def import_filled(files: tuple[Path, ...], queue_path: Path, out: Path) -> dict[str, Any]:
+    """Write the feedback of all files; gives how much there is and how far people agree. Raises SourceError."""
+    rows = [row for path in files for row in read_filled(path, queue_path)]
+    rows.sort(key=lambda row: (row.prompt_id, row.candidate_id, row.annotator_id))
+    write_records(out, rows, Feedback)
+    found = agreement(rows)
+    return {
+        "feedback": len(rows),
+        "items": len({(row.prompt_id, row.candidate_id) for row in rows}),
+        "annotators": len({row.annotator_id for row in rows}),
+        "pairs of verdicts": found.num_pairs,
+        "agreement": found.agreement,
+        "kappa": found.kappa,
+        "file": str(out),
+    }

@@ -1,0 +1,155 @@
+"""Commands beside the run: check the losses, look at what is trained, annotate, improve, export, sweep."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli import JSON, SET, STORE, print_rows
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+def golden(file: Path, as_json: bool) -> None:
+    """Check losses and gradients against FILE, in float64; exit code 1 when one is off by more than 1e-9."""
+    from stages.golden import TOLERANCE, check_file
+
+    checks = check_file(file)
+    rows = [
+        {
+            "loss": c.loss,
+            "case": c.case,
+            "field": c.field,
+            "expected": c.expected,
+            "actual": c.actual,
+            "difference": c.difference,
+            "ok": c.ok,
+        }
+        for c in checks
+    ]
+    print_rows(rows, as_json=as_json)
+    wrong = sum(not c.ok for c in checks)
+    if not as_json:
+        click.echo(f"{len(checks)} numbers, {wrong} off by more than {TOLERANCE:g}")
+    if wrong or not checks:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("ref")
+@STORE
+@click.option("--limit", default=3, show_default=True, help="So many examples.")
+@JSON
+def preview(ref: str, store_path: str, limit: int, as_json: bool) -> None:
+    """Show examples of artifact REF as the trainer sees them: the prompt, and the segments whose tokens are learned."""
+    from flows import views
+    from pipeline.store import Store
+
+    store = Store(store_path)
+    print_rows(views.preview(store, store.resolve(ref), limit=limit), as_json=as_json)
+
+
+@click.group()
+def annotate() -> None:
+    """Feedback by people: a queue of answers out, filled lines in."""
+
+
+@annotate.command("export")
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The queue, JSONL.")
+@STORE
+@SET
+def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[str, ...]) -> None:
+    """Write the queue of RECIPE's answers, with guidelines beside it; its candidates must be judged in the store."""
+    from flows.annotate import export_queue
+    from flows.recipe import load_recipe
+    from pipeline.store import Store
+
+    number = export_queue(load_recipe(recipe, list(assignments)), Store(store_path), out)
+    click.echo(f"{number} answers in {out}, guidelines in {out.with_suffix('.guidelines.md')}")
+
+
+@annotate.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--queue", type=click.Path(path_type=Path), required=True, help="The queue that was handed out.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file, for feedback.human.")
+@JSON
+def annotate_import(files: tuple[Path, ...], queue: Path, out: Path, as_json: bool) -> None:
+    """Check every line of the filled FILES against the queue and write the feedback; reports the agreement."""
+    from flows.annotate import import_filled
+
+    print_rows([import_filled(files, queue, out)], as_json=as_json)
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("--prompts", type=click.Path(path_type=Path), required=True, help="A file with prompt and answer.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSONL with what was improved.")
+@click.option("--policy", help="Model that answers prompts without an answer: folder or artifact.")
+@click.option("--reward", help="Gap reward model, for the calibrated gaps: folder or artifact.")
+@click.option("--template", help="The improver's prompt; by default that of the recipe it was trained by.")
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 5), help="Improvements, at most.")
+@click.option("--threshold", type=float, help="Keep an improved answer only where its calibrated gap exceeds this.")
+@click.option("--temperature", default=0.5, show_default=True, type=click.FloatRange(0), help="Of the sampled answers.")
+@click.option("--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
+@STORE
+def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **options: Any) -> None:
+    """Improve answers with CHECKPOINT, an improver trained by PIT: a folder, or an artifact of the store."""
+    from flows.improve import improve_file
+    from pipeline.store import Store
+
+    rows = improve_file(Store(store_path), checkpoint, prompts, out, **options)
+    changed = sum(row["improved"] != row["answer"] for row in rows)
+    click.echo(f"{len(rows)} answers, {changed} changed, in {out}")
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--format", "kind", required=True, help="trl-preference, trl-prompt-completion, ranked or kto.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@STORE
+def export(ref: str, kind: str, out: Path, store_path: str) -> None:
+    """Write the orders of artifact REF as a data set that `datasets` loads."""
+    from data.errors import InputError
+    from data.registry import unknown
+    from pipeline.store import Store
+    from stages.export import FORMATS
+    from stages.export import export as write
+
+    if kind not in FORMATS:
+        raise InputError(unknown(kind, list(FORMATS), kind="format"))
+    store = Store(store_path)
+    orders = store.resolve(ref)
+    if orders.stage != "order":
+        raise InputError(f"{orders.ref} is of the stage {orders.stage}; only orders are exported")
+    click.echo(f"{write(store, orders, out, kind=kind)} rows in {out}")
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--over", multiple=True, required=True, metavar="A.B=X,Y", help="A setting and its values; repeatable.")
+@click.option("--seeds", type=click.IntRange(1), help="Training seeds 0, 1, ... of every arm.")
+@STORE
+@SET
+@JSON
+def sweep(
+    recipe: str, over: tuple[str, ...], seeds: int | None, store_path: str, assignments: tuple[str, ...], as_json: bool
+) -> None:
+    """Run RECIPE once for each combination of settings; what they share is computed once."""
+    from flows import screen
+    from flows.sweep import sweep as run_all
+    from pipeline.store import Store
+
+    with screen.listener(quiet=as_json) as listener:
+        done = run_all(recipe, Store(store_path), listener, over=over, assignments=list(assignments), seeds=seeds)
+    if as_json:
+        click.echo(json.dumps({"results": done.rows, "page": str(done.page)}, indent=1))
+    else:
+        screen.show_rows(done.rows)
+        click.echo(f"Sweep: {done.page}")
+
+
+COMMANDS = (golden, preview, annotate, improve, export, sweep)

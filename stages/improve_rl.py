@@ -1,0 +1,205 @@
+"""Stage improve_rl: the improver learns by REINFORCE with a leave-one-out baseline, from the gap reward model.
+
+The reward of a sampled answer is r_gap(answer, reference) - beta (log pi - log pi_anchor), where the anchor is the
+supervised improver, whatever this phase starts from. So TRL's trainer is given no penalty of its own: it would take as
+its anchor the model that it starts with.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data.config import Config
+from data.errors import InputError
+from data.records import Checkpoint, CurvePoint, Prompt
+from pipeline.stage import Job, Stage
+from stages.checkpoints import identity, model_folder, publish_model
+from stages.improvement import TEMPLATE, GapJudge, fold_of, improver_ids, penalised_reward, triples
+
+
+class RlSettings(Config):
+    """One phase of RL. Learning rates and steps are those of small models; large ones want 1e-6."""
+
+    steps: int = Field(default=60, ge=1, description="Optimiser steps.")
+    prompts_per_step: int = Field(default=16, ge=1, description="References a step; each is improved several times.")
+    num_generations: int = Field(default=8, ge=2, description="Answers sampled for each reference. PIT: 4 to 8.")
+    learning_rate: float = Field(default=1e-4, gt=0, description="PIT: 1e-6 for large models.")
+    beta: float = Field(default=0.05, ge=0, description="Weight of the log-ratio to the improver of SFT. PIT: 0.05.")
+    clip: float = Field(default=0.2, gt=0, description="Of the probability ratio. PIT: 0.2.")
+    temperature: float = Field(default=1.0, gt=0, description="Of the sampled answers. PIT: 1.")
+    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
+    save_steps: int = Field(default=20, ge=1, description="Steps between checkpoints, from which it resumes.")
+
+
+class ImproveRlSettings(Config):
+    """Settings of the improve_rl stage."""
+
+    rl: RlSettings
+    references: Literal["easy", "hard"] = Field(
+        description="easy: both answers of each triple; hard: answers that the policy samples."
+    )
+    reference_temperature: float = Field(default=0.8, ge=0, description="Of the policy's answers.")
+    blind: bool = Field(default=False, description="The reward model does not see the reference (additive ablation).")
+    template: str = TEMPLATE
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Ordered pairs of a prompt, at most.")
+    seed: int = 0
+
+
+def run(job: Job) -> None:
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl.trainer.rloo_trainer import RLOOTrainer
+
+    from stages.models import load_model, load_reward_model, load_tokenizer, save_model
+    from stages.train import _float32, _keep_logs
+    from stages.trainer import _Report, curve, last_checkpoint
+
+    settings: ImproveRlSettings = job.settings
+    start, anchor = job.input("student"), job.input("anchor")
+    tokenizer = load_tokenizer(model_folder(start))
+    references = _references(job, settings)
+    random.Random(settings.seed).shuffle(references)
+    model = load_model(model_folder(start), dtype=_float32())
+    reward = _Reward(
+        load_reward_model(model_folder(job.input("reward"))),
+        load_model(model_folder(anchor), dtype=_float32()),
+        tokenizer,
+        settings,
+    )
+    folder = job.path / "trainer"
+    trainer = RLOOTrainer(
+        model=model,
+        reward_funcs=reward,  # type: ignore[arg-type]  a callable object
+        args=_arguments(settings, folder),
+        train_dataset=Dataset.from_list([_row(x, ref, tokenizer, settings.template) for x, ref in references]),
+        processing_class=tokenizer,
+        callbacks=[_Report(job.progress)],
+    )
+    reward.policy = trainer.model
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    points = [p for p in curve(trainer.state.log_history) if p.metric in KEPT]
+    _keep_logs(job.path)
+    save_model(job.path / "model", trainer.model, tokenizer)
+    job.write(points, CurvePoint)
+    (base,) = start.records(Checkpoint)
+    publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
+    job.metrics |= {"references": len(references), "final": {p.metric: p.value for p in points[-len(KEPT) :]}}
+
+
+KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
+
+
+class _Reward:
+    """What TRL asks for the reward of each sampled answer."""
+
+    __name__ = "gap"
+
+    def __init__(self, reward_model: Any, anchor: Any, tokenizer: Any, settings: ImproveRlSettings):
+        self.judge = GapJudge(reward_model, tokenizer, settings.template)
+        self.anchor, self.tokenizer, self.settings = anchor, tokenizer, settings
+        self.policy: Any = None
+
+    def __call__(self, completion_ids: list[list[int]], x: list[str], y_ref: list[str], **_: Any) -> list[float]:
+        import torch
+
+        from stages.models import logprobs_of, rewards_of
+
+        template = self.settings.template
+        asked = [improver_ids(self.tokenizer, a, b, template) for a, b in zip(x, y_ref, strict=True)]
+        seen = [improver_ids(self.tokenizer, a, "", template) for a in x] if self.settings.blind else asked
+        gaps = rewards_of(self.judge.model, list(zip(seen, completion_ids, strict=True)))
+        pairs = list(zip(asked, completion_ids, strict=True))
+        was_training = self.policy.training
+        self.policy.eval()
+        logp, anchored = (torch.tensor(logprobs_of(m, pairs)) for m in (self.policy, self.anchor))
+        self.policy.train(was_training)
+        return penalised_reward(torch.tensor(gaps), logp, anchored, beta=self.settings.rl.beta).tolist()
+
+
+def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
+    """(prompt, answer to be improved) of the fold `rl`. Raises InputError when there is none."""
+    if settings.references == "easy":
+        found = list(triples(job, "rl", {}, pairs_per_prompt=settings.pairs_per_prompt))
+        asked = [(t.prompt.text, answer) for t in found for answer in (t.other, t.preferred)]
+    else:
+        asked = _sampled(job, settings)
+    if not asked:
+        raise InputError(f"{job.name}: the fold for RL has no prompt with an ordered pair")
+    return asked
+
+
+def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
+    """Answers of the policy that is to be improved."""
+    from stages.loaded import LazyModel
+    from stages.samplers import transformers
+
+    prompts = [
+        p
+        for p in job.input("prompts").records(Prompt)
+        if p.status == "ok" and p.split == "train" and fold_of(p) == "rl"
+    ]
+    sampling = transformers.Settings(
+        num_samples=1,
+        temperature=settings.reference_temperature,
+        max_tokens=settings.rl.max_tokens,
+        seed=settings.seed,
+    )
+    found = transformers.sample(prompts, sampling, LazyModel(job.input("policy")).loaded)
+    return [(p.text, c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
+
+
+def _row(x: str, y_ref: str, tokenizer: Any, template: str) -> dict[str, Any]:
+    text = template.format(prompt=x, reference=y_ref)
+    return {"prompt": [{"role": "user", "content": text}] if tokenizer.chat_template else text, "x": x, "y_ref": y_ref}
+
+
+def _arguments(settings: ImproveRlSettings, folder: Any) -> Any:
+    import torch
+    from trl.trainer.rloo_config import RLOOConfig
+
+    rl, cuda = settings.rl, torch.cuda.is_available()
+    return RLOOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=rl.prompts_per_step * rl.num_generations,
+        num_generations=rl.num_generations,
+        max_completion_length=rl.max_tokens,
+        temperature=rl.temperature,
+        max_steps=rl.steps,
+        learning_rate=rl.learning_rate,
+        lr_scheduler_type="constant",
+        beta=0.0,
+        epsilon=rl.clip,
+        seed=settings.seed,
+        bf16=cuda,
+        use_cpu=not cuda,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_steps=rl.save_steps,
+        save_total_limit=2,
+        report_to=["tensorboard"],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+
+
+STAGE = Stage(
+    name="improve_rl",
+    run=run,
+    modules=(
+        "stages.improve_rl",
+        "stages.improvement",
+        "stages.samplers.transformers",
+        "stages.forward",
+        "stages.batch",
+        "stages.tokens",
+        "stages.joins",
+        "stages.models",
+        "stages.checkpoints",
+    ),
+    in_child=True,
+    identity=identity,
+)

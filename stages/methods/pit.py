@@ -1,0 +1,61 @@
+"""PIT: a second model, the improver, learns to write a better answer than the one it is given, from preferences alone.
+
+"Enabling Language Models to Implicitly Learn Self-Improvement", arXiv 2310.00898. The ordered pairs of the training
+prompts are cut by prompt into three folds: the improver learns to write the preferred answer after the other (SFT), a
+reward model learns the gap between two answers (see gap_reward), and RL follows, with easy references (the answers of
+the pairs), then hard ones (the policy's own answers). The student's answers are improved; the student stays as it is.
+
+This method is a chain of steps, not one loss, and so has no `loss` of its own.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data.config import Config
+from stages.improve_rl import RlSettings
+from stages.improvement import TEMPLATE
+from stages.optimiser import OptimiserSettings
+
+MIN_CANDIDATES = 2
+EXAMPLES = "improver"
+
+
+class Settings(Config):
+    method: Literal["pit"] = "pit"
+    supervised: bool = Field(default=True, description="Whether the improver is trained at all; off: self-refinement.")
+    curriculum: list[Literal["easy", "hard"]] = Field(
+        default=["easy", "hard"], description="References of the phases of RL, in order. Paper: both; empty: SFT only."
+    )
+    reward: Literal["gap", "additive"] = Field(
+        default="gap", description="additive: the reward model does not see the reference (an ablation)."
+    )
+    template: str = Field(default=TEMPLATE, description="The improver's prompt, with {prompt} and {reference}.")
+    max_length: int = Field(default=512, ge=8, description="Tokens of the improver's prompt and answer together.")
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Ordered pairs of a prompt that are learned from.")
+    improver: OptimiserSettings = Field(
+        default=OptimiserSettings(epochs=1, learning_rate=3e-5), description="Of the supervised improver."
+    )
+    reward_model: OptimiserSettings = Field(
+        default=OptimiserSettings(epochs=1, learning_rate=3e-4), description="Of the reward model."
+    )
+    easy: RlSettings = RlSettings()
+    hard: RlSettings = RlSettings(steps=40)
+    reference_temperature: float = Field(default=0.8, ge=0, description="Of the policy's answers as hard references.")
+    rounds: int = Field(default=1, ge=1, le=5, description="Times that an answer is improved at evaluation, at most.")
+    threshold: float | None = Field(
+        default=None,
+        description="Keep an improved answer only where its calibrated gap exceeds this; left out: always (paper).",
+    )
+    shuffle_references: bool = Field(
+        default=False, description="Improve with another prompt's answer in its place: what the reference is worth."
+    )
+
+    @model_validator(mode="after")
+    def _honourable(self) -> "Settings":
+        if self.curriculum and not self.supervised:
+            raise ValueError("RL starts from the supervised improver; with supervised: false leave curriculum empty")
+        for name in ("{prompt}", "{reference}"):
+            if name not in self.template:
+                raise ValueError(f"the template has no {name}")
+        return self
