@@ -36,17 +36,14 @@ def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
 
     if not artifact.table_path(TrainingExample).is_file():
         raise InputError(f"{artifact.ref} holds no training examples; give examples or feedback_examples")
-    source = (
-        artifact if "student" in artifact.manifest.inputs else store.resolve(artifact.manifest.inputs["examples"][0])
-    )
-    tokenizer = load_tokenizer(model_folder(store.resolve(source.manifest.inputs["student"][0])))
+    tokenizer = load_tokenizer(model_folder(store.resolve(artifact.manifest.inputs["student"][0])))
     usable = (e for e in artifact.records(TrainingExample) if e.status == "ok")
     return [
         {
             "prompt_id": example.prompt_id,
-            "prompt": tokenizer.decode(example.prompt_token_ids),
+            "prompt": tokenizer.decode(list(example.prompt_token_ids)),
             "completion": f"{i}{' (target)' if i == example.target else ''}",
-            "trained segment": tokenizer.decode(completion.token_ids),
+            "trained segment": tokenizer.decode(list(completion.token_ids)),
             "tokens": len(completion.token_ids),
         }
         for example in islice(usable, limit)

@@ -1,9 +1,9 @@
 """Feedback by people: a queue of answers as JSONL goes out, filled copies come back, checked line by line.
 
-    {"item": "1f0c...", "prompt": ..., "answer": ..., "right_answer": ..., "verdict": "", "feedback": "", "annotator": ""}
+    {"item": "1f0c...", "prompt": ..., "answer": ..., "right_answer": ..., "verdict": "", "feedback": "", ...}
 
-A filled line states a verdict (right or wrong), the feedback and who wrote it. Lines without feedback are left for later;
-several people may annotate one item.
+A filled line states a verdict (right or wrong), the feedback and who wrote it. Lines without feedback are left for
+later; several people may annotate one item.
 """
 
 import json
@@ -24,9 +24,9 @@ GUIDELINES = """# How to annotate
 
 Each line of the queue is one answer of a model. Fill in three fields and leave the others as they are:
 
-* `verdict`: `right` or `wrong`. Compare with `right_answer`, and read the prompt: the answer may say the same otherwise.
-* `feedback`: one to three sentences to the one who answered. Say whether the answer is right, why, and if it is wrong what
-  the right answer is. Speak of this answer, not of answers in general.
+* `verdict`: `right` or `wrong`. Compare with `right_answer`, and read the prompt: other words may say the same.
+* `feedback`: one to three sentences to the one who answered. Say whether the answer is right, why, and if it is wrong
+  what the right answer is. Speak of this answer, not of answers in general.
 * `annotator`: your name or initials, the same on every line.
 
 Leave a line as it is if you cannot tell. A file that is only partly filled can be handed in, and gone on with later.

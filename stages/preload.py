@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -12,5 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  
 import stages.trainer  # noqa: F401
 
 transformers.utils.logging.disable_progress_bar()
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of names that libraries still use
 # "mtime may not be reliable": checkpoints are told apart by their step, not by their time.
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
