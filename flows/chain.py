@@ -91,7 +91,7 @@ def plan(recipe: Recipe) -> list[Step]:
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
     evaluations = [_evaluate(recipe, _Trained.untrained()), *(_evaluate(recipe, t) for t in trained)]
-    runs = [t.step for t in trained if t.step.startswith("train/")]
+    runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
     return [*steps, *evaluations, _report(recipe, runs, [step.name for step in evaluations])]
 
 

@@ -87,10 +87,16 @@ def run(job: Job) -> None:
     job.write(points, CurvePoint)
     (base,) = start.records(Checkpoint)
     publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
-    job.metrics |= {"references": len(references), "final": {p.metric: p.value for p in points[-len(KEPT) :]}}
+    sampled = settings.rl.steps * settings.rl.prompts_per_step * settings.rl.num_generations
+    final = {p.metric: p.value for p in points if p.step == points[-1].step}
+    job.metrics |= {"references": len(references), "cost": {"sequences": PASSES * sampled}, "final": final}
 
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
+
+
+PASSES = 5
+"""Of each sampled answer through a model: sampled, scored by the policy and the anchor, rewarded, trained on."""
 
 
 class _Reward:

@@ -18,7 +18,7 @@ from pipeline.store import Artifact
 from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
 from stages.grading import TaskSettings
 from stages.joins import join
-from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, results
+from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, results, sequences
 
 TEMPLATE = "report_page.html"
 SMOOTHING_STEPS = 10
@@ -82,6 +82,7 @@ def run(job: Job) -> None:
         baselines=settings.report.baselines,
         primary=settings.task.primary,
         num_resamples=settings.report.num_resamples,
+        sequences=sequences(job.inputs["train"]),
     )
     sentences = conclusion(found, settings.report.baselines)
     page = render(
@@ -136,6 +137,8 @@ def row(result: Result, primary: str, baselines: Sequence[str]) -> dict[str, Any
         cells["drift"] = f"{result.drift.mean:+.3f}"
     for group, interval in result.by_group.items():
         cells[group] = round(100 * interval.mean, 1)
+    if result.sequences is not None:
+        cells["sequences"] = result.sequences
     return {**cells, "seeds": result.num_seeds, "prompts": result.num_prompts}
 
 

@@ -1,7 +1,7 @@
 """What the evaluations say: accuracies and paired differences with intervals, by arm, decoding and group."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,8 @@ class Result:
     differences: dict[str, Interval]
     """Baseline -> how much higher, by the primary reading."""
     score_differences: dict[str, Interval]
+    sequences: int | None
+    """What one training run of the arm put through a model: completions with their prompts; None for no training."""
     drift: Interval | None
     """Log-prob of the experts' answers against the student's, nats a token, where it was measured."""
     by_group: dict[str, Interval]
@@ -118,7 +120,25 @@ def arm_of(artifact: Artifact) -> str:
     return artifact.step.split("/")[1]
 
 
-def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_resamples: int) -> list[Result]:
+def sequences(trained: Sequence[Artifact]) -> dict[str, int]:
+    """Arm -> completions put through a model in one of its training runs: all its steps, and the reference pass."""
+    total: Counter[str] = Counter()
+    seeds: dict[str, set[str]] = defaultdict(set)
+    for artifact in trained:
+        spent = artifact.manifest.metrics.get("cost", {})
+        total[arm_of(artifact)] += spent.get("sequences", 0) + spent.get("reference_sequences", 0)
+        seeds[arm_of(artifact)].add(artifact.step.split("/")[2])
+    return {arm: round(total[arm] / len(seeds[arm])) for arm in total}
+
+
+def results(
+    answers: Answers,
+    *,
+    baselines: Sequence[str],
+    primary: str,
+    num_resamples: int,
+    sequences: Mapping[str, int] | None = None,
+) -> list[Result]:
     """One result an arm and decoding, in the order of the arms."""
     bootstrap = Bootstrap([row.cluster_id for row in answers.prompts], num_resamples=num_resamples)
     groups = sorted({row.group for row in answers.prompts if row.group})
@@ -145,6 +165,7 @@ def results(answers: Answers, *, baselines: Sequence[str], primary: str, num_res
                     score_differences={
                         b: bootstrap.difference(near[arm], near[b]) for b in _rivals(arm, baselines) if b in near
                     },
+                    sequences=(sequences or {}).get(arm),
                     drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift),
                     by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
                 )

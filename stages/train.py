@@ -50,7 +50,7 @@ def examples_kind(settings: Any) -> str:
 
 def run(job: Job) -> None:
     from stages.models import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
-    from stages.trainer import fit
+    from stages.trainer import cost, fit
 
     settings: TrainSettings = job.settings
     method = registry.load(METHODS, settings.method.method, kind="method")
@@ -77,7 +77,11 @@ def run(job: Job) -> None:
     job.write(points, CurvePoint)
     (base,) = student.records(Checkpoint)
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
-    job.metrics |= {"examples": counts, "final": {p.metric: p.value for p in points if p.step == points[-1].step}}
+    spent = cost(examples, settings.optimiser, seed=settings.seed)
+    if needs_reference(settings.method):
+        spent["reference_sequences"] = sum(len(example.completions) for example in examples)
+    final = {p.metric: p.value for p in points if p.step == points[-1].step}
+    job.metrics |= {"examples": counts, "cost": spent, "final": final}
     if method_settings != settings.method:
         job.metrics["resolved"] = method_settings.model_dump(mode="json")
 

@@ -145,6 +145,14 @@ def fit(
     return curve(trainer.state.log_history)
 
 
+def cost(examples: Sequence[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
+    """What a run puts through the model, forward and backward: completions with their prompts, and tokens of these."""
+    slots = Schedule(examples, num_slots=settings.num_steps(len(examples)) * settings.prompts_per_step, seed=seed)
+    used = [slots[i] for i in range(len(slots))]
+    tokens = sum(len(e.prompt_token_ids) + len(c.token_ids) for e in used for c in e.completions)
+    return {"sequences": sum(len(e.completions) for e in used), "tokens": tokens}
+
+
 def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written whole: `trainer_state.json` is its last file."""
     found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
