@@ -21,11 +21,13 @@ ONLY_IN = {
     "torch": {"stages"},
     "transformers": {"stages"},
     "peft": {"stages/train.py"},
-    "datasets": {"data/sources/datasets.py"},
+    "datasets": {"data/sources/datasets.py", "stages/improve_rl.py"},
+    "trl": {"stages/improve_rl.py"},
+    "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
     "sklearn": {"stages/orders/fo_similarity.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
     "duckdb": {"flows/views.py"},
-    "click": {"flows/cli.py"},
+    "click": {"flows/cli.py", "flows/tools.py"},
 }
 
 PLUGS = {
@@ -34,6 +36,8 @@ PLUGS = {
     "stages.samplers": "sampler",
     "stages.teachers": "teacher",
     "stages.orders": "strategy",
+    "stages.annotators": "annotator",
+    "stages.benchmarks": "benchmark",
 }
 
 

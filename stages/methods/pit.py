@@ -39,8 +39,8 @@ class Settings(Config):
     reward_model: OptimiserSettings = Field(
         default=OptimiserSettings(epochs=1, learning_rate=3e-4), description="Of the reward model."
     )
-    easy: RlSettings = RlSettings()
-    hard: RlSettings = RlSettings(steps=40)
+    easy: RlSettings = Field(default=RlSettings(), description="RL with the answers of the pairs as references.")
+    hard: RlSettings = Field(default=RlSettings(steps=40), description="RL with the policy's answers as references.")
     reference_temperature: float = Field(default=0.8, ge=0, description="Of the policy's answers as hard references.")
     rounds: int = Field(default=1, ge=1, le=5, description="Times that an answer is improved at evaluation, at most.")
     threshold: float | None = Field(

@@ -4,7 +4,7 @@ import pytest
 
 from data.errors import InputError
 from data.records import Candidate, Judgement, OrderedPair, Prompt
-from stages.orders import fo_similarity, hp, lp, lp_hp, qa_lp
+from stages.orders import fo_similarity, hp, lp, lp_hp, qa_lp, scores
 from stages.partial_order import from_levels, from_pairs, transitive_closure
 
 PROMPT = Prompt(prompt_id="p1", text="?", source="s", cluster_id="p1", split="train")
@@ -141,3 +141,36 @@ def test_closure_of_random_orders_is_transitive_and_has_no_more_than_it_must():
         for k in range(8):
             reach |= reach[:, [k]] & reach[[k]]
         assert closed == {(str(a), str(b)) for a, b in np.argwhere(reach)}
+
+
+def scored(totals, human=False):
+    """A candidate a total, the first the human's if there is one."""
+    return [
+        (
+            candidate(f"c{i}", "human" if human and i == 0 else "student"),
+            Judgement(
+                prompt_id="p1",
+                candidate_id=f"c{i}",
+                teacher="t",
+                total=total,
+                status="ok" if total is not None else "failed",
+            ),
+        )
+        for i, total in enumerate(totals)
+    ]
+
+
+def test_scores_within_the_band_make_no_pair():
+    assert edges(order(scores, scored([3.0, 2.6, 1.0]))) == {("c0", "c1"), ("c0", "c2"), ("c1", "c2")}
+    assert edges(order(scores, scored([3.0, 2.6, 1.0]), band=0.5)) == {("c0", "c2"), ("c1", "c2")}
+
+
+def test_a_score_that_is_missing_abstains():
+    assert edges(order(scores, scored([None, 2.0, 1.0]))) == {("c1", "c2")}
+
+
+def test_the_human_answer_is_the_target_and_not_ranked_unless_wanted():
+    found = order(scores, scored([1.0, 3.0, 2.0], human=True))
+    assert edges(found) == {("c1", "c2")}
+    assert found.target == "c0"
+    assert edges(order(scores, scored([1.0, 3.0], human=True), rank_human=True)) == {("c1", "c0")}
