@@ -8,6 +8,7 @@ from data import registry
 from flows.recipe import SOURCES, Recipe
 from pipeline.stage import Step
 from stages import (
+    benchmark,
     evaluate,
     examples,
     feedback,
@@ -91,8 +92,15 @@ def plan(recipe: Recipe) -> list[Step]:
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
     evaluations = [_evaluate(recipe, _Trained.untrained()), *(_evaluate(recipe, t) for t in trained)]
+    measured = [
+        _benchmark(recipe, settings, t)
+        for settings in recipe.benchmarks
+        for t in [_Trained.untrained(), *trained]
+        if t.improve is None
+    ]
     runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
-    return [*steps, *evaluations, _report(recipe, runs, [step.name for step in evaluations])]
+    inputs = {"train": runs, "evaluate": [s.name for s in evaluations], "benchmark": [s.name for s in measured]}
+    return [*steps, *evaluations, *measured, _report(recipe, inputs)]
 
 
 def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
@@ -372,7 +380,18 @@ def _evaluate(recipe: Recipe, model: _Trained) -> Step:
     )
 
 
-def _report(recipe: Recipe, trained: list[str], evaluations: list[str]) -> Step:
+def _benchmark(recipe: Recipe, settings: Any, model: _Trained) -> Step:
+    return Step(
+        name=f"benchmark/{model.name}/{settings.benchmark}",
+        stage=benchmark.STAGE,
+        settings=benchmark.BenchmarkSettings(benchmark=settings),
+        inputs={"checkpoint": (model.step,), "prompts": ("prompts",)},
+        external=benchmark.external(settings),
+        plugs=registry.family(benchmark.BENCHMARKS, settings.benchmark),
+    )
+
+
+def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
     names = {
         "prompts": "prompts",
         "student": "student",
@@ -387,7 +406,6 @@ def _report(recipe: Recipe, trained: list[str], evaluations: list[str]) -> Step:
         settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=recipe.model_dump(mode="json")),
         inputs={
             **{name: (step,) for name, step in names.items()},
-            "train": tuple(trained),
-            "evaluate": tuple(evaluations),
+            **{name: tuple(steps) for name, steps in made.items()},
         },
     )

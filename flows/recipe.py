@@ -10,6 +10,7 @@ from data import registry
 from data.config import Config
 from data.errors import RecipeError
 from pipeline.recipe import apply_settings, read_yaml, validate
+from stages.benchmark import Benchmark
 from stages.evaluate import EvaluateSection
 from stages.examples import ExamplesSettings
 from stages.feedback import FeedbackSettings
@@ -100,6 +101,9 @@ class Recipe(Config):
         default_factory=dict, description="Name -> a further round, each after those it starts from."
     )
     evaluate: EvaluateSection = EvaluateSection()
+    benchmarks: list[Benchmark] = Field(  # type: ignore[valid-type]
+        default_factory=list, description="Tests that models are known by, for the student and every trained model."
+    )
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from pipeline.store import Artifact
 from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
 from stages.grading import TaskSettings
 from stages.joins import join
-from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, results, sequences
+from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, measured, results, sequences
 
 TEMPLATE = "report_page.html"
 SMOOTHING_STEPS = 10
@@ -84,6 +84,7 @@ def run(job: Job) -> None:
         num_resamples=settings.report.num_resamples,
         sequences=sequences(job.inputs["train"]),
     )
+    drifts = any(result.drift for result in found)
     sentences = conclusion(found, settings.report.baselines)
     page = render(
         recipe=settings.recipe,
@@ -91,10 +92,11 @@ def run(job: Job) -> None:
         results=found,
         conclusion=sentences,
         plots=interval_plots(found, settings.task.primary),
-        drifts=any(result.drift for result in found),
+        drifts=drifts,
         groups=sorted({group for result in found for group in result.by_group}),
         confusions=[answers.confusion(arm) for arm in answers.rows] if settings.task.labels else [],
         labels=[*settings.task.labels, UNKNOWN],
+        benchmarks=measured(job.inputs.get("benchmark", []), num_resamples=settings.report.num_resamples),
         curves=curves(job.inputs["train"]),
         legend=colours(answers.rows),
         prompts=shown_prompts(job, settings.report.num_examples),
@@ -104,7 +106,7 @@ def run(job: Job) -> None:
     )
     (job.path / "report.html").write_text(page, encoding="utf-8")
     job.metrics |= {
-        "results": [row(r, settings.task.primary, settings.report.baselines) for r in found],
+        "results": [row(r, settings.task.primary, settings.report.baselines, drifts=drifts) for r in found],
         "conclusion": "\n".join(sentences),
     }
 
@@ -119,7 +121,7 @@ def render(**values: Any) -> str:
     return environment.get_template(TEMPLATE).render(**values)
 
 
-def row(result: Result, primary: str, baselines: Sequence[str]) -> dict[str, Any]:
+def row(result: Result, primary: str, baselines: Sequence[str], *, drifts: bool) -> dict[str, Any]:
     """A result as a row of the table that the terminal shows; accuracies in per cent, differences in points."""
     main = result.strict if primary == "strict" else result.loose
     cells: dict[str, Any] = {
@@ -133,12 +135,11 @@ def row(result: Result, primary: str, baselines: Sequence[str]) -> dict[str, Any
     for baseline in baselines:
         d = result.differences.get(baseline)
         cells[f"vs {baseline}"] = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" if d else ""
-    if result.drift:
-        cells["drift"] = f"{result.drift.mean:+.3f}"
+    if drifts:
+        cells["drift"] = f"{result.drift.mean:+.3f}" if result.drift else ""
     for group, interval in result.by_group.items():
         cells[group] = round(100 * interval.mean, 1)
-    if result.sequences is not None:
-        cells["sequences"] = result.sequences
+    cells["sequences"] = result.sequences or ""
     return {**cells, "seeds": result.num_seeds, "prompts": result.num_prompts}
 
 

@@ -173,6 +173,42 @@ def results(
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One arm on one benchmark: the mean of its own measure, and the benchmark's numbers, means over the seeds."""
+
+    arm: str
+    benchmark: str
+    value: Interval
+    numbers: dict[str, float]
+    num_items: int
+    num_contaminated: int
+
+
+def measured(artifacts: Sequence[Artifact], *, num_resamples: int) -> list[Measured]:
+    """One row an arm and benchmark, in their order; steps are called benchmark/<arm>/.../<benchmark>."""
+    groups: dict[tuple[str, str], list[Artifact]] = defaultdict(list)
+    for artifact in artifacts:
+        groups[arm_of(artifact), artifact.step.split("/")[-1]].append(artifact)
+    found = []
+    for (arm, benchmark), group in groups.items():
+        rows = [list(artifact.records(Evaluation)) for artifact in group]
+        score_SI = np.array([[row.score or 0.0 for row in seed] for seed in rows])
+        bootstrap = Bootstrap([row.cluster_id for row in rows[0]], num_resamples=num_resamples)
+        summaries = [artifact.manifest.metrics["summary"] for artifact in group]
+        found.append(
+            Measured(
+                arm=arm,
+                benchmark=benchmark,
+                value=bootstrap.mean(score_SI),
+                numbers={name: float(np.mean([s[name] for s in summaries])) for name in summaries[0]},
+                num_items=len(rows[0]),
+                num_contaminated=group[0].manifest.metrics["contaminated"],
+            )
+        )
+    return found
+
+
 def conclusion(found: Sequence[Result], baselines: Sequence[str]) -> list[str]:
     """One sentence a decoding and baseline: what is above, what is below, what cannot be told apart from it."""
     sentences = []
@@ -194,8 +230,9 @@ def _verdict(against: dict[str, Interval]) -> str:
     sure = [f"{arm} {_points(difference)}" for arm, difference in against.items() if difference.excludes_zero]
     unsure = [f"{arm} ({100 * d.mean:+.1f})" for arm, d in against.items() if not d.excludes_zero]
     detectable = 100 * max(difference.smallest_detectable for difference in against.values())
+    power = f" A true difference of {detectable:.1f} points would be found 4 times in 5." if detectable else ""
     parts = [*sure, *([f"{_listed(unsure)} cannot be told apart from it"] if unsure else [])]
-    return f"{'; '.join(parts)}. A true difference of {detectable:.1f} points would be found 4 times in 5."
+    return f"{'; '.join(parts)}.{power}"
 
 
 def _listed(names: Sequence[str]) -> str:
