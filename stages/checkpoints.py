@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+import yaml
+
+from data.config import key_of
 from data.errors import InputError
 from data.parquet import read_records
 from data.records import Checkpoint
@@ -32,7 +35,7 @@ def identity(path: Path) -> dict[str, str]:
 def publish_model(
     job: Job, *, method: str, seed: int, num_steps: int, base: Checkpoint | None = None, location: Path | None = None
 ) -> None:
-    """Write the checkpoint's row; the model is in the job's folder `model/`, or stays at `location`."""
+    """Write the checkpoint's row; the model is in the job's folder `model/`, with a card, or stays at `location`."""
     digests = model_digests(location or job.path / MODEL)
     row = Checkpoint(
         name=job.name,
@@ -46,6 +49,41 @@ def publish_model(
         location=str(location) if location else None,
     )
     job.write([row], Checkpoint)
+    if location is None:
+        (job.path / MODEL / "README.md").write_text(model_card(job, row), encoding="utf-8")
+
+
+def model_card(job: Job, row: Checkpoint) -> str:
+    """Where the model comes from, what it was trained by and on, and how training ended."""
+    inputs = "\n".join(f"* {name}: {', '.join(f'`{a.ref}`' for a in found)}" for name, found in job.inputs.items())
+    settings = yaml.safe_dump(key_of(job.settings), sort_keys=False).strip()
+    metrics = yaml.safe_dump(job.metrics, sort_keys=False).strip()
+    return f"""---
+library_name: transformers
+tags: [hasse, {row.method}]
+---
+# {row.name}
+
+Trained by `{row.method}`, seed {row.seed}, {row.num_steps} optimiser steps.
+
+## Lineage
+
+{inputs or "* nothing of the store"}
+
+Weights `{row.weights_digest}`{f", from weights `{row.base_weights_digest}`" if row.base_weights_digest else ""}.
+
+## Settings
+
+```yaml
+{settings}
+```
+
+## Metrics of training
+
+```yaml
+{metrics}
+```
+"""
 
 
 def locate(name: str, *, revision: str | None) -> Path:

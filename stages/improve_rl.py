@@ -86,10 +86,10 @@ def run(job: Job) -> None:
     save_model(job.path / "model", trainer.model, tokenizer)
     job.write(points, CurvePoint)
     (base,) = start.records(Checkpoint)
-    publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
     sampled = settings.rl.steps * settings.rl.prompts_per_step * settings.rl.num_generations
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
     job.metrics |= {"references": len(references), "cost": {"sequences": PASSES * sampled}, "final": final}
+    publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
 
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")

@@ -96,8 +96,8 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     _keep_logs(job.path)
     save_model(job.path / "model", model, tokenizer)
     job.write(points, CurvePoint)
-    publish_model(job, method="scratch", seed=settings.seed, num_steps=points[-1].step)
     job.metrics |= {"examples": {"used": len(examples), "too_long": num_long}, "parameters": model.num_parameters()}
+    publish_model(job, method="scratch", seed=settings.seed, num_steps=points[-1].step)
 
 
 def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrainedTokenizerBase:

@@ -76,7 +76,6 @@ def run(job: Job) -> None:
     save_model(job.path / "model", _merged(model), load_tokenizer(folder))
     job.write(points, CurvePoint)
     (base,) = student.records(Checkpoint)
-    publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
     spent = cost(examples, settings.optimiser, seed=settings.seed)
     if needs_reference(settings.method):
         spent["reference_sequences"] = sum(len(example.completions) for example in examples)
@@ -84,6 +83,7 @@ def run(job: Job) -> None:
     job.metrics |= {"examples": counts, "cost": spent, "final": final}
     if method_settings != settings.method:
         job.metrics["resolved"] = method_settings.model_dump(mode="json")
+    publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
 
 
 def select(job: Job, method: Any, settings: Any) -> tuple[list[TrainingExample], dict[str, int]]:

@@ -53,6 +53,7 @@ class Hasse:
         self.folder = folder
         self.store = folder / "store"
         self.recipe = folder / "tiny.yaml"
+        self.tiny = TINY
         self.write(TINY)
 
     def write(self, values) -> None:
@@ -91,6 +92,11 @@ class Hasse:
         """Run the tiny recipe; gives step -> what is recorded of it."""
         found = self.json("run", str(self.recipe), *arguments)
         return {step["step"]: step for step in found["steps"]}
+
+
+@pytest.fixture(scope="session")
+def make_hasse():
+    return Hasse
 
 
 @pytest.fixture
