@@ -5,7 +5,7 @@ from typing import Any
 
 from data.errors import InputError
 from pipeline.store import Store
-from stages.checkpoints import locate, model_folder
+from stages.checkpoints import locate
 from stages.improve import improve, read_answers, write_jsonl
 from stages.improvement import TEMPLATE
 
@@ -26,9 +26,9 @@ def improve_file(
         raise InputError("--threshold compares calibrated gaps, which need the gap reward model: give --reward")
     rows = improve(
         read_answers(prompts),
-        improver=_folder(store, checkpoint),
-        policy=_folder(store, policy) if policy else None,
-        reward=_folder(store, reward) if reward else None,
+        improver=model_of(store, checkpoint),
+        policy=model_of(store, policy) if policy else None,
+        reward=model_of(store, reward) if reward else None,
         template=template or _template(store, checkpoint),
         **options,
     )
@@ -36,7 +36,7 @@ def improve_file(
     return rows
 
 
-def _folder(store: Store, name: str) -> Path:
+def model_of(store: Store, name: str) -> Path:
     """A folder or hub name, or else the model of an artifact."""
     return locate(name, revision=None) if Path(name).is_dir() else model_folder(store.resolve(name))
 

@@ -152,4 +152,53 @@ def sweep(
         click.echo(f"Sweep: {done.page}")
 
 
-COMMANDS = (golden, preview, annotate, improve, export, sweep)
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--questions", type=click.Path(path_type=Path), required=True, help="A file with text, question_id.")
+@click.option("--judge", required=True, help="The judge's name at the endpoint.")
+@click.option("--base-url", help="An OpenAI-compatible endpoint; OpenAI's own when left out.")
+@click.option("--api-key-variable", default="OPENAI_API_KEY", show_default=True, help="Variable with the key.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
+@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
+@STORE
+@JSON
+def duel(
+    first: str,
+    second: str,
+    questions: Path,
+    judge: str,
+    base_url: str | None,
+    api_key_variable: str,
+    limit: int | None,
+    max_tokens: int,
+    store_path: str,
+    as_json: bool,
+) -> None:
+    """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
+    from flows.improve import model_of
+    from pipeline.store import Store
+    from stages.chat import ChatSettings
+    from stages.duel import answers, read_questions
+    from stages.duel import duel as compare
+
+    store, asked = Store(store_path), read_questions(questions, limit)
+    one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
+    endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable)
+    rows, rate = compare(asked, one, other, endpoint)
+    summary = {
+        "win": rate.win,
+        "lose": rate.lose,
+        "tie": rate.tie,
+        "excluded": rate.excluded,
+        "win - lose %": round(100 * rate.rate.mean, 1),
+        "95 % interval": f"{100 * rate.rate.low:.1f} to {100 * rate.rate.high:.1f}",
+        "for the first shown": rate.position_bias,
+    }
+    if as_json:
+        click.echo(json.dumps({"summary": summary, "rows": rows}, indent=1))
+    else:
+        print_rows([summary], as_json=False)
+
+
+COMMANDS = (golden, preview, annotate, improve, export, sweep, duel)

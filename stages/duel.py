@@ -1,0 +1,89 @@
+"""Two models answer the same questions; a chat model compares the answers, each pair in both orders."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data.errors import SourceError
+from data.tables import read_rows
+from stages.chat import ChatSettings, Reply, ask
+from stages.win_rate import Comparison, WinRate, win_rate
+
+SYSTEM = (
+    "You compare two answers to a question: which is more helpful, relevant, accurate and detailed? Neither the order in "
+    "which they stand nor their length may decide. Give your reasons in a few sentences, then end with a line of its own: "
+    "[[A]] if the first is better, [[B]] if the second is, [[C]] for a tie."
+)
+USER = "The question:\n{question}\n\nAnswer A:\n{a}\n\nAnswer B:\n{b}"
+
+VERDICTS = {"A": "win", "B": "lose", "C": "tie"}
+TURNED = {"win": "lose", "lose": "win", "tie": "tie", None: None}
+
+
+def read_questions(path: Path, limit: int | None) -> list[tuple[str, str]]:
+    """(id, text) of rows with `text` and perhaps `question_id`. Raises SourceError for a row without text."""
+    found = []
+    for number, row in read_rows(path):
+        if not str(row.get("text") or "").strip():
+            raise SourceError("is missing or empty", file=path, row=number, field="text")
+        found.append((str(row.get("question_id") or number), str(row["text"])))
+    if not found:
+        raise SourceError("holds no rows", file=path)
+    return found[:limit]
+
+
+def answers(folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: int) -> list[str]:
+    """The model's greedy answers; "" where a question does not fit."""
+    from stages.models import context_length, load_model, load_tokenizer
+    from stages.samplers.transformers import generate
+    from stages.tokens import prompt_token_ids
+
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    ids = [prompt_token_ids(tokenizer, text) for _, text in questions]
+    room = context_length(model) - max_tokens
+    fitting = [i for i in ids if len(i) <= room]
+    found = iter(
+        generate(
+            model,
+            tokenizer,
+            fitting,
+            [0] * len(fitting),
+            temperature=0.0,
+            top_p=1.0,
+            max_tokens=max_tokens,
+            batch_size=16,
+        )
+    )
+    return [next(found).text if len(i) <= room else "" for i in ids]
+
+
+def duel(
+    questions: Sequence[tuple[str, str]], first: Sequence[str], second: Sequence[str], judge: ChatSettings
+) -> tuple[list[dict[str, Any]], WinRate]:
+    """One row a question with both verdicts, from the side of the first model, and the win rate.
+
+    A reply without a verdict counts as none; it is asked no second time.
+    """
+    asked = [
+        (SYSTEM, USER.format(question=text, a=a, b=b))
+        for (_, text), one, other in zip(questions, first, second, strict=True)
+        for a, b in ((one, other), (other, one))
+    ]
+    said = [verdict(reply) for reply in ask(asked, judge)]
+    comparisons = [
+        Comparison(prompt_id=name, first=said[2 * i], second=TURNED[said[2 * i + 1]])
+        for i, (name, _) in enumerate(questions)
+    ]
+    rows = [
+        {**asdict(c), "verdict": c.verdict, "answer": a, "other": b}
+        for c, a, b in zip(comparisons, first, second, strict=True)
+    ]
+    return rows, win_rate(comparisons)
+
+
+def verdict(reply: Reply) -> Any:
+    """win, lose or tie of the answer shown first, by the last verdict that is stated; None without one."""
+    found = re.findall(r"\[\[([ABC])\]\]", reply.text) if reply.status == "ok" else []
+    return VERDICTS[found[-1]] if found else None
