@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data import registry
-from flows.recipe import SOURCES, Recipe
+from flows.recipe import RESAMPLE, SOURCES, Recipe
 from pipeline.stage import Step
 from stages import (
     benchmark,
@@ -71,6 +71,11 @@ class _Trained:
         """The student as it is."""
         return _Trained(arm="student", seed=0, steps=[], step="student", seen=())
 
+    @staticmethod
+    def resampled(seed: int) -> "_Trained":
+        """The student asked again with another seed: what merely another answer is worth, beside an improved one."""
+        return _Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=())
+
     @property
     def name(self) -> str:
         return "student" if self.arm == "student" else f"{self.arm}/seed-{self.seed}"
@@ -91,7 +96,8 @@ def plan(recipe: Recipe) -> list[Step]:
                 trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
-    evaluations = [_evaluate(recipe, _Trained.untrained()), *(_evaluate(recipe, t) for t in trained)]
+    controls = [_Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
+    evaluations = [_evaluate(recipe, t) for t in (_Trained.untrained(), *controls, *trained)]
     measured = [
         _benchmark(recipe, settings, t)
         for settings in recipe.benchmarks
@@ -364,6 +370,8 @@ def _train(r: _Round, arm: str, seed: int) -> Step:
 def _evaluate(recipe: Recipe, model: _Trained) -> Step:
     """A model must share nothing with what it has learned from; the student has only pretraining to share."""
     section = recipe.evaluate.model_dump()
+    if model.arm == RESAMPLE:
+        section["seed"] += 1 + model.seed
     inputs = {
         **model.inputs,
         "checkpoint": (model.step,),

@@ -5,7 +5,7 @@ from typing import Any
 
 from data.errors import InputError
 from pipeline.store import Store
-from stages.checkpoints import locate
+from stages.checkpoints import locate, model_folder
 from stages.improve import improve, read_answers, write_jsonl
 from stages.improvement import TEMPLATE
 

@@ -26,6 +26,8 @@ from stages.student import StudentSettings
 from stages.train import METHODS, LoraSettings, Method, examples_kind
 
 SOURCES = "data.sources"
+RESAMPLE = "resample"
+"""The control beside arms that improve answers."""
 Source = registry.settings_union(SOURCES, "kind")
 
 
@@ -125,6 +127,9 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _rounds_fit(self) -> "Recipe":
         """A round starts from an arm before it, under names of its own."""
+        for reserved in ("student", RESAMPLE):
+            if reserved in self.arms():
+                raise ValueError(f"an arm cannot be called {reserved!r}; the report calls something else so")
         known = list(self.train.arms)
         for name, r in self.rounds.items():
             if r.start not in known:
@@ -148,6 +153,13 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _scores_exist(self) -> "Recipe":
+        for judge in (self.judge, *(r.judge for r in self.rounds.values() if r.judge)):
+            if getattr(judge, "total", None) == "score" and self.task.labels:
+                raise ValueError("judge.total: score compares with gold answers; a task with labels has none")
+        return self
+
+    @model_validator(mode="after")
     def _teacher_exists(self) -> "Recipe":
         rounds = [(r.generate or self.generate, r.judge or self.judge) for r in self.rounds.values()]
         for generate, judge in [(self.generate, self.judge), *rounds]:
@@ -155,13 +167,17 @@ class Recipe(Config):
                 raise ValueError("a sampler or the judge asks the teacher's model, but the recipe has no `teacher`")
         return self
 
+    def improves(self) -> bool:
+        """Whether an arm improves the student's answers instead of answering itself."""
+        return any(arm.method == "pit" for arm in self.arms().values())
+
     def arms(self) -> dict[str, Any]:
         """Every arm of every round, in order: name -> method."""
         return {**self.train.arms, **{name: arm for r in self.rounds.values() for name, arm in r.arms.items()}}
 
     @model_validator(mode="after")
     def _baselines_exist(self) -> "Recipe":
-        known = ["student", *self.arms()]
+        known = ["student", *self.arms(), *([RESAMPLE] if self.improves() else [])]
         for baseline in self.report.baselines:
             if baseline not in known:
                 raise ValueError(f"report.baselines: {registry.unknown(baseline, known, kind='arm')}")

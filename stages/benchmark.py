@@ -11,6 +11,7 @@ from pipeline.stage import Job, Stage
 from stages.benchmarks import Item, Score
 from stages.checkpoints import model_folder
 from stages.contamination import contaminated
+from stages.samplers.transformers import Sampled
 
 BENCHMARKS = "stages.benchmarks"
 Benchmark = registry.settings_union(BENCHMARKS, "benchmark")
@@ -34,71 +35,49 @@ def external(settings: Any) -> dict[str, str]:
 
 def run(job: Job) -> None:
     from stages.models import load_model, load_tokenizer
+    from stages.samplers.transformers import greedy
 
     settings: BenchmarkSettings = job.settings
     module = registry.load(BENCHMARKS, settings.benchmark.benchmark, kind="benchmark")
     items = module.items(settings.benchmark)
     folder = model_folder(job.input("checkpoint"))
-    answers = _answers(items, load_model(folder), load_tokenizer(folder), settings)
-    scored = [(item, module.score(item, text)) for item, (text, _) in zip(items, answers, strict=True)]
-    rows = [_row(item, s, text, n) for (item, s), (text, n) in zip(scored, answers, strict=True)]
+    answers = greedy(
+        load_model(folder),
+        load_tokenizer(folder),
+        [item.text for item in items],
+        max_tokens=settings.benchmark.max_tokens,
+        batch_size=settings.batch_size,
+    )
+    texts = [sampled.text if sampled else "" for sampled in answers]
+    scored = [(item, module.score(item, text)) for item, text in zip(items, texts, strict=True)]
+    rows = [_row(item, score, sampled) for (item, score), sampled in zip(scored, answers, strict=True)]
     job.write(sorted(rows, key=lambda row: row.prompt_id), Evaluation)
     trained = ((p.prompt_id, p.text) for p in job.input("prompts").records(Prompt) if p.split in TRAINED)
     overlaps = contaminated(trained, ((i.item_id, i.text) for i in items), n=settings.contamination_words)
     job.metrics |= {
         "summary": module.summary(scored),
-        "too_long": sum(n is None for _, n in answers),
+        "too_long": sum(sampled is None for sampled in answers),
         "contaminated": len(overlaps),
         "overlaps": [f"{o.evaluation_id} in {o.training_id}: {o.gram}" for o in overlaps[:SHOWN]],
     }
 
 
-def _answers(
-    items: list[Item], model: Any, tokenizer: Any, settings: BenchmarkSettings
-) -> list[tuple[str, int | None]]:
-    """(answer, its tokens) of each item; ("", None) for one that does not fit into the model's context."""
-    from stages.models import context_length
-    from stages.samplers.transformers import generate
-    from stages.tokens import prompt_token_ids
-
-    max_tokens = settings.benchmark.max_tokens
-    ids = [prompt_token_ids(tokenizer, item.text) for item in items]
-    room = context_length(model) - max_tokens
-    fitting = [i for i in ids if len(i) <= room]
-    found = iter(
-        generate(
-            model,
-            tokenizer,
-            fitting,
-            [0] * len(fitting),
-            temperature=0.0,
-            top_p=1.0,
-            max_tokens=max_tokens,
-            batch_size=settings.batch_size,
-        )
-    )
-    answers: list[tuple[str, int | None]] = []
-    for i in ids:
-        sampled = next(found) if len(i) <= room else None
-        answers.append((sampled.text, len(sampled.token_ids)) if sampled else ("", None))
-    return answers
-
-
-def _row(item: Item, score: Score, text: str, num_tokens: int | None) -> Evaluation:
+def _row(item: Item, score: Score, sampled: Sampled | None) -> Evaluation:
+    """An item that does not fit into the model's context was scored as an empty answer, and says so."""
     return Evaluation(
         prompt_id=item.item_id,
         cluster_id=item.item_id,
         split="test",
         group=item.task,
         decoding="greedy",
-        text=text,
-        num_tokens=num_tokens or 0,
+        text=sampled.text if sampled else "",
+        num_tokens=len(sampled.token_ids) if sampled else 0,
         label_strict=score.label,
         correct_strict=score.value == 1 and score.certain,
         correct_loose=score.value == 1,
         score=score.value,
-        status="ok" if num_tokens is not None else "filtered",
-        error=None if num_tokens is not None else "the item does not fit into the model's context",
+        status="ok" if sampled else "filtered",
+        error=None if sampled else "the item does not fit into the model's context",
     )
 
 

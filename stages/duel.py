@@ -12,9 +12,9 @@ from stages.chat import ChatSettings, Reply, ask
 from stages.win_rate import Comparison, WinRate, win_rate
 
 SYSTEM = (
-    "You compare two answers to a question: which is more helpful, relevant, accurate and detailed? Neither the order in "
-    "which they stand nor their length may decide. Give your reasons in a few sentences, then end with a line of its own: "
-    "[[A]] if the first is better, [[B]] if the second is, [[C]] for a tie."
+    "You compare two answers to a question: which is more helpful, relevant, accurate and detailed? Neither the order "
+    "in which they stand nor their length may decide. Give your reasons in a few sentences, then end with a line of "
+    "its own: [[A]] if the first is better, [[B]] if the second is, [[C]] for a tie."
 )
 USER = "The question:\n{question}\n\nAnswer A:\n{a}\n\nAnswer B:\n{b}"
 
@@ -36,27 +36,12 @@ def read_questions(path: Path, limit: int | None) -> list[tuple[str, str]]:
 
 def answers(folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: int) -> list[str]:
     """The model's greedy answers; "" where a question does not fit."""
-    from stages.models import context_length, load_model, load_tokenizer
-    from stages.samplers.transformers import generate
-    from stages.tokens import prompt_token_ids
+    from stages.models import load_model, load_tokenizer
+    from stages.samplers.transformers import greedy
 
-    model, tokenizer = load_model(folder), load_tokenizer(folder)
-    ids = [prompt_token_ids(tokenizer, text) for _, text in questions]
-    room = context_length(model) - max_tokens
-    fitting = [i for i in ids if len(i) <= room]
-    found = iter(
-        generate(
-            model,
-            tokenizer,
-            fitting,
-            [0] * len(fitting),
-            temperature=0.0,
-            top_p=1.0,
-            max_tokens=max_tokens,
-            batch_size=16,
-        )
-    )
-    return [next(found).text if len(i) <= room else "" for i in ids]
+    texts = [text for _, text in questions]
+    found = greedy(load_model(folder), load_tokenizer(folder), texts, max_tokens=max_tokens, batch_size=16)
+    return [sampled.text if sampled else "" for sampled in found]
 
 
 def duel(

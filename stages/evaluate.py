@@ -206,51 +206,27 @@ def _revised(
     questions: list[_Question], rows: list[Evaluation], model: Any, tokenizer: Any, settings: EvaluateSettings
 ) -> Iterator[Evaluation]:
     """Answer, predicted feedback, second answer, all greedy; where a longer prompt does not fit, the answer stands."""
-    from stages.models import context_length
+    from stages.samplers.transformers import greedy
 
     first = {row.prompt_id: row for row in rows if row.decoding == "greedy"}
     texts = [
         settings.feedback_template.format(prompt=q.prompt.text, answer=first[q.prompt.prompt_id].text)
         for q in questions
     ]
-    room = context_length(model)
-    told = _greedy(model, tokenizer, texts, room, settings.feedback_max_tokens, settings.batch_size)
+    batch_size = settings.batch_size
+    told = greedy(model, tokenizer, texts, max_tokens=settings.feedback_max_tokens, batch_size=batch_size)
     texts = [
         settings.revise_template.format(
             prompt=q.prompt.text, answer=first[q.prompt.prompt_id].text, feedback=feedback.text if feedback else ""
         )
         for q, feedback in zip(questions, told, strict=True)
     ]
-    again = _greedy(model, tokenizer, texts, room, settings.max_tokens, settings.batch_size)
+    again = greedy(model, tokenizer, texts, max_tokens=settings.max_tokens, batch_size=batch_size)
     for question, feedback, answer in zip(questions, told, again, strict=True):
         if feedback is None or answer is None:
             yield replace(first[question.prompt.prompt_id], decoding="revised")
         else:
             yield _graded(question.prompt, answer, "revised", 0, settings.task)
-
-
-def _greedy(
-    model: Any, tokenizer: Any, texts: list[str], room: int, max_tokens: int, batch_size: int
-) -> list[Any | None]:
-    """One greedy answer a text; None where it does not fit."""
-    from stages.samplers.transformers import generate
-    from stages.tokens import prompt_token_ids
-
-    ids = [prompt_token_ids(tokenizer, text) for text in texts]
-    fitting = [i for i in ids if len(i) + max_tokens <= room]
-    found = iter(
-        generate(
-            model,
-            tokenizer,
-            fitting,
-            [0] * len(fitting),
-            temperature=0.0,
-            top_p=1.0,
-            max_tokens=max_tokens,
-            batch_size=batch_size,
-        )
-    )
-    return [next(found) if len(i) + max_tokens <= room else None for i in ids]
 
 
 def _with_references(

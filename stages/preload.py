@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  
 import stages.trainer  # noqa: F401
 
 transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()  # a new reward head is "missing" from its checkpoint, as it must be
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of names that libraries still use
 # "mtime may not be reliable": checkpoints are told apart by their step, not by their time.
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)

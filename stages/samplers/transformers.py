@@ -129,6 +129,31 @@ def generate(
     return [sampled for sampled in results if sampled is not None]
 
 
+def greedy(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, max_tokens: int, batch_size: int
+) -> list[Sampled | None]:
+    """The most likely answer to each text, token by token; None where the text does not fit into the context."""
+    from stages.models import context_length
+    from stages.tokens import prompt_token_ids
+
+    ids = [prompt_token_ids(tokenizer, text) for text in texts]
+    room = context_length(model) - max_tokens
+    fitting = [i for i in ids if len(i) <= room]
+    found = iter(
+        generate(
+            model,
+            tokenizer,
+            fitting,
+            [0] * len(fitting),
+            temperature=0.0,
+            top_p=1.0,
+            max_tokens=max_tokens,
+            batch_size=batch_size,
+        )
+    )
+    return [next(found) if len(i) <= room else None for i in ids]
+
+
 def row_seed(seed: int, *names: str) -> int:
     """A 63-bit seed of one sample."""
     return int(text_digest(str(seed), *names)[:15], 16)
