@@ -321,6 +321,7 @@ STAGE = Stage(
         "stages.forward",
         "stages.checkpoints",
         "stages.samplers.transformers",
+        "stages.improvement",
         "data.text",
     ),
     in_child=True,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -182,3 +183,15 @@ def test_explicit_pairs_with_a_cycle_name_the_prompt(finished, hasse):
     assert found.manifest.counts == {"partial_order": {"ok": 24}}
     path.write_text(json.dumps({**pairs[0], "below": "student-9"}) + "\n")
     assert "pairs.jsonl, row 1, field 'below'" in hasse("run", str(hasse.recipe), *options, code=2)
+
+
+def test_golden_prints_every_number_and_fails_when_one_is_off(hasse, tmp_path):
+    path = Path(__file__).parents[1] / "golden_vectors.json"
+    assert "431 numbers, 0 off" in hasse("golden", str(path))
+    cases = json.loads(path.read_text())
+    cases["laffi"][0]["grad"][0][2] += 1e-8
+    (tmp_path / "off.json").write_text(json.dumps(cases))
+    shown = hasse("golden", str(tmp_path / "off.json"), code=1)
+    assert "1 off" in shown
+    assert "grad[0][2]" in shown
+    assert "no such" in hasse("golden", str(tmp_path / "absent.json"), code=2).lower()
