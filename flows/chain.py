@@ -17,6 +17,7 @@ from stages import (
     improve_rl,
     improver_examples,
     judge,
+    lm_eval,
     order,
     prompts,
     reference,
@@ -104,9 +105,11 @@ def plan(recipe: Recipe) -> list[Step]:
         for t in [_Trained.untrained(), *trained]
         if t.improve is None
     ]
+    harness = [_lm_eval(recipe, t) for t in [_Trained.untrained(), *trained] if recipe.lm_eval and t.improve is None]
     runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
-    inputs = {"train": runs, "evaluate": [s.name for s in evaluations], "benchmark": [s.name for s in measured]}
-    return [*steps, *evaluations, *measured, _report(recipe, inputs)]
+    made = {"evaluate": evaluations, "benchmark": measured, "lm_eval": harness}
+    inputs = {"train": runs} | {name: [step.name for step in found] for name, found in made.items()}
+    return [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
 
 
 def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
@@ -396,6 +399,16 @@ def _benchmark(recipe: Recipe, settings: Any, model: _Trained) -> Step:
         inputs={"checkpoint": (model.step,), "prompts": ("prompts",)},
         external=benchmark.external(settings),
         plugs=registry.family(benchmark.BENCHMARKS, settings.benchmark),
+    )
+
+
+def _lm_eval(recipe: Recipe, model: _Trained) -> Step:
+    assert recipe.lm_eval is not None, "asked by the caller"
+    return Step(
+        name=f"lm_eval/{model.name}",
+        stage=lm_eval.STAGE,
+        settings=recipe.lm_eval,
+        inputs={"checkpoint": (model.step,)},
     )
 
 

@@ -18,6 +18,7 @@ from stages.feedback_examples import FeedbackExamplesSettings
 from stages.generate import GenerateSettings
 from stages.grading import TaskSettings
 from stages.judge import Teacher, needs_model
+from stages.lm_eval import LmEvalSettings
 from stages.optimiser import OptimiserSettings
 from stages.order import Strategy
 from stages.prompts import PromptsSection
@@ -106,6 +107,7 @@ class Recipe(Config):
     benchmarks: list[Benchmark] = Field(  # type: ignore[valid-type]
         default_factory=list, description="Tests that models are known by, for the student and every trained model."
     )
+    lm_eval: LmEvalSettings | None = Field(default=None, description="Benchmarks of lm-eval, for every model.")
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")

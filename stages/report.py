@@ -15,6 +15,7 @@ from data.records import Candidate, CurvePoint, Judgement, PartialOrder, Prompt
 from data.text import unit_hash
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
+from stages import lm_eval
 from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
 from stages.grading import TaskSettings
 from stages.joins import join
@@ -97,6 +98,11 @@ def run(job: Job) -> None:
         confusions=[answers.confusion(arm) for arm in answers.rows] if settings.task.labels else [],
         labels=[*settings.task.labels, UNKNOWN],
         benchmarks=measured(job.inputs.get("benchmark", []), num_resamples=settings.report.num_resamples),
+        harness=[
+            line
+            for artifact in job.inputs.get("lm_eval", [])
+            for line in lm_eval.rows(artifact.step.removeprefix("lm_eval/"), artifact.manifest.metrics["tasks"])
+        ],
         curves=curves(job.inputs["train"]),
         legend=colours(answers.rows),
         prompts=shown_prompts(job, settings.report.num_examples),
