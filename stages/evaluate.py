@@ -72,7 +72,8 @@ def run(job: Job) -> None:
     rows = list(_answers(job, fitting, model, tokenizer, settings))
     if settings.revise:
         rows += _revised(fitting, rows, model, tokenizer, settings)
-    rows = list(_with_references(rows, fitting, model, tokenizer))
+    if settings.improve is None:
+        rows = list(_with_references(rows, fitting, model, tokenizer))
     rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k in decodings(settings)]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
