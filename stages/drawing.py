@@ -7,7 +7,20 @@ from html import escape
 Edge = tuple[str, str]
 Point = tuple[float, float]
 
-COLOURS = ("#3b6fb6", "#c4722a", "#3f8f5f", "#8b5fb0", "#b8465a", "#5b7f8c", "#8f7a2e", "#6b6b6b")
+COLOURS = (
+    "#3b6fb6",
+    "#c4722a",
+    "#3f8f5f",
+    "#8b5fb0",
+    "#b8465a",
+    "#5b7f8c",
+    "#8f7a2e",
+    "#6b6b6b",
+    "#2a9d9d",
+    "#d1478c",
+    "#7d5a3c",
+    "#a3b13a",
+)
 
 STEP_X, STEP_Y, MARGIN = 112, 84, 34
 """Between the nodes of a Hasse diagram, in pixels."""

@@ -227,17 +227,20 @@ def _rivals(arm: str, baselines: Sequence[str]) -> list[str]:
 
 
 def _verdict(against: dict[str, Interval]) -> str:
-    sure = [f"{arm} {_points(difference)}" for arm, difference in against.items() if difference.excludes_zero]
-    unsure = [f"{arm} ({100 * d.mean:+.1f})" for arm, d in against.items() if not d.excludes_zero]
-    detectable = 100 * max(difference.smallest_detectable for difference in against.values())
+    """Means in points, by what their intervals say; the power is that of a typical comparison among these."""
+    told = {
+        "higher": [_named(arm, d) for arm, d in against.items() if d.low > 0],
+        "lower": [_named(arm, d) for arm, d in against.items() if d.high < 0],
+        "not told apart": [_named(arm, d) for arm, d in against.items() if not d.excludes_zero],
+    }
+    detectable = 100 * float(np.median([d.smallest_detectable for d in against.values()]))
     power = f" A true difference of {detectable:.1f} points would be found 4 times in 5." if detectable else ""
-    parts = [*sure, *([f"{_listed(unsure)} cannot be told apart from it"] if unsure else [])]
-    return f"{'; '.join(parts)}.{power}"
+    return "; ".join(f"{what} {_listed(names)}" for what, names in told.items() if names) + "." + power
+
+
+def _named(arm: str, difference: Interval) -> str:
+    return f"{arm} {100 * difference.mean:+.1f}"
 
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _points(difference: Interval) -> str:
-    return f"{100 * difference.mean:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
