@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.recipe import load_recipe, shipped_recipes
 from pipeline.store import Store
 
 
@@ -92,10 +93,8 @@ def test_recipes_and_methods_are_listed(finished):
     assert all(row["description"] for row in methods)
 
 
-@pytest.mark.parametrize("name", ["rescue-demo", "rescue-esnli", "rescue-multidoc", "rescue-7b"])
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_is_valid(name):
-    from flows.recipe import load_recipe
-
     assert load_recipe(name, []).name == name
 
 
