@@ -28,9 +28,11 @@ def _prompt_2(table: pa.Table) -> pa.Table:
 
 
 def _evaluation_2(table: pa.Table) -> pa.Table:
-    """`score`, `reference_logprob` and `reference_tokens` had not been measured."""
+    """Nearness, the experts' log-probs and held-out pairs had not been measured."""
     at = table.schema.get_field_index("correct_loose") + 1
-    for name, kind in (("reference_tokens", pa.int64()), ("reference_logprob", pa.float64()), ("score", pa.float64())):
+    columns = ("pair_margin", "pair_accuracy", "reference_tokens", "reference_logprob", "score")
+    for name in columns:
+        kind = pa.int64() if name == "reference_tokens" else pa.float64()
         table = table.add_column(at, pa.field(name, kind), pa.nulls(len(table), kind))
     return table
 

@@ -97,6 +97,8 @@ def plan(recipe: Recipe) -> list[Step]:
                 trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
+    if recipe.evaluate.pairs:
+        steps += _candidates(_held_out(recipe))
     controls = [_Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
     evaluations = [_evaluate(recipe, t) for t in (_Trained.untrained(), *controls, *trained)]
     measured = [
@@ -112,9 +114,8 @@ def plan(recipe: Recipe) -> list[Step]:
     return [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
 
 
-def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
-    """The first round, then each further one for every run of its starting arm; `trained` grows meanwhile."""
-    first = _Round(
+def _first(recipe: Recipe) -> _Round:
+    return _Round(
         recipe=recipe,
         generate=recipe.generate,
         judge=recipe.judge,
@@ -124,6 +125,23 @@ def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
         optimiser={},
         seeds=tuple(recipe.train.seeds),
     )
+
+
+def _held_out(recipe: Recipe) -> _Round:
+    """The student's candidates to the prompts of evaluation, which nothing learns from."""
+    splits = [recipe.evaluate.split]
+    return replace(
+        _first(recipe),
+        generate=recipe.generate.model_copy(update={"splits": splits}),
+        examples=recipe.examples.model_copy(update={"splits": splits}),
+        arms={},
+        suffix="/held-out",
+    )
+
+
+def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
+    """The first round, then each further one for every run of its starting arm; `trained` grows meanwhile."""
+    first = _first(recipe)
     yield first
     for name, section in recipe.rounds.items():
         for start in [t for t in trained if t.arm == section.start]:
@@ -375,6 +393,8 @@ def _evaluate(recipe: Recipe, model: _Trained) -> Step:
     section = recipe.evaluate.model_dump()
     if model.arm == RESAMPLE:
         section["seed"] += 1 + model.seed
+    if recipe.evaluate.pairs and model.improve is None:
+        model = replace(model, inputs={**model.inputs, "pairs": (_held_out(recipe).named("examples"),)})
     inputs = {
         **model.inputs,
         "checkpoint": (model.step,),

@@ -35,6 +35,11 @@ class EvaluateSection(Config):
         description="The prompt of the second answer.",
     )
     feedback_max_tokens: int = Field(default=96, ge=1, description="Tokens of the predicted feedback, at most.")
+    pairs: bool = Field(
+        default=False,
+        description="Also sample, judge and order candidates of the held-out prompts, by the student, and tell how "
+        "many of their pairs each model has in order.",
+    )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
 
@@ -74,6 +79,7 @@ def run(job: Job) -> None:
         rows += _revised(fitting, rows, model, tokenizer, settings)
     if settings.improve is None:
         rows = list(_with_references(rows, fitting, model, tokenizer))
+        rows = list(_with_pairs(rows, job, model))
     rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k in decodings(settings)]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
@@ -230,6 +236,28 @@ def _revised(
             yield _graded(question.prompt, answer, "revised", 0, settings.task)
 
 
+def _with_pairs(rows: list[Evaluation], job: Job, model: Any) -> Iterator[Evaluation]:
+    """How the model orders the held-out candidates, by their mean log-prob a token, in each prompt's greedy row."""
+    from stages.models import logprobs_of
+
+    examples = [
+        e for a in job.inputs.get("pairs", []) for e in a.records(TrainingExample) if e.status == "ok" and e.pairs
+    ]
+    asked = [(e.prompt_token_ids, c.token_ids) for e in examples for c in e.completions]
+    found = iter(logprobs_of(model, asked))
+    lead: dict[str, list[float]] = {}
+    for example in examples:
+        score = [next(found) / len(c.token_ids) for c in example.completions]
+        lead[example.prompt_id] = [score[pair.above] - score[pair.below] for pair in example.pairs]
+    for row in rows:
+        leads = lead.get(row.prompt_id) if row.decoding == "greedy" else None
+        if leads:
+            in_order = sum(value > 0 for value in leads) / len(leads)
+            yield replace(row, pair_accuracy=in_order, pair_margin=sum(leads) / len(leads))
+        else:
+            yield row
+
+
 def _with_references(
     rows: list[Evaluation], questions: list[_Question], model: Any, tokenizer: Any
 ) -> Iterator[Evaluation]:
@@ -303,6 +331,10 @@ def _accuracies(rows: list[Evaluation]) -> dict[str, float]:
         scored = [row.score for row in mine if row.score is not None]
         if scored:
             found[f"{decoding}_score"] = sum(scored) / len(mine)
+    ordered = [row for row in rows if row.pair_accuracy is not None]
+    if ordered:
+        found["pair_accuracy"] = sum(row.pair_accuracy or 0 for row in ordered) / len(ordered)
+        found["pair_margin"] = sum(row.pair_margin or 0 for row in ordered) / len(ordered)
     measured = [row for row in rows if row.reference_logprob is not None and row.reference_tokens]
     if measured:
         nll = (-(row.reference_logprob or 0) / (row.reference_tokens or 1) for row in measured)

@@ -141,6 +141,8 @@ def row(result: Result, primary: str, baselines: Sequence[str], *, drifts: bool)
     for baseline in baselines:
         d = result.differences.get(baseline)
         cells[f"vs {baseline}"] = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" if d else ""
+    if result.pairs:
+        cells["pairs %"] = round(100 * result.pairs.mean, 1)
     if drifts:
         cells["drift"] = f"{result.drift.mean:+.3f}" if result.drift else ""
     for group, interval in result.by_group.items():

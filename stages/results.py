@@ -35,6 +35,8 @@ class Result:
     differences: dict[str, Interval]
     """Baseline -> how much higher, by the primary reading."""
     score_differences: dict[str, Interval]
+    pairs: Interval | None
+    """Share of a prompt's held-out pairs that the model has in order, where it was measured."""
     sequences: int | None
     """What one training run of the arm put through a model: completions with their prompts; None for no training."""
     drift: Interval | None
@@ -165,12 +167,23 @@ def results(
                     score_differences={
                         b: bootstrap.difference(near[arm], near[b]) for b in _rivals(arm, baselines) if b in near
                     },
+                    pairs=_over_prompts(answers, arm, num_resamples),
                     sequences=(sequences or {}).get(arm),
                     drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift),
                     by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
                 )
             )
     return found
+
+
+def _over_prompts(answers: Answers, arm: str, num_resamples: int) -> Interval | None:
+    """The mean pair accuracy over the prompts that have pairs."""
+    seeds = [{r.prompt_id: r.pair_accuracy for r in rows if r.pair_accuracy is not None} for rows in answers.rows[arm]]
+    known = [row for row in answers.prompts if all(row.prompt_id in seed for seed in seeds)]
+    if not known:
+        return None
+    bootstrap = Bootstrap([row.cluster_id for row in known], num_resamples=num_resamples)
+    return bootstrap.mean(np.array([[seed[row.prompt_id] for row in known] for seed in seeds]))
 
 
 @dataclass(frozen=True, kw_only=True)

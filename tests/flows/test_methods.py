@@ -50,7 +50,7 @@ def all_methods(tiny):
     values["feedback_examples"] = {"max_length": 320}
     values["train"] |= {"steps": 4, "arms": ARMS, "overrides": {"laffi": {"lora": {"r": 4, "alpha": 8}}}}
     values["rounds"] = {"contextual": CONTEXTUAL}
-    values["evaluate"] |= {"revise": True}
+    values["evaluate"] |= {"revise": True, "pairs": True}
     return values
 
 
@@ -74,6 +74,15 @@ def test_every_arm_is_in_the_table_with_its_cost_and_drift(whole):
     assert rows["rescue"]["sequences"] > rows["dpo"]["sequences"] / 2 > rows["sft"]["sequences"]
     assert all(float(row["drift"]) for arm, row in rows.items() if arm in ("sft", "dpo", "rescue", "tuna"))
     assert {row["decoding"] for row in whole.found["results"]} == {"greedy", "sampled", "revised"}
+
+
+def test_held_out_pairs_are_of_held_out_prompts_and_measured_for_every_model(whole):
+    rows = [row for row in whole.found["results"] if row["decoding"] == "greedy"]
+    assert all(0 <= row["pairs %"] <= 100 for row in rows if row["arm"] not in ("pit", "pit-stops"))
+    held_out = {e.prompt_id for e in artifact(whole, "examples/held-out").records(TrainingExample)}
+    trained = {e.prompt_id for e in artifact(whole, "examples").records(TrainingExample)}
+    assert held_out
+    assert not held_out & trained
 
 
 def test_the_second_round_is_answered_by_the_first_rounds_model(whole):
