@@ -270,8 +270,8 @@ class Evaluation:
     """Summed log-prob of the expert's answer under this model, nats; in the greedy row of a prompt that has one."""
     reference_tokens: int | None = None
     pair_accuracy: float | None = None
-    """Share of the prompt's held-out ordered pairs whose better answer this model finds likelier, a token; in the greedy
-    row of a prompt that has such pairs."""
+    """Share of the prompt's held-out ordered pairs whose better answer the model finds likelier, a token; in the
+    greedy row of a prompt that has such pairs."""
     pair_margin: float | None = None
     """Mean lead of the better answer in these pairs, nats a token."""
     status: Status = "ok"
