@@ -14,12 +14,15 @@ from typing import Literal
 from pydantic import Field
 
 from data.config import Config
+from data.errors import SourceError
 from data.raw import RawPrompt
 from data.text import unit_hash
 
 ALPHABET = "abcdefgh"
 NUM_LETTERS = 5
 SHARES = {"pretrain": 0.3, "train": 0.5, "validation": 0.1, "test": 0.1}
+MAX_TRIES = 2000
+"""Draws for one more prompt, before the space of prompts is taken for exhausted."""
 
 
 class Settings(Config):
@@ -42,13 +45,22 @@ def rows(settings: Settings) -> Iterator[RawPrompt]:
     for split in SHARES:
         draw = random.Random(f"{settings.seed} {split} {settings.hidden} {settings.mended} {settings.max_mistakes}")
         seen: set[str] = set()
+        tries = 0
         while len(seen) < getattr(settings, f"num_{split}"):
+            tries += 1
+            if tries > MAX_TRIES:
+                raise SourceError(
+                    f"the split {split} has fewer than {getattr(settings, f'num_{split}')} different prompts; "
+                    f"lower num_{split}",
+                    field="source",
+                )
             letters = draw.sample(ALPHABET, NUM_LETTERS)
             hidden = draw.sample(range(NUM_LETTERS), settings.hidden)
             text = "order: " + " ".join("_" if i in hidden else letter for i, letter in enumerate(letters))
             drafts = _drafts(sorted(letters), settings, draw)
             if text not in seen and _split_of(text) == split:
                 seen.add(text)
+                tries = 0
                 yield _prompt(text, sorted(letters), drafts, split)
 
 

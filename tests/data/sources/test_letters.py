@@ -1,5 +1,6 @@
 import pytest
 
+from data.errors import SourceError
 from data.sources import letters
 from stages.grading import edit_similarity
 from stages.prompts import HELD_OUT, PromptsSection, build_prompts, prove_disjoint
@@ -61,3 +62,8 @@ def test_more_prompts_leave_the_first_ones_as_they_were():
     few = list(letters.rows(letters.Settings(num_pretrain=0, num_train=50, num_validation=0, num_test=0)))
     many = list(letters.rows(letters.Settings(num_pretrain=0, num_train=80, num_validation=0, num_test=0)))
     assert many[:50] == few
+
+
+def test_more_prompts_than_there_are_is_an_error():
+    with pytest.raises(SourceError, match="the split train has fewer than 3000 different prompts; lower num_train"):
+        list(letters.rows(letters.Settings(num_pretrain=0, num_train=3000, hidden=2)))
