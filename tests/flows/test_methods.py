@@ -189,6 +189,7 @@ def test_a_sweep_shares_what_it_can_and_ends_in_one_table(whole):
     assert "<svg" in next(page).read_text()
 
 
+@pytest.mark.slow
 def test_each_method_resumes_after_a_kill_in_its_training(whole, tmp_path, make_hasse):
     command = make_hasse(tmp_path)
     command.write(all_methods(command.tiny))
