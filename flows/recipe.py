@@ -148,6 +148,20 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _arms_are_whole(self) -> "Recipe":
+        """A part of PIT's chain is no arm, and PIT has optimisers of its own."""
+        changed = [arm for r in self.rounds.values() if r.optimiser for arm in r.arms]
+        for name, arm in self.arms().items():
+            if examples_kind(arm) == "gap":
+                raise ValueError(f"arm {name!r}: {arm.method} is a part of pit and cannot be an arm of its own")
+            if arm.method == "pit" and (name in [*self.train.overrides, *changed] or self.train.adapter(name)):
+                raise ValueError(
+                    f"arm {name!r}: pit has optimisers of its own and trains all weights; "
+                    "set these in the arm, not by overrides, lora or a round's optimiser"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _feedback_exists(self) -> "Recipe":
         for name, arm in self.arms().items():
             if examples_kind(arm) == "feedback" and self.feedback is None:

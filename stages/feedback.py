@@ -25,6 +25,7 @@ from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
 from stages.grading import TaskSettings
+from stages.improvement import one_question
 from stages.joins import join
 
 ANNOTATORS = "stages.annotators"
@@ -166,6 +167,7 @@ def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> It
     """Every judged answer of a model to a training prompt."""
     asked = (p for p in prompts.records(Prompt) if p.status == "ok" and p.split == "train")
     for prompt, found, judged in join(asked, candidates.records(Candidate), judgements.records(Judgement)):
+        one_question(prompt)
         verdicts = {j.candidate_id: j for j in judged if j.status == "ok" and j.correct is not None}
         for candidate in found:
             if candidate.source != "human" and candidate.candidate_id in verdicts:

@@ -46,7 +46,7 @@ def improve(
     judge = GapJudge(load_reward_model(reward), load_tokenizer(reward), template) if reward else None
     room = context_length(model) - max_tokens
 
-    def ask(asked: Any, ids: list[list[int]], name: str) -> list[str]:
+    def ask(asked: Any, tokenizer: Any, ids: list[list[int]], name: str) -> list[str]:
         seeds = [row_seed(seed, str(i), name) for i in range(len(ids))]
         found = generate(
             asked,
@@ -65,7 +65,8 @@ def improve(
     if missing and policy is None:
         raise SourceError("is missing; give answers, or a policy to sample them", row=missing[0] + 1, field="answer")
     if missing and policy is not None:
-        first = ask(load_model(policy), [prompt_token_ids(tokenizer, rows[i]["prompt"]) for i in missing], "policy")
+        asked = [prompt_token_ids(load_tokenizer(policy), rows[i]["prompt"]) for i in missing]
+        first = ask(load_model(policy), load_tokenizer(policy), asked, "policy")
         for i, text in zip(missing, first, strict=True):
             rows[i]["answer"] = text
     for row in rows:
@@ -73,7 +74,7 @@ def improve(
     for number in range(rounds):
         ids = [improver_ids(tokenizer, row["prompt"], row["improved"], template) for row in rows]
         fits = [i for i, found in enumerate(ids) if len(found) <= room]
-        tried = ask(model, [ids[i] for i in fits], f"round {number}")
+        tried = ask(model, tokenizer, [ids[i] for i in fits], f"round {number}")
         texts = [(rows[i]["prompt"], text, rows[i]["improved"]) for i, text in zip(fits, tried, strict=True)]
         gaps = judge.calibrated(texts) if judge else None
         for place, (i, text) in enumerate(zip(fits, tried, strict=True)):

@@ -12,12 +12,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import Config
+from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Checkpoint, CurvePoint, Prompt
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
 from stages.improvement import TEMPLATE, GapJudge, fold_of, improver_ids, penalised_reward, triples
+from stages.prompts import HELD_OUT, prove_disjoint
+
+KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
+"""What of TRL's log becomes the curve."""
+PASSES = 5
+"""Of each sampled answer through a model: sampled, scored by the policy and the anchor, rewarded, trained on."""
 
 
 class RlSettings(Config):
@@ -31,7 +37,7 @@ class RlSettings(Config):
     clip: float = Field(default=0.2, gt=0, description="Of the probability ratio. PIT: 0.2.")
     temperature: float = Field(default=1.0, gt=0, description="Of the sampled answers. PIT: 1.")
     max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    save_steps: int = Field(default=20, ge=1, description="Steps between checkpoints, from which it resumes.")
+    save_steps: int = unkeyed(20, ge=1, description="Steps between checkpoints, from which it resumes.")
 
 
 class ImproveRlSettings(Config):
@@ -60,6 +66,8 @@ def run(job: Job) -> None:
     settings: ImproveRlSettings = job.settings
     start, anchor = job.input("student"), job.input("anchor")
     tokenizer = load_tokenizer(model_folder(start))
+    prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok"]
+    prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split in HELD_OUT])
     references = _references(job, settings)
     random.Random(settings.seed).shuffle(references)
     model = load_model(model_folder(start), dtype=_float32())
@@ -90,13 +98,6 @@ def run(job: Job) -> None:
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
     job.metrics |= {"references": len(references), "cost": {"sequences": PASSES * sampled}, "final": final}
     publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
-
-
-KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
-
-
-PASSES = 5
-"""Of each sampled answer through a model: sampled, scored by the policy and the anchor, rewarded, trained on."""
 
 
 class _Reward:
@@ -198,6 +199,7 @@ STAGE = Stage(
     modules=(
         "stages.improve_rl",
         "stages.improvement",
+        "stages.loaded",
         "stages.samplers.transformers",
         "stages.forward",
         "stages.batch",

@@ -34,7 +34,6 @@ class Result:
     """Nearness to the gold answer, where it was graded."""
     differences: dict[str, Interval]
     """Baseline -> how much higher, by the primary reading."""
-    score_differences: dict[str, Interval]
     pairs: Interval | None
     """Share of a prompt's held-out pairs that the model has in order, where it was measured."""
     sequences: int | None
@@ -164,9 +163,6 @@ def results(
                     loose=bootstrap.mean(answers.scores(arm, decoding, "loose")),
                     score=bootstrap.mean(near[arm]) if near else None,
                     differences={b: bootstrap.difference(score, main[b]) for b in _rivals(arm, baselines) if b in main},
-                    score_differences={
-                        b: bootstrap.difference(near[arm], near[b]) for b in _rivals(arm, baselines) if b in near
-                    },
                     pairs=_over_prompts(answers, arm, num_resamples),
                     sequences=(sequences or {}).get(arm),
                     drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift),

@@ -55,6 +55,8 @@ class Settings(Config):
     def _honourable(self) -> "Settings":
         if self.curriculum and not self.supervised:
             raise ValueError("RL starts from the supervised improver; with supervised: false leave curriculum empty")
+        if self.threshold is not None and (not self.supervised or self.reward == "additive"):
+            raise ValueError("threshold compares calibrated gaps: it needs supervised: true and reward: gap")
         for name in ("{prompt}", "{reference}"):
             if name not in self.template:
                 raise ValueError(f"the template has no {name}")

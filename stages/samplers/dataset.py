@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.config import Config
 from data.records import Candidate, Prompt
@@ -20,6 +20,12 @@ class Settings(Config):
         description="reference: the expert's answer; answers: the first gold short answer; drafts: the other answers.",
     )
     num_samples: int = Field(default=1, ge=1, description="Drafts of a prompt, at most.")
+
+    @model_validator(mode="after")
+    def _honourable(self) -> "Settings":
+        if self.num_samples > 1 and self.field != "drafts":
+            raise ValueError(f"num_samples {self.num_samples}: a prompt has one {self.field}; only drafts are several")
+        return self
 
 
 def num_candidates(settings: Settings) -> int:

@@ -76,7 +76,7 @@ def result(arm, difference):
     plain = interval(0.5, 0.4, 0.6)
     return Result(
         arm=arm, decoding="greedy", num_seeds=1, num_prompts=10, strict=plain, loose=plain, score=None,
-        differences={"student": difference} if difference else {}, score_differences={}, pairs=None,
+        differences={"student": difference} if difference else {}, pairs=None,
         sequences=None, drift=None,
         by_group={},
     )  # fmt: skip

@@ -63,6 +63,7 @@ def test_an_option_that_does_not_exist_is_refused(name):
         ("minor_sft", {"beta": 0.0, "form": "log_sigmoid"}, "divides by beta"),
         ("pit", {"supervised": False}, "leave curriculum empty"),
         ("pit", {"template": "{prompt}"}, "no {reference}"),
+        ("pit", {"threshold": 0.0, "reward": "additive"}, "reward: gap"),
         ("tuna", {"rank_reduction": "mean"}, "mean_per_gap"),
     ],
 )
