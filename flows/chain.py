@@ -1,11 +1,13 @@
 """What runs after what: a recipe as a list of steps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from data import registry
+from flows.improver_chain import improver_chain
 from flows.recipe import RESAMPLE, SOURCES, Recipe
+from flows.rounds import Round, Trained
 from pipeline.stage import Step
 from stages import (
     benchmark,
@@ -14,8 +16,6 @@ from stages import (
     feedback,
     feedback_examples,
     generate,
-    improve_rl,
-    improver_examples,
     judge,
     lm_eval,
     order,
@@ -25,61 +25,7 @@ from stages import (
     student,
     train,
 )
-from stages.methods import gap_reward, pit, sft
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Round:
-    """Candidates of one model, judged and ordered, and the arms that learn from them.
-
-    student: the step whose model answers and goes on learning; suffix: of the names of this round's steps;
-    seeds: of the training runs; seen: steps with examples that the model has learned from before.
-    """
-
-    recipe: Recipe
-    generate: generate.GenerateSettings
-    judge: Any
-    order: Any
-    examples: examples.ExamplesSettings
-    arms: dict[str, Any]
-    optimiser: dict[str, Any]
-    student: str = "student"
-    suffix: str = ""
-    seeds: tuple[int, ...]
-    seen: tuple[str, ...] = ()
-
-    def named(self, step: str) -> str:
-        return step + self.suffix
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """A training run: its arm and seed, the steps it takes, the one with its model, and how that model answers.
-
-    seen: the steps with the examples that the model has learned from; inputs: what it needs to answer, beside itself.
-    """
-
-    arm: str
-    seed: int
-    steps: list[Step]
-    step: str
-    seen: tuple[str, ...]
-    improve: evaluate.ImproveSettings | None = None
-    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @staticmethod
-    def untrained() -> "_Trained":
-        """The student as it is."""
-        return _Trained(arm="student", seed=0, steps=[], step="student", seen=())
-
-    @staticmethod
-    def resampled(seed: int) -> "_Trained":
-        """The student asked again with another seed: what merely another answer is worth, beside an improved one."""
-        return _Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=())
-
-    @property
-    def name(self) -> str:
-        return "student" if self.arm == "student" else f"{self.arm}/seed-{self.seed}"
+from stages.methods import pit
 
 
 def plan(recipe: Recipe) -> list[Step]:
@@ -87,35 +33,35 @@ def plan(recipe: Recipe) -> list[Step]:
     steps = [_prompts(recipe), _model(recipe, "student", recipe.student)]
     if recipe.teacher:
         steps.append(_model(recipe, "teacher", recipe.teacher))
-    trained: list[_Trained] = []
+    trained: list[Trained] = []
     for r in _rounds(recipe, trained):
         steps += _candidates(r)
         for arm in r.arms:
             for seed in r.seeds:
-                made = improver_steps(r, arm, seed) if isinstance(r.arms[arm], pit.Settings) else _arm(r, arm, seed)
+                made = improver_chain(r, arm, seed) if isinstance(r.arms[arm], pit.Settings) else _arm(r, arm, seed)
                 steps += made.steps
                 trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
     if recipe.evaluate.pairs:
         steps += _candidates(_held_out(recipe))
-    controls = [_Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
-    evaluations = [_evaluate(recipe, t) for t in (_Trained.untrained(), *controls, *trained)]
+    controls = [Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
+    evaluations = [_evaluate(recipe, t) for t in (Trained.untrained(), *controls, *trained)]
     measured = [
         _benchmark(recipe, settings, t)
         for settings in recipe.benchmarks
-        for t in [_Trained.untrained(), *trained]
+        for t in [Trained.untrained(), *trained]
         if t.improve is None
     ]
-    harness = [_lm_eval(recipe, t) for t in [_Trained.untrained(), *trained] if recipe.lm_eval and t.improve is None]
+    harness = [_lm_eval(recipe, t) for t in [Trained.untrained(), *trained] if recipe.lm_eval and t.improve is None]
     runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
     made = {"evaluate": evaluations, "benchmark": measured, "lm_eval": harness}
     inputs = {"train": runs} | {name: [step.name for step in found] for name, found in made.items()}
     return [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
 
 
-def _first(recipe: Recipe) -> _Round:
-    return _Round(
+def _first(recipe: Recipe) -> Round:
+    return Round(
         recipe=recipe,
         generate=recipe.generate,
         judge=recipe.judge,
@@ -127,7 +73,7 @@ def _first(recipe: Recipe) -> _Round:
     )
 
 
-def _held_out(recipe: Recipe) -> _Round:
+def _held_out(recipe: Recipe) -> Round:
     """The student's candidates to the prompts of evaluation, which nothing learns from."""
     splits = [recipe.evaluate.split]
     return replace(
@@ -139,7 +85,7 @@ def _held_out(recipe: Recipe) -> _Round:
     )
 
 
-def _rounds(recipe: Recipe, trained: list[_Trained]) -> Iterator[_Round]:
+def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
     """The first round, then each further one for every run of its starting arm; `trained` grows meanwhile."""
     first = _first(recipe)
     yield first
@@ -182,7 +128,7 @@ def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step
     )
 
 
-def _candidates(r: _Round) -> list[Step]:
+def _candidates(r: Round) -> list[Step]:
     """From sampling to examples."""
     steps = [_generate(r), _judge(r), _order(r), _examples(r)]
     if "feedback" in _kinds(r):
@@ -192,7 +138,7 @@ def _candidates(r: _Round) -> list[Step]:
     return steps
 
 
-def _generate(r: _Round) -> Step:
+def _generate(r: Round) -> Step:
     models = {"student": (r.student,)} | ({"teacher": ("teacher",)} if "teacher" in r.generate.models() else {})
     samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
     return Step(
@@ -204,7 +150,7 @@ def _generate(r: _Round) -> Step:
     )
 
 
-def _judge(r: _Round) -> Step:
+def _judge(r: Round) -> Step:
     needs_model = judge.needs_model(r.judge)
     return Step(
         name=r.named("judge"),
@@ -219,7 +165,7 @@ def _judge(r: _Round) -> Step:
     )
 
 
-def _order(r: _Round) -> Step:
+def _order(r: Round) -> Step:
     settings = order.OrderSettings(strategy=r.order)
     return Step(
         name=r.named("order"),
@@ -235,7 +181,7 @@ def _order(r: _Round) -> Step:
     )
 
 
-def _examples(r: _Round) -> Step:
+def _examples(r: Round) -> Step:
     return Step(
         name=r.named("examples"),
         stage=examples.STAGE,
@@ -249,12 +195,12 @@ def _examples(r: _Round) -> Step:
     )
 
 
-def _kinds(r: _Round) -> set[str]:
+def _kinds(r: Round) -> set[str]:
     """The kinds of examples that the arms learn from."""
     return {train.examples_kind(method) for method in r.arms.values()}
 
 
-def _feedback(r: _Round) -> Step:
+def _feedback(r: Round) -> Step:
     assert r.recipe.feedback is not None, "checked by the recipe"
     return Step(
         name=r.named("feedback"),
@@ -270,7 +216,7 @@ def _feedback(r: _Round) -> Step:
     )
 
 
-def _feedback_examples(r: _Round) -> Step:
+def _feedback_examples(r: Round) -> Step:
     return Step(
         name=r.named("feedback_examples"),
         stage=feedback_examples.STAGE,
@@ -284,7 +230,7 @@ def _feedback_examples(r: _Round) -> Step:
     )
 
 
-def _reference(r: _Round) -> Step:
+def _reference(r: Round) -> Step:
     return Step(
         name=r.named("reference"),
         stage=reference.STAGE,
@@ -293,84 +239,19 @@ def _reference(r: _Round) -> Step:
     )
 
 
-def _arm(r: _Round, arm: str, seed: int) -> _Trained:
+def _arm(r: Round, arm: str, seed: int) -> Trained:
     step = _train(r, arm, seed)
-    return _Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=(*r.seen, _learned(r, r.arms[arm])))
+    return Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=(*r.seen, _learned(r, r.arms[arm])))
 
 
-def improver_steps(r: _Round, arm: str, seed: int) -> _Trained:
-    """PIT's chain: the supervised improver, the gap reward model, RL with easy and with hard references."""
-    method: pit.Settings = r.arms[arm]
-    folds = improver_examples.ImproverExamplesSettings(
-        template=method.template, max_length=method.max_length, pairs_per_prompt=method.pairs_per_prompt
-    )
-    ordered = {"prompts": ("prompts",), "candidates": (r.named("generate"),), "orders": (r.named("order"),)}
-    name = f"train/{arm}/seed-{seed}"
-    steps: list[Step] = []
-    student, seen = r.student, list(r.seen)
-
-    def add(step: Step) -> str:
-        steps.append(step)
-        return step.name
-
-    def examples_step(stage: Any, settings: Any) -> str:
-        seen.append(f"{stage.name}/{arm}/seed-{seed}")
-        return add(Step(name=seen[-1], stage=stage, settings=settings, inputs={**ordered, "student": (r.student,)}))
-
-    def trained(part: str, method_settings: Any, optimiser: Any, source: str, base: str) -> str:
-        return add(
-            Step(
-                name=f"{name}/{part}",
-                stage=train.STAGE,
-                settings=train.TrainSettings(method=method_settings, optimiser=optimiser, seed=seed),
-                inputs={"prompts": ("prompts",), "examples": (source,), "student": (base,)},
-                plugs=registry.family(train.METHODS, method_settings.method),
-            )
-        )
-
-    reward = None
-    if method.supervised:
-        source = examples_step(improver_examples.IMPROVER, folds)
-        student = improver = trained("improver", sft.Settings(target="best"), method.improver, source, student)
-        if method.curriculum or method.threshold is not None:
-            folds = folds.model_copy(update={"blind": method.reward == "additive"})
-            source = examples_step(improver_examples.GAP, folds)
-            reward = trained("reward", gap_reward.Settings(), method.reward_model, source, improver)
-        for kind in method.curriculum:
-            settings = improve_rl.ImproveRlSettings(
-                rl=method.easy if kind == "easy" else method.hard,
-                references=kind,
-                reference_temperature=method.reference_temperature,
-                blind=method.reward == "additive",
-                template=method.template,
-                pairs_per_prompt=method.pairs_per_prompt,
-                seed=seed,
-            )
-            models = {"student": (student,), "anchor": (improver,), "reward": (reward,)}
-            if kind == "hard":
-                models["policy"] = (r.student,)
-            inputs = {**ordered, **models} if kind == "easy" else {"prompts": ("prompts",), **models}
-            student = add(Step(name=f"{name}/{kind}", stage=improve_rl.STAGE, settings=settings, inputs=inputs))
-    how = evaluate.ImproveSettings(
-        template=method.template,
-        rounds=method.rounds,
-        threshold=method.threshold,
-        shuffle_references=method.shuffle_references,
-    )
-    needed = {"policy": (r.student,)}
-    if method.threshold is not None and reward:
-        needed["reward"] = (reward,)
-    return _Trained(arm=arm, seed=seed, steps=steps, step=student, seen=tuple(seen), improve=how, inputs=needed)
-
-
-def _learned(r: _Round, method: Any) -> str:
+def _learned(r: Round, method: Any) -> str:
     """The step with the examples that a method learns from."""
     if train.examples_kind(method) == "feedback":
         return r.named("feedback_examples")
     return r.named("reference" if train.needs_reference(method) else "examples")
 
 
-def _train(r: _Round, arm: str, seed: int) -> Step:
+def _train(r: Round, arm: str, seed: int) -> Step:
     method, section = r.arms[arm], r.recipe.train
     settings = train.TrainSettings(
         method=method, optimiser=section.optimiser(arm, r.optimiser), lora=section.adapter(arm), seed=seed
@@ -388,7 +269,7 @@ def _train(r: _Round, arm: str, seed: int) -> Step:
     )
 
 
-def _evaluate(recipe: Recipe, model: _Trained) -> Step:
+def _evaluate(recipe: Recipe, model: Trained) -> Step:
     """A model must share nothing with what it has learned from; the student has only pretraining to share."""
     section = recipe.evaluate.model_dump()
     if model.arm == RESAMPLE:
@@ -411,7 +292,7 @@ def _evaluate(recipe: Recipe, model: _Trained) -> Step:
     )
 
 
-def _benchmark(recipe: Recipe, settings: Any, model: _Trained) -> Step:
+def _benchmark(recipe: Recipe, settings: Any, model: Trained) -> Step:
     return Step(
         name=f"benchmark/{model.name}/{settings.benchmark}",
         stage=benchmark.STAGE,
@@ -422,7 +303,7 @@ def _benchmark(recipe: Recipe, settings: Any, model: _Trained) -> Step:
     )
 
 
-def _lm_eval(recipe: Recipe, model: _Trained) -> Step:
+def _lm_eval(recipe: Recipe, model: Trained) -> Step:
     assert recipe.lm_eval is not None, "asked by the caller"
     return Step(
         name=f"lm_eval/{model.name}",

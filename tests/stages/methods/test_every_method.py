@@ -169,6 +169,6 @@ def test_every_option_is_read_by_the_method_itself(name):
     root = Path(__file__).parents[3]
     module = registry.load(METHODS, name, kind="method")
     files = [root / f"{part.replace('.', '/')}.py" for part in registry.family(METHODS, name)]
-    source = "".join(path.read_text() for path in [*files, root / "flows/chain.py"])
+    source = "".join(path.read_text() for path in [*files, root / "flows/improver_chain.py"])
     for option in set(module.Settings.model_fields) - {"method"}:
         assert f"settings.{option}" in source or f"method.{option}" in source, f"{name}.{option} is read nowhere"

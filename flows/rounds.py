@@ -1,0 +1,62 @@
+"""What a plan is made of: rounds of candidates, and the models that are trained on them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.recipe import RESAMPLE, Recipe
+from pipeline.stage import Step
+from stages import evaluate, examples, generate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Candidates of one model, judged and ordered, and the arms that learn from them.
+
+    student: the step whose model answers and goes on learning; suffix: of the names of this round's steps;
+    seeds: of the training runs; seen: steps with examples that the model has learned from before.
+    """
+
+    recipe: Recipe
+    generate: generate.GenerateSettings
+    judge: Any
+    order: Any
+    examples: examples.ExamplesSettings
+    arms: dict[str, Any]
+    optimiser: dict[str, Any]
+    student: str = "student"
+    suffix: str = ""
+    seeds: tuple[int, ...]
+    seen: tuple[str, ...] = ()
+
+    def named(self, step: str) -> str:
+        return step + self.suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A training run: its arm and seed, the steps it takes, the one with its model, and how that model answers.
+
+    seen: the steps with the examples that the model has learned from; inputs: what it needs to answer, beside itself.
+    """
+
+    arm: str
+    seed: int
+    steps: list[Step]
+    step: str
+    seen: tuple[str, ...]
+    improve: evaluate.ImproveSettings | None = None
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def untrained() -> "Trained":
+        """The student as it is."""
+        return Trained(arm="student", seed=0, steps=[], step="student", seen=())
+
+    @staticmethod
+    def resampled(seed: int) -> "Trained":
+        """The student asked again with another seed: what merely another answer is worth, beside an improved one."""
+        return Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=())
+
+    @property
+    def name(self) -> str:
+        return "student" if self.arm == "student" else f"{self.arm}/seed-{self.seed}"
