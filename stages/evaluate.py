@@ -140,12 +140,11 @@ class _Improver:
 
     def __init__(self, job: Job, model: Any, tokenizer: Any, settings: EvaluateSettings):
         from stages.improvement import GapJudge
-        from stages.models import context_length, load_model, load_reward_model
+        from stages.models import load_model, load_reward_model
 
         assert settings.improve is not None
         self.settings, self.how = settings, settings.improve
         self.model, self.tokenizer = model, tokenizer
-        self.room = context_length(model) - settings.max_tokens
         self.policy = load_model(model_folder(job.input("policy")))
         self.judge = None
         if self.how.threshold is not None:
@@ -153,37 +152,29 @@ class _Improver:
             self.judge = GapJudge(reward, tokenizer, self.how.template)
 
     def answers(self, questions: list[_Question], sample: int, temperature: float) -> list[Any]:
-        """The policy's answer to each question, improved round by round; the first try of both has the same seed."""
+        """The policy's answer to each question, improved round by round; what is not bettered stays."""
+        from stages.improvement import Improver
+
+        improver = Improver(
+            model=self.model,
+            tokenizer=self.tokenizer,
+            template=self.how.template,
+            temperature=temperature,
+            max_tokens=self.settings.max_tokens,
+            batch_size=self.settings.batch_size,
+            judge=self.judge,
+            threshold=self.how.threshold,
+        )
         ids = [q.token_ids for q in questions]
         seeds = _seeds(questions, self.settings, sample)
         current = _sampled(self.policy, self.tokenizer, ids, seeds, temperature, self.settings)
         for number in range(self.how.rounds):
+            given = current[1:] + current[:1] if self.how.shuffle_references else current
+            asked = [(q.prompt.text, answer.text) for q, answer in zip(questions, given, strict=True)]
             seeds = _seeds(questions, self.settings, f"{sample} round {number}")
-            current = self._improved(questions, current, seeds, temperature)
+            new = improver.improved(asked, seeds, [answer.text for answer in current])
+            current = [better or answer for better, answer in zip(new, current, strict=True)]
         return current
-
-    def _improved(
-        self, questions: list[_Question], current: list[Any], seeds: list[int], temperature: float
-    ) -> list[Any]:
-        """One round; an answer that does not fit into the improver's prompt, or is no better, stays."""
-        from stages.improvement import improver_ids
-
-        given = current[1:] + current[:1] if self.how.shuffle_references else current
-        asked = [
-            improver_ids(self.tokenizer, q.prompt.text, answer.text, self.how.template)
-            for q, answer in zip(questions, given, strict=True)
-        ]
-        fits = [i for i, ids in enumerate(asked) if len(ids) <= self.room]
-        tried = _sampled(
-            self.model, self.tokenizer, [asked[i] for i in fits], [seeds[i] for i in fits], temperature, self.settings
-        )
-        if self.judge is not None and self.how.threshold is not None:
-            texts = [(questions[i].prompt.text, new.text, current[i].text) for i, new in zip(fits, tried, strict=True)]
-            gaps = self.judge.calibrated(texts)
-            kept = [(i, new) for i, new, gap in zip(fits, tried, gaps, strict=True) if gap > self.how.threshold]
-        else:
-            kept = list(zip(fits, tried, strict=True))
-        return [dict(kept).get(i, answer) for i, answer in enumerate(current)]
 
 
 def _seeds(questions: list[_Question], settings: EvaluateSettings, sample: int | str) -> list[int]:

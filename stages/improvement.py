@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.stage import Job
+    from stages.samplers.transformers import Sampled
 
 FOLDS = ("sft", "reward", "rl")
 
@@ -102,3 +103,52 @@ class GapJudge:
             for part in (asked, [(x, y, y) for x, y, _ in asked], [(x, ref, ref) for x, _, ref in asked])
         )
         return [g - (a + b) / 2 for g, a, b in zip(gap, same_y, same_ref, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Improver:
+    """A model that improves answers. threshold: of the calibrated gap, by `judge`; None: every new answer is taken."""
+
+    model: Any
+    tokenizer: Any
+    template: str
+    temperature: float
+    max_tokens: int
+    batch_size: int
+    judge: GapJudge | None = None
+    threshold: float | None = None
+
+    def improved(
+        self, asked: Sequence[tuple[str, str]], seeds: Sequence[int], current: Sequence[str] | None = None
+    ) -> list[Sampled | None]:
+        """One round: a new answer to each (prompt, answer); None where the prompt does not fit or it is no better.
+
+        current: what a new answer must be better than, where that is not the answer it was made from.
+        """
+        from stages.models import context_length
+        from stages.samplers.transformers import generate
+
+        ids = [improver_ids(self.tokenizer, prompt, answer, self.template) for prompt, answer in asked]
+        room = context_length(self.model) - self.max_tokens
+        fits = [i for i, found in enumerate(ids) if len(found) <= room]
+        tried = generate(
+            self.model,
+            self.tokenizer,
+            [ids[i] for i in fits],
+            [seeds[i] for i in fits],
+            temperature=self.temperature,
+            top_p=1.0,
+            max_tokens=self.max_tokens,
+            batch_size=self.batch_size,
+        )
+        found: list[Sampled | None] = [None] * len(asked)
+        for i, sampled in zip(fits, tried, strict=True):
+            found[i] = sampled
+        if self.judge is None or self.threshold is None:
+            return found
+        rival = current or [answer for _, answer in asked]
+        texts = [(asked[i][0], sampled.text, rival[i]) for i, sampled in zip(fits, tried, strict=True)]
+        for i, gap in zip(fits, self.judge.calibrated(texts), strict=True):
+            if gap <= self.threshold:
+                found[i] = None
+        return found
