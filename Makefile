@@ -38,7 +38,7 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-all: install
+test-all: install vllm
 	$(BIN)/python -m pytest -q
 
 check: install
