@@ -49,12 +49,29 @@ class CandidateBatch:
         return len(self.prompt_ids)
 
     def to(self, device: torch.device) -> "CandidateBatch":
+        """What a loss reads goes to the device; token ids stay where they are, until a layout has placed them."""
         moved = {
-            name: tuple(t.to(device) for t in value) if isinstance(value, tuple) else value.to(device)
-            for name, value in vars(self).items()
-            if name != "step"
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **moved)
+
+    def only(self, completions: Sequence[int]) -> "CandidateBatch":
+        """The texts of these completions, for a forward pass; nothing of their order. Positions in N, ascending."""
+        prompts = sorted({int(self.prompt_N[n]) for n in completions})
+        place = {b: i for i, b in enumerate(prompts)}
+        index = torch.tensor(completions)
+        return CandidateBatch(
+            prompt_ids=tuple(self.prompt_ids[b] for b in prompts),
+            completion_ids=tuple(self.completion_ids[n] for n in completions),
+            prompt_N=torch.tensor([place[int(self.prompt_N[n])] for n in completions]),
+            length_N=self.length_N[index],
+            human_N=self.human_N[index],
+            pairs_P2=self.pairs_P2[:0],
+            margin_P=self.margin_P[:0],
+            target_B=self.target_B.new_full((len(prompts),), -1),
+            reference_N=self.reference_N[index],
+            step=self.step,
+        )
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,15 @@ STAGE = Stage(
     run=run,
     modules=("stages.judge", "stages.grading", "stages.joins", "stages.loaded", "data.text", "pipeline.rows"),
 )
-MODEL_MODULES = ("stages.tokens", "stages.batch", "stages.forward", "stages.models")
+MODEL_MODULES = (
+    "stages.tokens",
+    "stages.batch",
+    "stages.forward",
+    "stages.layout",
+    "stages.attention",
+    "stages.head",
+    "stages.models",
+)
 """What else decides the result of a teacher with a model."""
 
 

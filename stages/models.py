@@ -1,6 +1,6 @@
 """Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,45 +86,48 @@ def logprobs_of(
     model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, micro_batch_tokens: int = 16384
 ) -> list[float]:
     """Summed log-prob of each completion after its prompt, both as token ids, nats, in order."""
-    from stages.forward import sequence_logps
-
-    return _scored(pairs, lambda batch: sequence_logps(model, batch).sum_N, model.device, micro_batch_tokens)
+    return _scored(model, pairs, micro_batch_tokens, is_reward=False)
 
 
 def rewards_of(
     model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, micro_batch_tokens: int = 16384
 ) -> list[float]:
     """What a model with a scalar head says of each completion after its prompt, in order."""
-    from stages.forward import sequence_rewards
-
-    return _scored(pairs, lambda batch: sequence_rewards(model, batch).reward_N, model.device, micro_batch_tokens)
+    return _scored(model, pairs, micro_batch_tokens, is_reward=True)
 
 
 def _scored(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
-    forward: Callable[[Any], torch.Tensor],
-    where: torch.device,
-    micro_batch_tokens: int,
+    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], micro_batch_tokens: int, *, is_reward: bool
 ) -> list[float]:
+    """Equal prompts share their copy, whatever the order in which they come."""
     from stages.batch import collate
-    from stages.trainer import micro_batches
+    from stages.forward import choose_layout, group_of, in_passes, prepared, sequence_logps, sequence_rewards
 
-    examples = [
-        TrainingExample(
-            prompt_id=str(i),
-            cluster_id="",
-            prompt_token_ids=tuple(prompt),
-            completions=(Completion(candidate_id="", token_ids=tuple(completion), source=""),),
-        )
-        for i, (prompt, completion) in enumerate(pairs)
-    ]
-    by_length = sorted(examples, key=lambda e: len(e.prompt_token_ids) + len(e.completions[0].token_ids))
-    found: dict[str, float] = {}
-    with torch.inference_mode():
-        for part in micro_batches(by_length, micro_batch_tokens):
-            sums = forward(collate(part).to(where)).tolist()
-            found |= {example.prompt_id: value for example, value in zip(part, sums, strict=True)}
-    return [found[example.prompt_id] for example in examples]
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, (prompt, _) in enumerate(pairs):
+        places.setdefault(tuple(prompt), []).append(place)
+    examples = [_unordered(prompt, [pairs[i][1] for i in members]) for prompt, members in places.items()]
+    layout, _ = choose_layout(model, examples)
+    found: dict[int, float] = {}
+    with torch.inference_mode(), prepared(model, layout):
+        for members in in_passes([group_of(example) for example in examples], layout, micro_batch_tokens):
+            batch = collate([examples[i] for i in members]).to(model.device)
+            if is_reward:
+                values = sequence_rewards(model, batch, layout).reward_N
+            else:
+                values = sequence_logps(model, batch, layout).sum_N
+            asked = [place for i in members for place in places[examples[i].prompt_token_ids]]
+            found |= dict(zip(asked, values.tolist(), strict=True))
+    return [found[place] for place in range(len(pairs))]
+
+
+def _unordered(prompt: tuple[int, ...], completions: list[Sequence[int]]) -> TrainingExample:
+    return TrainingExample(
+        prompt_id="",
+        cluster_id="",
+        prompt_token_ids=prompt,
+        completions=tuple(Completion(candidate_id="", token_ids=tuple(ids), source="") for ids in completions),
+    )
 
 
 def set_dropout(model: torch.nn.Module, rate: float) -> None:

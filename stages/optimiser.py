@@ -34,14 +34,31 @@ class OptimiserSettings(Config):
         default="auto", description="auto: bfloat16 compute with float32 weights on CUDA, float32 on CPU."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Everywhere in the model; log-prob differences want 0.")
-    gradient_checkpointing: bool = Field(default=False, description="Less memory for about a third more time.")
-    micro_batch_tokens: int = unkeyed(16_384, ge=1, description="Padded tokens in one forward pass; memory only.")
+    gradient_checkpointing: bool | Literal["auto"] = unkeyed(
+        "auto", description="Less memory for about a third more time; auto: where the longest answer does not fit."
+    )
+    layout: Literal["auto", "shared", "packed", "padded"] = unkeyed(
+        "auto",
+        description="How answers lie in a forward pass. shared: one copy of a prompt for all its answers; packed: one "
+        "after another; padded: a row each. auto: shared where it pays and is exact with the model.",
+    )
+    passes: Literal["auto", "one", "two"] = unkeyed(
+        "auto",
+        description="one: all answers of a prompt in memory together. two: scored first, then only those that have a "
+        "gradient, a few at a time, exactly. auto: two where a prompt's answers do not fit or few have a gradient.",
+    )
+    micro_batch_tokens: int | None = unkeyed(
+        None, ge=1, description="Tokens in one forward pass; left out: what fits by a probe of memory, 16,384 at most."
+    )
+    compile: bool = unkeyed(False, description="torch.compile the model; where it fails, say so and go on without.")
     save_steps: int = unkeyed(100, ge=1, description="Steps between checkpoints, from which a stopped run resumes.")
 
     @model_validator(mode="after")
     def _honourable(self) -> "OptimiserSettings":
         if self.precision == "bfloat16" and not _cuda():
             raise ValueError("precision: bfloat16 needs a CUDA device; use auto or float32 here")
+        if self.passes == "two" and self.dropout > 0:
+            raise ValueError("passes: two scores every answer twice, which dropout would make differ; set dropout: 0")
         return self
 
     def num_steps(self, num_examples: int) -> int:

@@ -46,15 +46,16 @@ def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) 
     import torch
 
     from stages.batch import collate
-    from stages.forward import sequence_logps
+    from stages.forward import choose_layout, group_of, in_passes, prepared, sequence_logps
     from stages.models import device
-    from stages.trainer import micro_batches
 
     usable = [example for example in examples if example.status == "ok"]
+    layout, _ = choose_layout(model, usable)
     scored = {}
-    with torch.inference_mode():
-        for part in micro_batches(usable, micro_batch_tokens):
-            sums = iter(sequence_logps(model, collate(part).to(device())).sum_N.tolist())
+    with torch.inference_mode(), prepared(model, layout):
+        for members in in_passes([group_of(example) for example in usable], layout, micro_batch_tokens):
+            part = [usable[i] for i in members]
+            sums = iter(sequence_logps(model, collate(part).to(device()), layout).sum_N.tolist())
             for example in part:
                 logps = tuple(next(sums) for _ in example.completions)
                 scored[example.prompt_id] = replace(example, reference_logps=logps)
@@ -76,6 +77,15 @@ def _float32() -> Any:
 STAGE = Stage(
     name="reference",
     run=run,
-    modules=("stages.reference", "stages.forward", "stages.batch", "stages.models", "pipeline.rows"),
+    modules=(
+        "stages.reference",
+        "stages.forward",
+        "stages.layout",
+        "stages.attention",
+        "stages.head",
+        "stages.batch",
+        "stages.models",
+        "pipeline.rows",
+    ),
     in_child=True,
 )

@@ -83,7 +83,7 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     tokenizer = make_tokenizer(prompts, settings)
     model = make_model(tokenizer, settings)
     examples, num_long = lessons(prompts, tokenizer, settings.context_length)
-    points = fit(
+    points, plan = fit(
         model,
         examples,
         method=sft,
@@ -96,7 +96,11 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     _keep_logs(job.path)
     save_model(job.path / "model", model, tokenizer)
     job.write(points, CurvePoint)
-    job.metrics |= {"examples": {"used": len(examples), "too_long": num_long}, "parameters": model.num_parameters()}
+    job.metrics |= {
+        "plan": plan.summary(),
+        "examples": {"used": len(examples), "too_long": num_long},
+        "parameters": model.num_parameters(),
+    }
     publish_model(job, method="scratch", seed=settings.seed, num_steps=points[-1].step)
 
 
@@ -179,6 +183,9 @@ STAGE = Stage(
         "stages.student",
         "stages.trainer",
         "stages.forward",
+        "stages.layout",
+        "stages.attention",
+        "stages.head",
         "stages.batch",
         "stages.ranking",
         "stages.tokens",

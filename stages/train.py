@@ -62,7 +62,7 @@ def run(job: Job) -> None:
     model = load_reward_model(folder, from_body=True) if is_reward else load_model(folder, dtype=_float32())
     set_dropout(model, settings.optimiser.dropout)
     model = _with_adapter(model, settings.lora, settings.seed)
-    points = fit(
+    points, plan = fit(
         model,
         examples,
         method=method,
@@ -80,7 +80,7 @@ def run(job: Job) -> None:
     if needs_reference(settings.method):
         spent["reference_sequences"] = sum(len(example.completions) for example in examples)
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
-    job.metrics |= {"examples": counts, "cost": spent, "final": final}
+    job.metrics |= {"plan": plan.summary(), "examples": counts, "cost": spent, "final": final}
     if method_settings != settings.method:
         job.metrics["resolved"] = method_settings.model_dump(mode="json")
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
@@ -147,6 +147,9 @@ STAGE = Stage(
         "stages.train",
         "stages.trainer",
         "stages.forward",
+        "stages.layout",
+        "stages.attention",
+        "stages.head",
         "stages.batch",
         "stages.ranking",
         "stages.models",

@@ -1,15 +1,23 @@
 """One trainer for every offline method: a `transformers.Trainer` whose step is a group of prompts.
 
 The order of the examples is a function of (seed, epoch) and is laid out before the first step, so a run that was
-stopped and resumed sees what the uninterrupted one sees. One optimiser step takes its prompts in micro-batches under
-a token budget; the losses know the whole step's totals, so the budget changes memory and nothing else.
+stopped and resumed sees what the uninterrupted one sees. One optimiser step takes its prompts in passes under a token
+budget; the losses know the whole step's totals, so the budget changes memory and nothing else. A step takes
+
+    one pass    forward and backward of whole prompts, bin by bin
+    two passes  all completions are scored without a graph; the loss of these scores gives the gradient with respect to
+                every response token's log-prob; then log-prob times that gradient is propagated, bin by bin, for the
+                completions whose gradient is not all zero. The sum is the gradient of the loss, exactly, in the memory
+                of one bin, however many completions the loss couples.
 """
 
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,9 +31,16 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from data.errors import WorkError
 from data.records import CurvePoint, TrainingExample
-from stages.batch import StepTotals, collate, totals
-from stages.forward import sequence_logps, sequence_rewards
+from stages.batch import CandidateBatch, SequenceLogps, SequenceRewards, StepTotals, collate, totals
+from stages.forward import group_of, in_passes, outputs_of, prepared, tokens_of
 from stages.optimiser import OptimiserSettings
+from stages.plan import Plan, compile_body, make_plan, try_pass
+from stages.throughput import Meter
+
+RECENT_STEPS, FEW_ACTIVE = 10, 0.5
+"""Two passes cost (1 + 3 a) / 3 of one, with a share a of the completions active: 0.83 at a half."""
+NOT_OF_THE_RUN = frozenset({"step", "epoch", "prompts_per_second", "useful_tokens_per_second", "mfu", "passes"})
+"""Logged numbers that depend on the clock or the machine."""
 
 
 class Schedule(Dataset):
@@ -46,72 +61,177 @@ class Schedule(Dataset):
 class CandidateTrainer(Trainer):
     """Trains with `method.loss`; `method_settings` are its settings."""
 
-    def __init__(self, *, method: ModuleType, method_settings: Any, micro_batch_tokens: int, **arguments: Any):
+    def __init__(self, *, method: ModuleType, method_settings: Any, plan: Plan, **arguments: Any):
         super().__init__(data_collator=lambda examples: {"examples": examples}, **arguments)
-        self.method, self.method_settings, self.micro_batch_tokens = method, method_settings, micro_batch_tokens
-        self.forward = sequence_rewards if getattr(method, "HEAD", None) == "reward" else sequence_logps
+        self.method, self.method_settings, self.plan = method, method_settings, plan
+        self.is_reward = getattr(method, "HEAD", None) == "reward"
         self.step_metrics: dict[str, list[float]] = {}
+        self.meter = Meter(self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Backward of one optimiser step, micro-batch by micro-batch; gives the step's loss."""
+        """Backward of one optimiser step; gives the step's loss."""
         model.train()
-        step = self._step_totals(inputs["examples"])
-        losses = [
-            self._backward(model, part, step) for part in micro_batches(inputs["examples"], self.micro_batch_tokens)
-        ]
-        loss = torch.stack(losses).sum()
+        examples = inputs["examples"]
+        step = self._step_totals(examples)
+        two = any(self._gathered(self._wants_two_passes(examples)))
+        loss = self._two_passes(model, examples, step) if two else self._one_pass(model, examples, step)
+        self._count("passes", (2.0 if two else 1.0, 1))
+        self.meter.count(examples)
         if not torch.isfinite(loss):
             raise WorkError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}; try a lower learning_rate"
             )
         return loss
 
-    def _backward(self, model: torch.nn.Module, examples: list[TrainingExample], step: StepTotals) -> Tensor:
+    def _wants_two_passes(self, examples: list[TrainingExample]) -> bool:
+        """Whether a group is larger than a pass may be, or few completions had a gradient in the last steps."""
+        if self.plan.passes != "auto":
+            return self.plan.passes == "two"
+        if any(tokens_of(*group_of(example), self.plan.layout) > self.plan.max_tokens for example in examples):
+            return True
+        recent = [entry["active"] for entry in self.state.log_history[-RECENT_STEPS:] if "active" in entry]
+        return len(recent) == RECENT_STEPS and sum(recent) / RECENT_STEPS < FEW_ACTIVE
+
+    def _one_pass(self, model: Any, examples: list[TrainingExample], step: StepTotals) -> Tensor:
+        passes = in_passes([group_of(example) for example in examples], self.plan.layout, self.plan.max_tokens)
+        parts = [[examples[i] for i in members] for members in passes]
+        loss = torch.zeros((), device=self.args.device)
+        for part, last in self._in_step(parts):
+            with self._synchronised(model, last):
+                loss += self._backward(model, part, step) if part else self._nothing(model)
+        return loss
+
+    def _backward(self, model: Any, examples: list[TrainingExample], step: StepTotals) -> Tensor:
         batch = replace(collate(examples), step=step).to(self.args.device)
         with self.compute_loss_context_manager():
-            loss, metrics = self.method.loss(self.forward(model, batch), batch, self.method_settings)
+            outputs = self._outputs(model, batch)
+            outputs.register_hook(partial(self._watch, batch))
+            loss = self._loss(outputs, batch)
         self.accelerator.backward(loss * self.accelerator.num_processes)
-        for name, (total, count) in metrics.items():
-            sums = self.step_metrics.setdefault(name, [0.0, 0.0])
-            sums[0] += float(total)
-            sums[1] += float(count)
         return loss.detach()
+
+    def _two_passes(self, model: Any, examples: list[TrainingExample], step: StepTotals) -> Tensor:
+        batch = replace(collate(examples), step=step).to(self.args.device)
+        everything = list(range(len(batch.completion_ids)))
+        scored = torch.zeros(self._num_outputs(batch), device=self.args.device)
+        for part, _ in self._in_step(self._slices(batch, everything)):
+            with torch.no_grad(), self.compute_loss_context_manager():
+                if part:
+                    outputs = self._outputs(model, batch.only(part))
+                    scored = scored.to(outputs.dtype)
+                    scored[self._places(batch, part)] = outputs
+                else:
+                    self._nothing(model)
+        scored.requires_grad_()
+        loss = self._loss(scored, batch)
+        (gradient,) = torch.autograd.grad(loss, scored)
+        active = self._count_active(gradient, batch).nonzero()[:, 0].tolist()
+        for part, last in self._in_step(self._slices(batch, active)):
+            with self._synchronised(model, last), self.compute_loss_context_manager():
+                if part:
+                    weighed = self._outputs(model, batch.only(part)) * gradient[self._places(batch, part)]
+                    self.accelerator.backward(weighed.sum() * self.accelerator.num_processes)
+                else:
+                    self._nothing(model)
+        return loss.detach()
+
+    def _outputs(self, model: Any, batch: CandidateBatch) -> Tensor:
+        """A reward for each completion, or a log-prob for each response token."""
+        return outputs_of(model, batch, self.plan.layout, is_reward=self.is_reward)
+
+    def _loss(self, outputs: Tensor, batch: CandidateBatch) -> Tensor:
+        seen = SequenceRewards(outputs) if self.is_reward else SequenceLogps.from_tokens(outputs, batch.length_N)
+        loss, metrics = self.method.loss(seen, batch, self.method_settings)
+        for name, value in metrics.items():
+            self._count(name, value)
+        return loss
+
+    def _count(self, name: str, value: tuple[Any, Any]) -> None:
+        sums = self.step_metrics.setdefault(name, [0.0, 0.0])
+        sums[0] += float(value[0])
+        sums[1] += float(value[1])
+
+    def _count_active(self, gradient: Tensor, batch: CandidateBatch) -> Tensor:
+        """Which completions have a gradient, [N]; their share is the metric `active`."""
+        active_N = gradient != 0
+        if not self.is_reward:
+            seen = SequenceLogps.from_tokens(gradient.abs(), batch.length_N)
+            active_N = seen.sum_N > 0
+        self._count("active", (active_N.sum(), len(active_N)))
+        return active_N
+
+    def _watch(self, batch: CandidateBatch, gradient: Tensor) -> None:
+        self._count_active(gradient, batch)
+
+    def _slices(self, batch: CandidateBatch, completions: list[int]) -> list[list[int]]:
+        """These completions in passes under the budget, those of a prompt together as far as they fit."""
+
+        def lengths(group: list[int]) -> tuple[int, list[int]]:
+            prompt = batch.prompt_ids[int(batch.prompt_N[group[0]])]
+            return len(prompt), [len(batch.completion_ids[n]) for n in group]
+
+        groups: list[list[int]] = []
+        for n in completions:
+            same = groups and int(batch.prompt_N[groups[-1][0]]) == int(batch.prompt_N[n])
+            fits = same and tokens_of(*lengths([*groups[-1], n]), self.plan.layout) <= self.plan.max_tokens
+            groups = [*groups[:-1], [*groups[-1], n]] if fits else [*groups, [n]]
+        passes = in_passes([lengths(group) for group in groups], self.plan.layout, self.plan.max_tokens)
+        return [sorted(n for i in members for n in groups[i]) for members in passes]
+
+    def _num_outputs(self, batch: CandidateBatch) -> int:
+        return len(batch.length_N) if self.is_reward else int(batch.length_N.sum())
+
+    def _places(self, batch: CandidateBatch, completions: list[int]) -> Tensor:
+        """Where the outputs of these completions stand among those of the batch."""
+        if self.is_reward:
+            return torch.tensor(completions, device=self.args.device)
+        end_N, length_N = batch.length_N.cumsum(0).tolist(), batch.length_N.tolist()
+        places = [torch.arange(end_N[n] - length_N[n], end_N[n]) for n in completions]
+        return torch.cat(places).to(self.args.device)
+
+    def _in_step(self, parts: list[Any]) -> Iterator[tuple[Any, bool]]:
+        """(part, whether it is the last): as many on every process, with None where one has fewer than another."""
+        most = max(self._gathered(len(parts)))
+        for i in range(most):
+            yield (parts[i] if i < len(parts) else None), i == most - 1
+
+    def _nothing(self, model: Any) -> Tensor:
+        """A pass without an effect, for a process that has none left while others do."""
+        outputs = self._outputs(model, self._smallest)
+        if torch.is_grad_enabled():
+            self.accelerator.backward((outputs * 0).sum())
+        return torch.zeros((), device=self.args.device)
+
+    @property
+    def _smallest(self) -> CandidateBatch:
+        return collate([self.train_dataset[0]]).only([0])  # type: ignore[index]
+
+    def _synchronised(self, model: Any, last: bool) -> Any:
+        """Gradients are exchanged in the last backward pass of a step."""
+        return nullcontext() if last else self.accelerator.no_sync(model)
+
+    def _gathered(self, value: Any) -> list[Any]:
+        return [value] if self.accelerator.num_processes == 1 else gather_object([value])
 
     def _step_totals(self, examples: list[TrainingExample]) -> StepTotals:
         """Over all processes: each holds its share of the step's prompts."""
-        mine = totals(examples, getattr(self.method, "step_sums", None))
-        if self.accelerator.num_processes == 1:
-            return mine
-        parts: list[StepTotals] = gather_object([mine])
+        parts: list[StepTotals] = self._gathered(totals(examples, getattr(self.method, "step_sums", None)))
         sums = sum((Counter(part.sums) for part in parts), Counter())
         return StepTotals(sum(part.num_prompts for part in parts), sums)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Beside the trainer's own numbers, the method's metrics since the last log."""
+        """Beside the trainer's own numbers, the method's metrics since the last log, and how fast it went."""
         logs |= {name: total / count for name, (total, count) in self.step_metrics.items() if count}
+        if "loss" in logs:
+            logs |= self.meter.read()
         self.step_metrics = {}
         super().log(logs, start_time)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0
-
-
-def micro_batches(examples: Sequence[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
-    """Consecutive examples whose padded rows stay under the budget; one that is larger on its own goes alone."""
-    part: list[TrainingExample] = []
-    rows, width = 0, 0
-    for example in examples:
-        longest = len(example.prompt_token_ids) + max(len(c.token_ids) for c in example.completions)
-        if part and (rows + len(example.completions)) * max(width, longest) > max_tokens:
-            yield part
-            part, rows, width = [], 0, 0
-        part.append(example)
-        rows, width = rows + len(example.completions), max(width, longest)
-    if part:
-        yield part
 
 
 def fit(
@@ -124,25 +244,33 @@ def fit(
     seed: int,
     folder: Path,
     on_step: Callable[[int, int], None],
-) -> list[CurvePoint]:
-    """Train in place, resuming from the last whole checkpoint in `folder`; gives every logged number.
+) -> tuple[list[CurvePoint], Plan]:
+    """Train in place, resuming from the last whole checkpoint in `folder`; gives every logged number, and the plan.
 
-    TensorBoard events go to `folder/logs`.
+    TensorBoard events go to `folder/logs`. A resumed run keeps to the plan of its beginning.
     """
     num_steps = settings.num_steps(len(examples))
     slots = Schedule(examples, num_slots=num_steps * settings.prompts_per_step, seed=seed)
-    trainer = CandidateTrainer(
-        model=model,
-        args=_arguments(settings, num_steps=num_steps, seed=seed, folder=folder),
-        train_dataset=slots,
-        callbacks=[_Report(on_step)],
-        method=method,
-        method_settings=method_settings,
-        micro_batch_tokens=settings.micro_batch_tokens,
+    is_reward = getattr(method, "HEAD", None) == "reward"
+    plan = (Plan.kept(folder) if last_checkpoint(folder) else None) or make_plan(
+        model, examples, settings, is_reward=is_reward
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    return curve(trainer.state.log_history)
+    plan.keep(folder)
+    with prepared(model, plan.layout):
+        if settings.compile:
+            compile_body(model, partial(try_pass, model, slots[0], plan, is_reward))
+        trainer = CandidateTrainer(
+            model=model,
+            args=_arguments(settings, plan, num_steps=num_steps, seed=seed, folder=folder),
+            train_dataset=slots,
+            callbacks=[_Report(on_step)],
+            method=method,
+            method_settings=method_settings,
+            plan=plan,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    return curve(trainer.state.log_history), plan
 
 
 def cost(examples: Sequence[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
@@ -166,7 +294,7 @@ def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
         for entry in history
         if "loss" in entry
         for metric, value in sorted(entry.items())
-        if metric not in ("step", "epoch")
+        if metric not in NOT_OF_THE_RUN
     ]
 
 
@@ -178,7 +306,9 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _arguments(settings: OptimiserSettings, *, num_steps: int, seed: int, folder: Path) -> TrainingArguments:
+def _arguments(
+    settings: OptimiserSettings, plan: Plan, *, num_steps: int, seed: int, folder: Path
+) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(folder),
@@ -191,7 +321,7 @@ def _arguments(settings: OptimiserSettings, *, num_steps: int, seed: int, folder
         adam_beta1=settings.adam_beta1,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
-        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing=plan.checkpointing,
         seed=seed,
         bf16=cuda and settings.precision != "float32",
         use_cpu=not cuda,

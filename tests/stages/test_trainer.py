@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from data.errors import WorkError
+from stages import trainer as trainer_module
 from stages.methods import rescue, sft
+from stages.models import set_dropout
 from stages.optimiser import OptimiserSettings
-from stages.trainer import Schedule, fit, last_checkpoint, micro_batches
+from stages.plan import Plan, compile_body
+from stages.trainer import Schedule, fit, last_checkpoint
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def train(model, examples, folder, *, stop_after=None, method=rescue, seed=0, **
     settings = OptimiserSettings(
         **{"steps": 12, "prompts_per_step": 4, "learning_rate": 1e-2, "save_steps": 4, **changes}
     )
-    points = fit(
+    points, _ = fit(
         model,
         examples,
         method=method,
@@ -80,10 +83,125 @@ def test_the_micro_batch_budget_changes_memory_and_nothing_else(tiny_model, exam
     torch.testing.assert_close(weights(cut), weights(reference), rtol=1e-3, atol=1e-4)
 
 
-def test_micro_batches_keep_under_the_budget_and_lose_nothing(examples):
-    parts = list(micro_batches(examples, 35))
-    assert [len(part) for part in parts] == [2] * 6
-    assert [e for part in parts for e in part] == examples
+@pytest.mark.parametrize("layout", ["shared", "packed", "padded"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"passes": "two"}, {"micro_batch_tokens": 9}, {"passes": "one", "micro_batch_tokens": 9}]
+)
+def test_layouts_and_passes_change_time_and_memory_and_nothing_else(tiny_model, ragged, tmp_path, layout, changes):
+    naive, other = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
+    expected = train(naive, ragged, tmp_path / "a", steps=3, layout="padded", passes="one")
+    found = train(other, ragged, tmp_path / "b", steps=3, layout=layout, **changes)
+    assert found == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(weights(other), weights(naive), rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def ragged(make_example):
+    """Prompts and answers of many lengths, two thirds of the candidates of no consequence."""
+    return [
+        make_example(
+            [1, *[4 + i] * (1 + i % 5)],
+            [[5 + i, 2], [9] * (1 + i % 3) + [2], [10, 11, 2], [12, 2], [13, 14, 15, 16, 2]],
+            pairs=[(0, 1)],
+            target=0,
+            prompt_id=f"p{i}",
+        )
+        for i in range(12)
+    ]
+
+
+def test_two_passes_leave_out_what_has_no_gradient(tiny_model, ragged, tmp_path, monkeypatch):
+    passed = []
+    outputs = trainer_module.outputs_of
+
+    def counted(model, batch, layout, *, is_reward):
+        passed.append((len(batch.completion_ids), torch.is_grad_enabled()))
+        return outputs(model, batch, layout, is_reward=is_reward)
+
+    monkeypatch.setattr(trainer_module, "outputs_of", counted)
+    points = train(tiny_model, ragged, tmp_path, steps=1, passes="two")
+    assert sum(n for n, with_graph in passed if not with_graph) == 4 * 5
+    assert sum(n for n, with_graph in passed if with_graph) == round(points[1, "active"] * 4 * 5) <= 4 * 2
+
+
+def test_two_passes_are_taken_where_few_answers_have_a_gradient(tiny_model, ragged, tmp_path):
+    fit_and_log = train(tiny_model, ragged, tmp_path, steps=14, save_steps=14)
+    assert max(value for (_, metric), value in fit_and_log.items() if metric == "active") <= 0.4
+    history = json.loads((tmp_path / "checkpoint-14" / "trainer_state.json").read_text())["log_history"]
+    assert [entry["passes"] for entry in history] == [1.0] * 10 + [2.0] * 4
+
+
+def test_a_stopped_run_goes_on_in_the_middle_of_two_passes(tiny_model, ragged, tmp_path):
+    whole, parts, resumed = (copy.deepcopy(tiny_model) for _ in range(3))
+    changes = {"steps": 14, "micro_batch_tokens": 40}
+    expected = train(whole, ragged, tmp_path / "whole", **changes)
+    with pytest.raises(Interrupted):
+        train(parts, ragged, tmp_path / "parts", stop_after=13, **changes)
+    assert train(resumed, ragged, tmp_path / "parts", **changes) == expected
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_resumed_run_keeps_to_its_plan(tiny_model, examples, tmp_path):
+    with pytest.raises(Interrupted):
+        train(copy.deepcopy(tiny_model), examples, tmp_path, stop_after=9, layout="packed")
+    train(tiny_model, examples, tmp_path, layout="padded")
+    assert Plan.kept(tmp_path).layout == "packed"
+
+
+OTHER_SETTINGS = {
+    "steps": 5,
+    "epochs": 2.0,
+    "prompts_per_step": 3,
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "warmup": 0.9,
+    "weight_decay": 0.5,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.5,
+    "max_grad_norm": 0.1,
+    "dropout": 0.5,
+}
+EXACT = {"gradient_checkpointing": True, "layout": "packed", "passes": "two", "micro_batch_tokens": 20, "save_steps": 1}
+REFUSED = {"precision": "bfloat16"}
+
+
+def test_every_setting_of_the_optimiser_is_here():
+    assert set(OptimiserSettings.model_fields) == {*OTHER_SETTINGS, *EXACT, *REFUSED, "compile"}
+
+
+@pytest.mark.parametrize("name", OTHER_SETTINGS)
+def test_a_setting_of_the_optimiser_changes_the_run(tiny_model, examples, tmp_path, name):
+    base = {"steps": None} if name == "epochs" else {"steps": 4}
+    changes = {**base, name: OTHER_SETTINGS[name]}
+    default, other = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
+    for model in (default, other):
+        set_dropout(model, changes.get("dropout", 0.0) if model is other else 0.0)
+    found = train(default, examples, tmp_path / "a", **base), train(other, examples, tmp_path / "b", **changes)
+    assert found[0] != found[1]
+    assert not torch.allclose(weights(default), weights(other), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_setting_of_time_and_memory_does_not(tiny_model, examples, tmp_path, name):
+    default, other = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
+    expected = train(default, examples, tmp_path / "a", steps=4)
+    assert train(other, examples, tmp_path / "b", steps=4, **{name: EXACT[name]}) == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(weights(other), weights(default), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_setting_that_cannot_be_honoured_here_is_refused(name):
+    with pytest.raises(ValueError, match=name):
+        OptimiserSettings(**{name: REFUSED[name]})
+
+
+def test_a_model_that_cannot_be_compiled_is_trained_without(tiny_model, monkeypatch):
+    def fail():
+        raise RuntimeError("no compiler")
+
+    with pytest.warns(UserWarning, match="torch.compile failed, training goes on without: RuntimeError: no compiler"):
+        assert not compile_body(tiny_model, fail)
+    assert tiny_model.model._compiled_call_impl is None
 
 
 def test_every_epoch_uses_every_example_once_in_an_order_of_its_own(examples):

@@ -1,0 +1,84 @@
+"""How examples go through a model in training: the layout, the size of a pass, one pass or two, checkpointing.
+
+A plan changes time and memory, and results by no more than rounding. A resumed run keeps to the plan of its beginning,
+so that it ends where the undisturbed one does to the last bit.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.records import TrainingExample
+from stages.batch import collate
+from stages.forward import Layout, choose_layout, innermost, outputs_of, prepared
+from stages.memory import Sizes, plan_memory
+from stages.optimiser import OptimiserSettings
+
+FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed in backward."""
+
+    layout: Layout
+    why: str
+    passes: str
+    max_tokens: int
+    checkpointing: bool
+
+    def summary(self) -> dict[str, Any]:
+        """What does not depend on the machine's memory of the moment."""
+        return {"layout": self.layout, "why": self.why, "passes": self.passes, "checkpointing": self.checkpointing}
+
+    def keep(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(json.dumps(asdict(self)))
+
+    @staticmethod
+    def kept(folder: Path) -> "Plan | None":
+        path = folder / FILE
+        return Plan(**json.loads(path.read_text())) if path.exists() else None
+
+
+def make_plan(model: Any, examples: Sequence[TrainingExample], settings: OptimiserSettings, *, is_reward: bool) -> Plan:
+    """By the model, a probe of memory, and the examples. Raises InputError for what cannot fit or be honoured."""
+    layout, why = choose_layout(model, examples, settings.layout)
+    with prepared(model, layout):
+        budget = plan_memory(
+            model,
+            partial(outputs_of, is_reward=is_reward),
+            Sizes.of(examples, layout),
+            layout,
+            max_tokens=settings.micro_batch_tokens,
+            checkpointing=settings.gradient_checkpointing,
+        )
+    passes = "one" if settings.dropout > 0 else settings.passes
+    return Plan(layout, why, passes, budget.max_tokens, budget.checkpointing)
+
+
+def compile_body(model: Any, attempt: Callable[[], Any]) -> bool:
+    """torch.compile the model's body; where `attempt`, a pass, fails with it, say so and leave it as it was."""
+    body = innermost(model).base_model
+    try:
+        body.compile(dynamic=True)
+        attempt()
+        return True
+    except Exception as error:
+        body._compiled_call_impl = None
+        torch._dynamo.reset()
+        reason = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(f"torch.compile failed, training goes on without: {type(error).__name__}: {reason}", stacklevel=2)
+        return False
+
+
+def try_pass(model: Any, example: TrainingExample, plan: Plan, is_reward: bool) -> None:
+    batch = collate([example]).to(next(model.parameters()).device)
+    outputs_of(model, batch, plan.layout, is_reward=is_reward).sum().backward()
+    model.zero_grad()
