@@ -169,13 +169,15 @@ def prepared(model: Any, layout: Layout) -> Iterator[None]:
     if layout == "padded":
         yield
         return
-    before = inner.config._attn_implementation
+    before, own = inner.config._attn_implementation, vars(inner).get("forward")
     inner.set_attn_implementation(attention.NAME)
     inner.forward = types.MethodType(_forward_rows, inner)
     try:
         yield
     finally:
-        vars(inner).pop("forward", None)
+        del inner.forward
+        if own is not None:  # somebody else's, put there before
+            inner.forward = own
         inner.set_attn_implementation(before)
 
 

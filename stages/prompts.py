@@ -126,20 +126,27 @@ def split_of(cluster_id: str, settings: PromptsSection) -> str:
 
 
 def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> SplitProof:
-    """Count both sets, after a check that nothing stands in both. Raises InputError that names an offender."""
-    trained, held_out = list(trained), list(held_out)
-    for what, key in (("id", _by_id), ("near-duplicate cluster", _by_cluster), ("text", _by_text)):
-        seen = {key(p): p.prompt_id for p in trained}
-        for prompt in held_out:
-            if key(prompt) in seen:
+    """Count both sets, after a check that nothing stands in both; only what is held out is kept in memory.
+
+    Raises InputError that names an offender.
+    """
+    kinds = {"id": _by_id, "near-duplicate cluster": _by_cluster, "text": _by_text}
+    held_out = list(held_out)
+    seen = {what: {key(p): p.prompt_id for p in held_out} for what, key in kinds.items()}
+    num_trained, trained_clusters = 0, set()
+    for prompt in trained:
+        num_trained += 1
+        trained_clusters.add(prompt.cluster_id)
+        for what, key in kinds.items():
+            if key(prompt) in seen[what]:
                 raise InputError(
-                    f"held-out prompt {prompt.prompt_id} shares its {what} with training prompt {seen[key(prompt)]}; "
-                    "a score on it would not count"
+                    f"held-out prompt {seen[what][key(prompt)]} shares its {what} with training prompt "
+                    f"{prompt.prompt_id}; a score on it would not count"
                 )
     return SplitProof(
-        num_trained=len(trained),
+        num_trained=num_trained,
         num_held_out=len(held_out),
-        trained_clusters=len({p.cluster_id for p in trained}),
+        trained_clusters=len(trained_clusters),
         held_out_clusters=len({p.cluster_id for p in held_out}),
     )
 

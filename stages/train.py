@@ -1,6 +1,7 @@
 """Stage train: one method, one seed, from the student to a checkpoint."""
 
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +10,13 @@ from pydantic import Field
 from data import registry
 from data.config import Config
 from data.errors import InputError
+from data.mapped import MappedRecords
 from data.records import Checkpoint, CurvePoint, Prompt, TrainingExample
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
+from stages.joins import join
 from stages.optimiser import OptimiserSettings
-from stages.prompts import prove_disjoint
+from stages.prompts import HELD_OUT, prove_disjoint
 
 METHODS = "stages.methods"
 Method = registry.settings_union(METHODS, "method")
@@ -86,22 +89,49 @@ def run(job: Job) -> None:
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
 
 
-def select(job: Job, method: Any, settings: Any) -> tuple[list[TrainingExample], dict[str, int]]:
+def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExample], dict[str, int]]:
     """The examples that the method can use, after a proof that they share nothing with what is held out.
 
-    Raises InputError when none is left.
+    They are streamed from table to table, and read one at a time. Raises InputError when none is left.
     """
-    prompts = {p.prompt_id: p for p in job.input("prompts").records(Prompt) if p.status == "ok"}
-    offered = [e for e in job.input("examples").records(TrainingExample) if e.status == "ok"]
-    trained = [prompts[e.prompt_id] for e in offered]
-    prove_disjoint(trained, [p for p in prompts.values() if p.split in ("validation", "test")])
-    used = [prepared for e in offered if (prepared := method.prepare(e, settings)) is not None]
-    if not used:
+    held_out = [p for p in _usable_prompts(job) if p.split in HELD_OUT]
+    prove_disjoint(_trained(job), held_out)
+    offered = 0
+
+    def prepared() -> Iterator[TrainingExample]:
+        nonlocal offered
+        for example in _offered(job):
+            offered += 1
+            found = method.prepare(example, settings)
+            if found is not None:
+                yield found
+
+    used = MappedRecords.write(job.path / "trainer" / "examples.arrow", prepared(), TrainingExample)
+    if not len(used):
         raise InputError(
-            f"{job.name}: none of {len(offered)} examples is of use to this method; "
+            f"{job.name}: none of {offered} examples is of use to this method; "
             "it needs an expert's answer, a good candidate or an ordered pair"
         )
-    return used, {"offered": len(offered), "used": len(used), "of_no_use": len(offered) - len(used)}
+    return used, {"offered": offered, "used": len(used), "of_no_use": offered - len(used)}
+
+
+def _trained(job: Job) -> Iterator[Prompt]:
+    """The prompts of the examples. Raises InputError when an example has none, or they are not in order."""
+    missing = sum(1 for _ in _offered(job))
+    for prompt, examples in join(_usable_prompts(job), _offered(job)):
+        missing -= len(examples)
+        if examples:
+            yield prompt
+    if missing:
+        raise InputError(f"{job.name}: {missing} examples have no usable prompt, or are not sorted by prompt_id")
+
+
+def _usable_prompts(job: Job) -> Iterator[Prompt]:
+    return (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+
+
+def _offered(job: Job) -> Iterator[TrainingExample]:
+    return (e for e in job.input("examples").records(TrainingExample) if e.status == "ok")
 
 
 def _float32() -> Any:
@@ -155,6 +185,8 @@ STAGE = Stage(
         "stages.models",
         "stages.checkpoints",
         "stages.optimiser",
+        "stages.joins",
+        "data.mapped",
     ),
     in_child=True,
     identity=identity,

@@ -14,7 +14,7 @@ budget; the losses know the whole step's totals, so the budget changes memory an
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -47,15 +47,20 @@ class Schedule(Dataset):
     """The examples of a whole run in the order in which they are used: one fresh permutation an epoch."""
 
     def __init__(self, examples: Sequence[TrainingExample], *, num_slots: int, seed: int):
-        epochs = math.ceil(num_slots / len(examples))
-        orders = [np.random.default_rng([seed, epoch]).permutation(len(examples)) for epoch in range(epochs)]
-        self.examples, self.order = examples, np.concatenate(orders)[:num_slots]
+        self.examples, self.order = examples, epochs_of(len(examples), num_slots, seed)
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, slot: int) -> TrainingExample:
-        return self.examples[self.order[slot]]
+        return self.examples[int(self.order[slot])]
+
+
+def epochs_of(num_examples: int, num_slots: int, seed: int) -> np.ndarray:
+    """Numbers of examples in the order of their use: permutations, each a function of (seed, epoch)."""
+    epochs = math.ceil(num_slots / num_examples)
+    orders = [np.random.default_rng([seed, epoch]).permutation(num_examples) for epoch in range(epochs)]
+    return np.concatenate(orders)[:num_slots]
 
 
 class CandidateTrainer(Trainer):
@@ -273,12 +278,14 @@ def fit(
     return curve(trainer.state.log_history), plan
 
 
-def cost(examples: Sequence[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
-    """What a run puts through the model, forward and backward: completions with their prompts, and tokens of these."""
-    slots = Schedule(examples, num_slots=settings.num_steps(len(examples)) * settings.prompts_per_step, seed=seed)
-    used = [slots[i] for i in range(len(slots))]
-    tokens = sum(len(e.prompt_token_ids) + len(c.token_ids) for e in used for c in e.completions)
-    return {"sequences": sum(len(e.completions) for e in used), "tokens": tokens}
+def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
+    """What a run uses, forward and backward: completions, and their tokens with a prompt's for each of them."""
+    sizes = np.array(
+        [(len(lengths), len(lengths) * prompt + sum(lengths)) for prompt, lengths in map(group_of, examples)]
+    )
+    order = epochs_of(len(sizes), settings.num_steps(len(sizes)) * settings.prompts_per_step, seed)
+    sequences, tokens = sizes[order].sum(0).tolist()
+    return {"sequences": sequences, "tokens": tokens}
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -53,7 +53,7 @@ def test_losses_agree_over_twenty_steps(pairs, examples, tiny_model, tiny_tokeni
     settings = OptimiserSettings(
         steps=STEPS, prompts_per_step=BATCH, learning_rate=RATE, schedule="constant", warmup=0, save_steps=1000
     )
-    points = fit(
+    points, _ = fit(
         copy.deepcopy(tiny_model),
         examples,
         method=dpo,

@@ -1,0 +1,45 @@
+"""Records on disk, read one at a time by number: memory does not grow with how many there are."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+from data.parquet import batched, from_table, to_table
+from data.schema import schema_of
+
+R = TypeVar("R")
+
+ROWS_PER_BATCH = 512
+
+
+class MappedRecords(Sequence[R], Generic[R]):
+    """An Arrow file, mapped into memory: a working copy, which needs no decoding as a whole."""
+
+    def __init__(self, path: Path, record: type[R]):
+        self.file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.record = record
+        self.length = sum(self.file.get_batch(i).num_rows for i in range(self.file.num_record_batches))
+
+    @staticmethod
+    def write(path: Path, rows: Iterable[R], record: type[R]) -> "MappedRecords[R]":
+        """The rows, streamed into a new file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema_of(record)) as writer:
+            for group in batched(rows, ROWS_PER_BATCH):
+                writer.write_table(to_table(group, record).combine_chunks(), max_chunksize=ROWS_PER_BATCH)
+        return MappedRecords(path, record)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.length:
+            raise IndexError(f"row {index} of {self.length}")
+        batch = self.file.get_batch(index // ROWS_PER_BATCH).slice(index % ROWS_PER_BATCH, 1)
+        return next(from_table(pa.Table.from_batches([batch]), self.record))
+
+    def __iter__(self) -> Iterator[R]:
+        for i in range(self.file.num_record_batches):
+            yield from from_table(pa.Table.from_batches([self.file.get_batch(i)]), self.record)
