@@ -90,11 +90,34 @@ def note(done: Done) -> str:
 def show_forecast(steps: Sequence[Forecast], *, as_json: bool) -> None:
     rows = [{"step": f.step.name, "stage": f.step.stage.name, "action": f.action, "ref": f.ref or ""} for f in steps]
     if as_json:
-        print(json.dumps(rows, indent=1))
-    else:
-        show_rows(rows)
-        cached = sum(f.action == "cached" for f in steps)
-        console.print(f"{cached} of {len(steps)} steps are cached, {len(steps) - cached} would be computed.")
+        print(json.dumps([{**row, "estimate": f.estimate} for row, f in zip(rows, steps, strict=True)], indent=1))
+        return
+    if any(f.estimate for f in steps):
+        rows = [{**row, "takes": takes(f)} for row, f in zip(rows, steps, strict=True)]
+    show_rows(rows)
+    cached = sum(f.action == "cached" for f in steps)
+    console.print(f"{cached} of {len(steps)} steps are cached, {len(steps) - cached} would be computed.")
+    unknown = sum(f.estimate is None and f.step.stage.estimate is not None and f.action == "compute" for f in steps)
+    if unknown:
+        console.print(f"What {unknown} of them take is known once the steps before them have run.")
+
+
+def takes(forecast: Forecast) -> str:
+    """A step's estimate in a line."""
+    found = forecast.estimate
+    if found is None:
+        return ""
+    return (
+        f"{found['steps']:,} steps, {found['useful_tokens']:,} tokens, {found['operations']:.1e} operations, "
+        f"{found['peak_bytes'] / 2**30:.1f} GiB, {duration(found['seconds'])}; {found['layout']}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Rounded to what an estimate is worth."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 def show_results(run: Run, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from data import registry
 from data.errors import InputError
 from flows.chain import plan
 from flows.recipe import Recipe
-from pipeline.run import Done, look_up, perform
+from pipeline.run import Done, estimate, look_up, perform
 from pipeline.stage import Progress, Step, producer
 from pipeline.store import Artifact, Store, write_atomically
 
@@ -124,6 +124,8 @@ class Forecast:
     step: Step
     action: str
     ref: str | None
+    estimate: dict[str, Any] | None = None
+    """Of a step that would be computed from inputs that are there, by its stage."""
 
 
 def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
@@ -133,14 +135,28 @@ def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
     """
     artifacts: dict[str, Artifact] = {}
     found = []
+    estimates: dict[str, Any] = {}
     for step in plan(recipe):
         needed = [producer(name) for names in step.inputs.values() for name in names]
         known = all(name in artifacts for name in needed)
         artifact = look_up(store, step, artifacts) if known else None
+        expected = None
         if artifact is not None:
             artifacts[step.name] = artifact
-        found.append(Forecast(step=step, action="cached" if artifact else "compute", ref=artifact and artifact.ref))
+        elif known:
+            alike = _without_seed(step, artifacts)
+            if alike not in estimates:
+                estimates[alike] = estimate(store, step, artifacts)
+            expected = estimates[alike]
+        action = "cached" if artifact else "compute"
+        found.append(Forecast(step=step, action=action, ref=artifact and artifact.ref, estimate=expected))
     return found
+
+
+def _without_seed(step: Step, artifacts: dict[str, Artifact]) -> str:
+    """The same for steps that differ in nothing but the seed: they take the same."""
+    key = step.key(artifacts)
+    return json.dumps({**key, "config": {**key["config"], "seed": None}}, sort_keys=True)
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:

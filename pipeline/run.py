@@ -1,6 +1,7 @@
 """Look a step up in the store, or compute it."""
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,6 +86,29 @@ def compute(
         )
         step.stage.run(job)
         return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path
+
+
+def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
+    """What computing the step would take, as its stage has it; None where it has no estimate. Nothing is published."""
+    if step.stage.estimate is None:
+        return None
+    inputs = {name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()}
+    return run_in_child(_estimate, store.root, step, inputs, on_event=lambda event: None)
+
+
+def _estimate(root: Path, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            name=step.name,
+            settings=step.settings,
+            inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
+            path=Path(folder),
+            store=Store(root),
+            progress=lambda done, total: None,
+            code="",
+        )
+        assert step.stage.estimate is not None
+        return step.stage.estimate(job)
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ class Stage:
     `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
     "part:" are digests of parts on which a step may depend alone.
+    `estimate`: what a run would take, from the same job, whose folder is thrown away afterwards.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Stage:
     in_child: bool = False
     assets: tuple[str, ...] = ()
     identity: Callable[[Path], dict[str, str]] | None = None
+    estimate: Callable[["Job"], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

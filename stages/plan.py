@@ -5,6 +5,7 @@ so that it ends where the undisturbed one does to the last bit.
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from data.records import TrainingExample
 from stages.batch import collate
@@ -25,13 +28,17 @@ FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed in backward."""
+    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed in backward; peak_bytes: by
+
+    the probe, weights included.
+    """
 
     layout: Layout
     why: str
     passes: str
     max_tokens: int
     checkpointing: bool
+    peak_bytes: int
 
     def summary(self) -> dict[str, Any]:
         """What does not depend on the machine's memory of the moment."""
@@ -60,7 +67,17 @@ def make_plan(model: Any, examples: Sequence[TrainingExample], settings: Optimis
             checkpointing=settings.gradient_checkpointing,
         )
     passes = "one" if settings.dropout > 0 else settings.passes
-    return Plan(layout, why, passes, budget.max_tokens, budget.checkpointing)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return _agreed(Plan(layout, why, passes, budget.max_tokens, budget.checkpointing, budget.peak_bytes + weights))
+
+
+def _agreed(plan: Plan) -> Plan:
+    """Where several processes train, the plan of the one with the least memory."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return plan
+    PartialState(cpu=not torch.cuda.is_available())
+    plans: list[Plan] = gather_object([plan])
+    return min(plans, key=lambda p: (not p.checkpointing, p.max_tokens))
 
 
 def compile_body(model: Any, attempt: Callable[[], Any]) -> bool:

@@ -52,31 +52,15 @@ def examples_kind(settings: Any) -> str:
 
 
 def run(job: Job) -> None:
-    from stages.models import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
+    from stages.models import load_tokenizer, save_model
     from stages.trainer import cost, fit
 
     settings: TrainSettings = job.settings
-    method = registry.load(METHODS, settings.method.method, kind="method")
-    examples, counts = select(job, method, settings.method)
-    method_settings = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
-    student = job.input("student")
-    folder = model_folder(student)
-    is_reward = getattr(method, "HEAD", None) == "reward"
-    model = load_reward_model(folder, from_body=True) if is_reward else load_model(folder, dtype=_float32())
-    set_dropout(model, settings.optimiser.dropout)
-    model = _with_adapter(model, settings.lora, settings.seed)
-    points, plan = fit(
-        model,
-        examples,
-        method=method,
-        method_settings=method_settings,
-        settings=settings.optimiser,
-        seed=settings.seed,
-        folder=job.path / "trainer",
-        on_step=job.progress,
-    )
+    model, examples, counts, what = _prepared(job)
+    points, plan = fit(model, examples, **what, on_step=job.progress)
     _keep_logs(job.path)
-    save_model(job.path / "model", _merged(model), load_tokenizer(folder))
+    student = job.input("student")
+    save_model(job.path / "model", _merged(model), load_tokenizer(model_folder(student)))
     job.write(points, CurvePoint)
     (base,) = student.records(Checkpoint)
     spent = cost(examples, settings.optimiser, seed=settings.seed)
@@ -84,9 +68,38 @@ def run(job: Job) -> None:
         spent["reference_sequences"] = sum(len(example.completions) for example in examples)
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
     job.metrics |= {"plan": plan.summary(), "examples": counts, "cost": spent, "final": final}
-    if method_settings != settings.method:
-        job.metrics["resolved"] = method_settings.model_dump(mode="json")
+    if what["method_settings"] != settings.method:
+        job.metrics["resolved"] = what["method_settings"].model_dump(mode="json")
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
+
+
+def estimate(job: Job) -> dict[str, Any]:
+    """What this step would take. Raises InputError for a prompt that cannot fit into memory."""
+    from stages import trainer
+
+    model, examples, _, what = _prepared(job)
+    return trainer.estimate(model, examples, **what)
+
+
+def _prepared(job: Job) -> tuple[Any, Sequence[TrainingExample], dict[str, int], dict[str, Any]]:
+    """The model, the examples with their counts, and how the one learns from the others."""
+    from stages.models import load_model, load_reward_model, set_dropout
+
+    settings: TrainSettings = job.settings
+    method = registry.load(METHODS, settings.method.method, kind="method")
+    examples, counts = select(job, method, settings.method)
+    folder = model_folder(job.input("student"))
+    is_reward = getattr(method, "HEAD", None) == "reward"
+    model = load_reward_model(folder, from_body=True) if is_reward else load_model(folder, dtype=_float32())
+    set_dropout(model, settings.optimiser.dropout)
+    what = {
+        "method": method,
+        "method_settings": method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method,
+        "settings": settings.optimiser,
+        "seed": settings.seed,
+        "folder": job.path / "trainer",
+    }
+    return _with_adapter(model, settings.lora, settings.seed), examples, counts, what
 
 
 def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExample], dict[str, int]]:
@@ -190,4 +203,5 @@ STAGE = Stage(
     ),
     in_child=True,
     identity=identity,
+    estimate=estimate,
 )

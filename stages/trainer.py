@@ -13,6 +13,7 @@ budget; the losses know the whole step's totals, so the budget changes memory an
 
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -35,7 +36,7 @@ from stages.batch import CandidateBatch, SequenceLogps, SequenceRewards, StepTot
 from stages.forward import group_of, in_passes, outputs_of, prepared, tokens_of
 from stages.optimiser import OptimiserSettings
 from stages.plan import Plan, compile_body, make_plan, try_pass
-from stages.throughput import Meter
+from stages.throughput import Costs, Meter, useful_tokens
 
 RECENT_STEPS, FEW_ACTIVE = 10, 0.5
 """Two passes cost (1 + 3 a) / 3 of one, with a share a of the completions active: 0.83 at a half."""
@@ -254,28 +255,83 @@ def fit(
 
     TensorBoard events go to `folder/logs`. A resumed run keeps to the plan of its beginning.
     """
-    num_steps = settings.num_steps(len(examples))
-    slots = Schedule(examples, num_slots=num_steps * settings.prompts_per_step, seed=seed)
     is_reward = getattr(method, "HEAD", None) == "reward"
-    plan = (Plan.kept(folder) if last_checkpoint(folder) else None) or make_plan(
-        model, examples, settings, is_reward=is_reward
-    )
+    kept = Plan.kept(folder) if last_checkpoint(folder) else None
+    plan = kept or make_plan(model, examples, settings, is_reward=is_reward)
     plan.keep(folder)
     with prepared(model, plan.layout):
         if settings.compile:
-            compile_body(model, partial(try_pass, model, slots[0], plan, is_reward))
-        trainer = CandidateTrainer(
-            model=model,
-            args=_arguments(settings, plan, num_steps=num_steps, seed=seed, folder=folder),
-            train_dataset=slots,
-            callbacks=[_Report(on_step)],
-            method=method,
-            method_settings=method_settings,
-            plan=plan,
-        )
-        trainer.remove_callback(PrinterCallback)
+            compile_body(model, partial(try_pass, model, examples[0], plan, is_reward))
+        arguments = _arguments(settings, plan, num_steps=settings.num_steps(len(examples)), seed=seed, folder=folder)
+        trainer = _trainer(model, examples, method, method_settings, settings, plan, arguments, on_step)
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     return curve(trainer.state.log_history), plan
+
+
+def estimate(
+    model: Any,
+    examples: Sequence[TrainingExample],
+    *,
+    method: ModuleType,
+    method_settings: Any,
+    settings: OptimiserSettings,
+    seed: int,
+    folder: Path,
+    num_steps: int = 3,
+) -> dict[str, Any]:
+    """What `fit` would take: steps, useful tokens, operations, bytes at the peak, and seconds by a few real steps.
+
+    Raises InputError, as `fit` would, for what cannot fit.
+    """
+    plan = make_plan(model, examples, settings, is_reward=getattr(method, "HEAD", None) == "reward")
+    times: list[float] = []
+    with prepared(model, plan.layout):
+        arguments = _arguments(settings, plan, num_steps=num_steps, seed=seed, folder=folder, save=False)
+        trainer = _trainer(
+            model,
+            examples,
+            method,
+            method_settings,
+            settings,
+            plan,
+            arguments,
+            lambda *_: times.append(time.monotonic()),
+        )
+        trainer.train()
+    total, costs = settings.num_steps(len(examples)), Costs(model)
+    used = total * settings.prompts_per_step / len(examples)
+    return {
+        "layout": f"{plan.layout}: {plan.why}",
+        "steps": total,
+        "useful_tokens": round(used * sum(map(useful_tokens, examples))),
+        "operations": used * sum(map(costs.of, examples)),
+        "peak_bytes": plan.peak_bytes,
+        "seconds": total * (times[-1] - times[0]) / (len(times) - 1),
+    }
+
+
+def _trainer(
+    model: Any,
+    examples: Sequence[TrainingExample],
+    method: ModuleType,
+    method_settings: Any,
+    settings: OptimiserSettings,
+    plan: Plan,
+    arguments: TrainingArguments,
+    on_step: Callable[[int, int], None],
+) -> CandidateTrainer:
+    num_slots = arguments.max_steps * settings.prompts_per_step
+    trainer = CandidateTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Schedule(examples, num_slots=num_slots, seed=arguments.seed),
+        callbacks=[_Report(on_step)],
+        method=method,
+        method_settings=method_settings,
+        plan=plan,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
@@ -314,7 +370,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _arguments(
-    settings: OptimiserSettings, plan: Plan, *, num_steps: int, seed: int, folder: Path
+    settings: OptimiserSettings, plan: Plan, *, num_steps: int, seed: int, folder: Path, save: bool = True
 ) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     return TrainingArguments(
@@ -335,6 +391,7 @@ def _arguments(
         optim="adamw_torch_fused",
         logging_steps=1,
         logging_nan_inf_filter=False,
+        save_strategy="steps" if save else "no",
         save_steps=settings.save_steps,
         save_total_limit=2,
         report_to=["tensorboard"],
