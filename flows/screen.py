@@ -109,7 +109,7 @@ def takes(forecast: Forecast) -> str:
         return ""
     return (
         f"{found['steps']:,} steps, {found['useful_tokens']:,} tokens, {found['operations']:.1e} operations, "
-        f"{found['peak_bytes'] / 2**30:.1f} GiB, {duration(found['seconds'])}; {found['layout']}"
+        f"{found['peak_bytes'] / 2**30:.1f} GiB, {duration(found['seconds'])}; {found['layout'].split(':')[0]}"
     )
 
 
