@@ -85,7 +85,7 @@ def plan_memory(
     needed = (sizes.single * per_token + fixed_bytes(model)) / SHARE  # type: ignore[possibly-undefined]
     raise InputError(
         f"prompt {sizes.single_prompt}: its longest answer is {sizes.single} tokens with its prompt, for which "
-        f"training needs about {needed / 2**30:.1f} GiB of free memory; lower examples.max_length, or train with lora"
+        f"training needs about {needed / 2**30:.2g} GiB of free memory; lower examples.max_length, or train with lora"
     )
 
 

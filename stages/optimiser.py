@@ -50,6 +50,9 @@ class OptimiserSettings(Config):
     micro_batch_tokens: int | None = unkeyed(
         None, ge=1, description="Tokens in one forward pass; left out: what fits by a probe of memory, 16,384 at most."
     )
+    memory_gib: float | None = unkeyed(
+        None, gt=0, description="Memory to plan with beside the weights, GiB; left out: what is free at the start."
+    )
     compile: bool = unkeyed(False, description="torch.compile the model; where it fails, say so and go on without.")
     save_steps: int = unkeyed(100, ge=1, description="Steps between checkpoints, from which a stopped run resumes.")
 

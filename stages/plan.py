@@ -65,6 +65,7 @@ def make_plan(model: Any, examples: Sequence[TrainingExample], settings: Optimis
             layout,
             max_tokens=settings.micro_batch_tokens,
             checkpointing=settings.gradient_checkpointing,
+            free_bytes=None if settings.memory_gib is None else int(settings.memory_gib * 2**30),
         )
     passes = "one" if settings.dropout > 0 else settings.passes
     weights = sum(p.numel() * p.element_size() for p in model.parameters())

@@ -30,13 +30,13 @@ class Meter:
             self.tokens += useful_tokens(example)
             self.operations += self.costs.of(example)
 
-    def read(self) -> dict[str, float]:
-        """prompts and useful tokens a second, and MFU; starts again."""
+    def read(self, num_processes: int = 1) -> dict[str, float]:
+        """Prompts and useful tokens a second over all processes that do the like, and MFU; starts again."""
         self.peak = self.peak or peak()
         seconds = max(time.monotonic() - self.since, 1e-9)
         found = {
-            "prompts_per_second": self.prompts / seconds,
-            "useful_tokens_per_second": self.tokens / seconds,
+            "prompts_per_second": self.prompts * num_processes / seconds,
+            "useful_tokens_per_second": self.tokens * num_processes / seconds,
             "mfu": self.operations / seconds / self.peak,
         }
         self._start()

@@ -90,7 +90,7 @@ class CandidateTrainer(Trainer):
             raise WorkError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}; try a lower learning_rate"
             )
-        return loss
+        return loss * self.accelerator.num_processes  # the trainer logs the mean over processes; this is a share
 
     def _wants_two_passes(self, examples: list[TrainingExample]) -> bool:
         """Whether a group is larger than a pass may be, or few completions had a gradient in the last steps."""
@@ -230,11 +230,21 @@ class CandidateTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Beside the trainer's own numbers, the method's metrics since the last log, and how fast it went."""
-        logs |= {name: total / count for name, (total, count) in self.step_metrics.items() if count}
+        logs |= self._metrics()
         if "loss" in logs:
-            logs |= self.meter.read()
-        self.step_metrics = {}
+            logs |= self.meter.read(self.accelerator.num_processes)
         super().log(logs, start_time)
+
+    def _metrics(self) -> dict[str, float]:
+        """Means since the last log, over all processes."""
+        total: Counter[str] = Counter()
+        count: Counter[str] = Counter()
+        for part in self._gathered(self.step_metrics):
+            for name, (summed, number) in part.items():
+                total[name] += summed
+                count[name] += number
+        self.step_metrics = {}
+        return {name: total[name] / number for name, number in count.items() if number}
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0
@@ -398,6 +408,7 @@ def _arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )
 
 

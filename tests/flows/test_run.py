@@ -66,6 +66,31 @@ def test_every_strategy_runs(copied, strategy):
     copied.run("--only", "order", "--set", f"order.strategy={strategy}")
 
 
+def test_a_dry_run_says_what_training_takes(copied):
+    changed = ["run", str(copied.recipe), "--dry-run", "--set", "train.learning_rate=5e-4"]
+    plan = {step["step"]: step for step in copied.json(*changed)}
+    found = {name: step["estimate"] for name, step in plan.items() if step["estimate"]}
+    assert set(found) == {"train/sft/seed-0", "train/rescue/seed-0"}
+    rescue, sft = found["train/rescue/seed-0"], found["train/sft/seed-0"]
+    assert rescue["steps"] == sft["steps"] == 6
+    assert rescue["useful_tokens"] > sft["useful_tokens"] > 6 * 4
+    assert rescue["operations"] > sft["operations"]
+    assert all(value > 0 for value in (rescue["seconds"], rescue["peak_bytes"]))
+    assert rescue["layout"].startswith(("shared: one copy", "packed: one copy"))
+    shown = copied(*changed)
+    assert "6 steps, " in shown
+    assert " GiB, about " in shown
+
+
+def test_a_dry_run_refuses_what_cannot_fit(copied):
+    said = copied(
+        "run", str(copied.recipe), "--dry-run", "--set", "train.memory_gib=0.0001", "--set", "train.steps=7", code=2
+    )
+    assert "its longest answer is" in said
+    assert "prompt " in said
+    assert "Traceback" not in said
+
+
 def test_appended_prompts_alone_are_generated_and_judged(copied, finished):
     copied.run("--set", "source.num_train=29", "--only", "prompts")
     steps = copied.run("--set", "source.num_train=29")

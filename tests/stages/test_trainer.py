@@ -161,7 +161,14 @@ OTHER_SETTINGS = {
     "max_grad_norm": 0.1,
     "dropout": 0.5,
 }
-EXACT = {"gradient_checkpointing": True, "layout": "packed", "passes": "two", "micro_batch_tokens": 20, "save_steps": 1}
+EXACT = {
+    "memory_gib": 0.01,
+    "gradient_checkpointing": True,
+    "layout": "packed",
+    "passes": "two",
+    "micro_batch_tokens": 20,
+    "save_steps": 1,
+}
 REFUSED = {"precision": "bfloat16"}
 
 
