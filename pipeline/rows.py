@@ -6,8 +6,9 @@ The chunks of a stage lie in store/<stage>/rows/<code digest>/; each is one Parq
 
 import os
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -51,10 +52,12 @@ def map_rows(
     *,
     total: int,
     chunk_size: int,
+    ahead: int = 0,
 ) -> None:
     """Write the job's table of `record`: known rows from the chunks, missing ones by `compute`, in the units' order.
 
     `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
+    `ahead`: so many chunks more are computed while one is written; `compute` is then called from several threads.
     `total` is the number of units, for the progress and for the check that none was lost.
     The job's metrics tell how many units were found and how many computed. Units are streamed, only keys are held.
     """
@@ -63,8 +66,7 @@ def map_rows(
     keys: list[str] = []
     computed = 0
     job.progress(0, total)
-    for part in batched(_missing(units, known, keys), chunk_size):
-        rows = list(compute([unit.item for unit in part]))
+    for part, rows in _computed(batched(_missing(units, known, keys), chunk_size), compute, ahead):
         job.conserve("units of a chunk", expected=len(part), found=len(rows))
         with disk_errors(job.store.root):
             known |= chunks.append([unit.key for unit in part], rows)
@@ -73,6 +75,32 @@ def map_rows(
     job.conserve("units", expected=total, found=len(keys))
     job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
     _assemble(job, chunks, [known[key] for key in keys], record)
+
+
+def _computed(
+    parts: Iterable[list[Unit[I]]], compute: Callable[[list[I]], Iterable[Sequence[R]]], ahead: int
+) -> Iterator[tuple[list[Unit[I]], list[Sequence[R]]]]:
+    """Each part with its rows, in order. What a failed part leaves behind it is not begun."""
+
+    def rows_of(part: list[Unit[I]]) -> list[Sequence[R]]:
+        return list(compute([unit.item for unit in part]))
+
+    if not ahead:
+        for part in parts:
+            yield part, rows_of(part)
+        return
+    pool = ThreadPoolExecutor(ahead + 1)
+    begun: deque[tuple[list[Unit[I]], Future[list[Sequence[R]]]]] = deque()
+    try:
+        for part in parts:
+            begun.append((part, pool.submit(rows_of, part)))
+            if len(begun) > ahead:
+                part, rows = begun.popleft()
+                yield part, rows.result()
+        for part, rows in begun:
+            yield part, rows.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _missing(units: Iterable[Unit[I]], known: Mapping[str, "_Place"], keys: list[str]) -> Iterator[Unit[I]]:

@@ -11,7 +11,7 @@ from pipeline.stage import Job, Stage
 from stages.benchmarks import Item, Score
 from stages.checkpoints import model_folder
 from stages.contamination import contaminated
-from stages.samplers.transformers import Sampled
+from stages.sampling import Sampled
 
 BENCHMARKS = "stages.benchmarks"
 Benchmark = registry.settings_union(BENCHMARKS, "benchmark")
@@ -88,6 +88,7 @@ STAGE = Stage(
         "stages.benchmark",
         "stages.contamination",
         "stages.samplers.transformers",
+        "stages.sampling",
         "stages.tokens",
         "stages.models",
         "stages.checkpoints",

@@ -178,7 +178,7 @@ class _Improver:
 
 
 def _seeds(questions: list[_Question], settings: EvaluateSettings, sample: int | str) -> list[int]:
-    from stages.samplers.transformers import row_seed
+    from stages.sampling import row_seed
 
     return [row_seed(settings.seed, q.prompt.prompt_id, str(sample)) for q in questions]
 
@@ -348,6 +348,7 @@ STAGE = Stage(
         "stages.head",
         "stages.checkpoints",
         "stages.samplers.transformers",
+        "stages.sampling",
         "stages.improvement",
         "data.text",
     ),

@@ -13,6 +13,7 @@ from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
+from stages import parity
 from stages.loaded import LazyModel
 from stages.samplers import dataset
 
@@ -70,8 +71,23 @@ def run(job: Job) -> None:
         Candidate,
         total=len(requests),
         chunk_size=settings.chunk_size,
+        ahead=int(any(_own_process(group) for group in settings.groups)),
     )
     job.metrics["prompts"] = len(prompts)
+    _check_parity(job, settings, models)
+
+
+def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
+    """Engines of another stack say of their answers what the training stack says, or the stage stops."""
+    groups = [group for group in settings.groups if _own_process(group)]
+    for group in groups:
+        _sampler(group).close()
+    if groups and job.metrics["units_computed"]:
+        job.metrics["parity"] = parity.check(job, groups, models)
+
+
+def _own_process(group: Any) -> bool:
+    return getattr(_sampler(group), "OWN_PROCESS", False)
 
 
 def _sampler(group: Any) -> ModuleType:
@@ -106,14 +122,23 @@ def _sample(
     for g, prompts in by_group.items():
         group = settings.groups[g]
         sampler = _sampler(group)
-        loaded = models[group.model].loaded if sampler.NEEDS_MODEL else None
-        results[g] = iter(list(sampler.sample(prompts, group, loaded)))
+        model = models[group.model] if sampler.NEEDS_MODEL else None
+        given = model if model is None or _own_process(group) else model.loaded
+        results[g] = iter(list(sampler.sample(prompts, group, given)))
     return [next(results[g]) for g, _ in chunk]
 
 
 STAGE = Stage(
     name="generate",
     run=run,
-    modules=("stages.generate", "stages.tokens", "stages.models", "stages.loaded", "pipeline.rows"),
+    modules=(
+        "stages.generate",
+        "stages.sampling",
+        "stages.parity",
+        "stages.tokens",
+        "stages.models",
+        "stages.loaded",
+        "pipeline.rows",
+    ),
     in_child=True,
 )

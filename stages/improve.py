@@ -41,7 +41,7 @@ def improve(
     `gap`: the calibrated gap between the two. A row whose prompt does not fit keeps its answer, with 0 rounds.
     """
     from stages.models import load_model, load_reward_model, load_tokenizer
-    from stages.samplers.transformers import row_seed
+    from stages.sampling import row_seed
 
     judge = GapJudge(load_reward_model(reward), load_tokenizer(reward), template) if reward else None
     writer = Improver(
@@ -73,7 +73,8 @@ def _answered(
 ) -> list[dict[str, Any]]:
     """Copies of the rows, each with an answer to start from. Raises SourceError when one has none and no policy is."""
     from stages.models import load_model, load_tokenizer
-    from stages.samplers.transformers import generate, row_seed
+    from stages.samplers.transformers import generate
+    from stages.sampling import row_seed
     from stages.tokens import prompt_token_ids
 
     rows = [dict(row) for row in rows]

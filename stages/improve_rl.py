@@ -201,6 +201,7 @@ STAGE = Stage(
         "stages.improvement",
         "stages.loaded",
         "stages.samplers.transformers",
+        "stages.sampling",
         "stages.forward",
         "stages.layout",
         "stages.attention",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.stage import Job
-    from stages.samplers.transformers import Sampled
+    from stages.sampling import Sampled
 
 FOLDS = ("sft", "reward", "rl")
 

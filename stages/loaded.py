@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from data.records import Checkpoint
@@ -29,14 +30,34 @@ class LazyModel:
         self.identity = artifact.manifest.identity
 
     @cached_property
-    def loaded(self) -> LoadedModel:
-        from stages.models import load_model, load_tokenizer
-
+    def checkpoint(self) -> Checkpoint:
         (checkpoint,) = self.artifact.records(Checkpoint)
-        folder = model_folder(self.artifact)
+        return checkpoint
+
+    @property
+    def folder(self) -> Path:
+        return model_folder(self.artifact)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from stages.models import load_tokenizer
+
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def context(self) -> int:
+        """Tokens that fit, prompt and answer together."""
+        from stages.models import context_of
+
+        return context_of(self.folder)
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        from stages.models import load_model
+
         return LoadedModel(
-            model=load_model(folder),
-            tokenizer=load_tokenizer(folder),
-            weights_digest=checkpoint.weights_digest,
-            tokenizer_digest=checkpoint.tokenizer_digest,
+            model=load_model(self.folder),
+            tokenizer=self.tokenizer,
+            weights_digest=self.checkpoint.weights_digest,
+            tokenizer_digest=self.checkpoint.tokenizer_digest,
         )

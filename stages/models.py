@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -80,6 +81,12 @@ def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> 
 def context_length(model: PreTrainedModel) -> int:
     """Tokens that fit, prompt and answer together."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+
+
+def context_of(folder: Path) -> int:
+    """The same for a model that is not loaded."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
 
 
 def logprobs_of(

@@ -7,15 +7,13 @@ a counter-based hash, not from a stream that the batch shares. So a resumed or e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from data.config import Config, unkeyed
-from data.errors import InputError
 from data.records import Candidate, Prompt
-from pipeline.fingerprint import text_digest
+from stages.sampling import Sampled, candidate_of, filtered, row_seed, views_that_fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,16 +41,6 @@ class Settings(Config):
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """token_ids: with EOS when finish_reason is "stop"; logprobs: of the model itself, nats, one a token."""
-
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    text: str
-    finish_reason: str
-
-
 def num_candidates(settings: Settings) -> int:
     return settings.num_samples
 
@@ -65,22 +53,12 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) 
     """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
     from stages.models import context_length
 
-    room = context_length(student.model) - settings.max_tokens
-    work: list[tuple[int, str, list[int], int]] = []
-    refused: dict[int, str] = {}
-    for i, prompt in enumerate(prompts):
-        try:
-            for j, ids in enumerate(_views(prompt, settings, student.tokenizer)):
-                if len(ids) > room:
-                    raise InputError(
-                        f"the prompt has {len(ids)} tokens; {room} fit beside {settings.max_tokens} new ones"
-                    )
-                for k in range(settings.num_samples):
-                    candidate_id = f"{settings.name}-{j * settings.num_samples + k}"
-                    work.append((i, candidate_id, ids, row_seed(settings.seed, prompt.prompt_id, candidate_id)))
-        except InputError as error:
-            refused[i] = str(error)
-            work = [item for item in work if item[0] != i]
+    fitting, refused = views_that_fit(prompts, settings, student.tokenizer, context=context_length(student.model))
+    work = []
+    for i, view, ids in fitting:
+        for k in range(settings.num_samples):
+            candidate_id = f"{settings.name}-{view * settings.num_samples + k}"
+            work.append((i, candidate_id, ids, row_seed(settings.seed, prompts[i].prompt_id, candidate_id)))
     samples = generate(
         student.model,
         student.tokenizer,
@@ -93,9 +71,9 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) 
     )
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, candidate_id, _, seed), sampled in zip(work, samples, strict=True):
-        rows[i].append(_candidate(prompts[i], candidate_id, sampled, seed, settings, student))
+        rows[i].append(candidate_of(prompts[i], candidate_id, sampled, seed, settings, student))
     for i, error in refused.items():
-        rows[i] = [_filtered(prompts[i], error, settings)]
+        rows[i] = [filtered(prompts[i], error, settings)]
     yield from rows
 
 
@@ -154,11 +132,6 @@ def greedy(
     return [next(found) if len(i) <= room else None for i in ids]
 
 
-def row_seed(seed: int, *names: str) -> int:
-    """A 63-bit seed of one sample."""
-    return int(text_digest(str(seed), *names)[:15], 16)
-
-
 def gumbel_noise(seed_N: Tensor, position: int, size: int) -> Tensor:
     """Standard Gumbel noise, [N, size] float32: a hash (splitmix64's finaliser) of seed, position and token id."""
     import torch
@@ -175,14 +148,6 @@ def gumbel_noise(seed_N: Tensor, position: int, size: int) -> Tensor:
 def _shift_right(x: Tensor, bits: int) -> Tensor:
     """Of the unsigned 64-bit number."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _views(prompt: Prompt, settings: Settings, tokenizer: Any) -> list[list[int]]:
-    from stages.tokens import prompt_token_ids
-
-    if settings.prompt == "variants":
-        return [prompt_token_ids(tokenizer, text) for text in prompt.variants]
-    return [prompt_token_ids(tokenizer, prompt.text, prompt.messages)]
 
 
 def _generate_batch(
@@ -285,41 +250,3 @@ def _cut(ids: list[int], logprobs: list[float], ends: list[int], tokenizer: Any)
     length = len(ids) if end is None else end + 1
     text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=True)
     return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), text, "length" if end is None else "stop")
-
-
-def _candidate(
-    prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Settings, student: LoadedModel
-) -> Candidate:
-    return Candidate(
-        prompt_id=prompt.prompt_id,
-        candidate_id=candidate_id,
-        text=sampled.text,
-        token_ids=sampled.token_ids,
-        logprobs=sampled.logprobs,
-        logprob_sum=sum(sampled.logprobs),
-        logprob_mode="raw",
-        finish_reason=sampled.finish_reason,
-        model_digest=student.weights_digest,
-        tokenizer_digest=student.tokenizer_digest,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens,
-        seed=seed,
-        source=_source(settings),
-        status="ok" if sampled.finish_reason == "stop" else "truncated",
-    )
-
-
-def _source(settings: Settings) -> str:
-    return "document" if settings.prompt == "variants" else settings.model
-
-
-def _filtered(prompt: Prompt, error: str, settings: Settings) -> Candidate:
-    return Candidate(
-        prompt_id=prompt.prompt_id,
-        candidate_id=f"{settings.name}-0",
-        text="",
-        source=_source(settings),
-        status="filtered",
-        error=error,
-    )

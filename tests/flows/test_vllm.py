@@ -1,4 +1,4 @@
-"""A checkpoint of hasse in vLLM itself: it loads, and answers as the model does that was saved."""
+"""A run whose candidates come from vLLM itself; and its checkpoint loads there, and answers as it does here."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.records import Candidate
 from pipeline.store import Store
 from stages.models import load_model, load_tokenizer
 
@@ -34,12 +35,23 @@ print("RESULT", json.dumps({
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PYTHON.exists(), reason="no vLLM here; `make vllm` makes an environment for it")
-def test_a_checkpoint_answers_in_vllm_as_here(tmp_path, make_hasse):
+def test_candidates_come_from_vllm_and_a_checkpoint_answers_in_it_as_here(tmp_path, make_hasse):
     hasse = make_hasse(tmp_path)
     recipe = {**hasse.tiny}
     recipe["student"]["scratch"] |= {"hidden_size": 64, "num_heads": 2}
+    engine = {"python": str(PYTHON), "dtype": "float32", "enforce_eager": True}
+    group = {"sampler": "vllm", "num_samples": 2, "max_tokens": 8, **engine}
+    recipe["generate"] = {"groups": [{"sampler": "dataset"}, group], "chunk_size": 8}
     hasse.write(recipe)
     found = hasse.json("run", str(hasse.recipe))
+    (ref,) = (step["ref"] for step in found["steps"] if step["step"] == "generate")
+    generated = Store(hasse.store).resolve(ref)
+    parity = generated.manifest.metrics["parity"]["student"]
+    assert parity["checked"] == min(64, sum(c.source == "student" for c in generated.records(Candidate)))
+    assert parity["mean"] <= parity["max"] < 1e-3
+    assert {c.status for c in generated.records(Candidate)} <= {"ok", "truncated"}
+    wary = ["--set", f"generate.groups=[{{sampler: dataset}}, {json.dumps({**group, 'max_gap': 1e-12, 'seed': 1})}]"]
+    assert "nats a token off those of the training stack" in hasse("run", str(hasse.recipe), *wary, code=1)
     (ref,) = (step["ref"] for step in found["steps"] if step["step"] == "train/rescue/seed-0")
     folder = Store(hasse.store).resolve(ref).path / "model"
     assert not [path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]

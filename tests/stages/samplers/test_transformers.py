@@ -6,7 +6,8 @@ from stages.batch import collate
 from stages.forward import sequence_logps
 from stages.loaded import LoadedModel
 from stages.samplers import transformers as sampler
-from stages.samplers.transformers import Settings, generate, gumbel_noise, row_seed
+from stages.samplers.transformers import Settings, generate, gumbel_noise
+from stages.sampling import row_seed
 
 
 def sample_ids(model, tokenizer, prompts, seeds, **changes):

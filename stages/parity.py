@@ -1,0 +1,73 @@
+"""Whether an engine's log-probs are those of the training stack, on some of the candidates that it made.
+
+A ranking loss compares log-probs; where sampler and trainer disagree about them, by a dtype, a template or a bug, what
+is learned is noise. Differences are in nats a token.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data.errors import WorkError
+from data.parquet import read_records
+from data.records import Candidate, Prompt
+from data.text import unit_hash
+from pipeline.stage import Job
+from pipeline.store import table_name
+from stages.loaded import LazyModel
+from stages.sampling import views_that_fit
+
+CHECKED = 64
+"""Candidates of a group: those of the smallest hash."""
+
+
+def check(job: Job, groups: Sequence[Any], models: Mapping[str, LazyModel]) -> dict[str, Any]:
+    """Group -> {checked, max, mean, by_length}. Raises WorkError where the mean passes the group's `max_gap`."""
+    found = {}
+    for group in groups:
+        chosen = _chosen(job, group)
+        gaps = _gaps(job, group, chosen, models[group.model])
+        found[group.name] = _summary(gaps, chosen)
+        if gaps and found[group.name]["mean"] > group.max_gap:
+            raise WorkError(
+                f"{job.name}: log-probs of group {group.name} are {found[group.name]['mean']:.3g} nats a token off "
+                f"those of the training stack, more than max_gap {group.max_gap:g}; use the same dtype for both, "
+                "or raise it"
+            )
+    return found
+
+
+def _chosen(job: Job, group: Any) -> list[Candidate]:
+    """Some of the group's candidates that have token ids."""
+    own = (
+        c
+        for c in read_records(job.path / f"{table_name(Candidate)}.parquet", Candidate)
+        if c.candidate_id.rpartition("-")[0] == group.name and c.token_ids
+    )
+    return sorted(own, key=lambda c: unit_hash("parity", c.prompt_id, c.candidate_id))[:CHECKED]
+
+
+def _gaps(job: Job, group: Any, chosen: Sequence[Candidate], model: LazyModel) -> list[float]:
+    from stages.models import logprobs_of
+
+    wanted = {c.prompt_id for c in chosen}
+    prompts = [p for p in job.input("prompts").records(Prompt) if p.prompt_id in wanted]
+    fitting, _ = views_that_fit(prompts, group, model.tokenizer, context=model.context)
+    ids = {(prompts[i].prompt_id, view): view_ids for i, view, view_ids in fitting}
+    view = [int(c.candidate_id.rpartition("-")[2]) // group.num_samples for c in chosen]
+    asked = [(ids[c.prompt_id, v], c.token_ids) for c, v in zip(chosen, view, strict=True)]
+    sums = logprobs_of(model.loaded.model, asked) if asked else []
+    return [abs(own - (c.logprob_sum or 0.0)) / len(c.token_ids) for c, own in zip(chosen, sums, strict=True)]
+
+
+def _summary(gaps: Sequence[float], chosen: Sequence[Candidate]) -> dict[str, Any]:
+    """By length: the mean of answers of less than 8, 16, 32, ... tokens."""
+    by_length: defaultdict[int, list[float]] = defaultdict(list)
+    for gap, candidate in zip(gaps, chosen, strict=True):
+        by_length[max(8, 1 << len(candidate.token_ids).bit_length())].append(gap)
+    return {
+        "checked": len(gaps),
+        "max": max(gaps, default=0.0),
+        "mean": sum(gaps) / max(len(gaps), 1),
+        "by_length": {f"below {bound}": sum(part) / len(part) for bound, part in sorted(by_length.items())},
+    }

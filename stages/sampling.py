@@ -1,0 +1,107 @@
+"""What samplers have in common: how a prompt is put, how an answer becomes a candidate, where its seed comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data.errors import InputError
+from data.records import Candidate, Prompt
+from pipeline.fingerprint import text_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """token_ids: with EOS when finish_reason is "stop", or none where the text was cut; logprobs: of the model itself,
+
+    nats, one a token.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Digests of the model that answers."""
+
+    weights_digest: str
+    tokenizer_digest: str
+
+
+def views_that_fit(
+    prompts: Sequence[Prompt], settings: Any, tokenizer: Any, *, context: int
+) -> tuple[list[tuple[int, int, list[int]]], dict[int, str]]:
+    """(position of the prompt, number of the view, token ids) of every prompt that fits beside `max_tokens` new ones,
+
+    and why another does not, by position.
+    """
+    room = context - settings.max_tokens
+    fitting: list[tuple[int, int, list[int]]] = []
+    refused: dict[int, str] = {}
+    for i, prompt in enumerate(prompts):
+        try:
+            views = _views(prompt, settings, tokenizer)
+            too_long = next((ids for ids in views if len(ids) > room), None)
+            if too_long is not None:
+                raise InputError(
+                    f"the prompt has {len(too_long)} tokens; {room} fit beside {settings.max_tokens} new ones"
+                )
+            fitting += [(i, j, ids) for j, ids in enumerate(views)]
+        except InputError as error:
+            refused[i] = str(error)
+    return fitting, refused
+
+
+def row_seed(seed: int, *names: str) -> int:
+    """A 63-bit seed of one sample."""
+    return int(text_digest(str(seed), *names)[:15], 16)
+
+
+def candidate_of(
+    prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Any, model: Signature | Any
+) -> Candidate:
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=candidate_id,
+        text=sampled.text,
+        token_ids=sampled.token_ids,
+        logprobs=sampled.logprobs,
+        logprob_sum=sum(sampled.logprobs) if sampled.token_ids else None,
+        logprob_mode="raw" if sampled.token_ids else None,
+        finish_reason=sampled.finish_reason,
+        model_digest=model.weights_digest,
+        tokenizer_digest=model.tokenizer_digest,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=seed,
+        source=source_of(settings),
+        status="ok" if sampled.finish_reason == "stop" else "truncated",
+    )
+
+
+def source_of(settings: Any) -> str:
+    return "document" if settings.prompt == "variants" else settings.model
+
+
+def filtered(prompt: Prompt, error: str, settings: Any) -> Candidate:
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=f"{settings.name}-0",
+        text="",
+        source=source_of(settings),
+        status="filtered",
+        error=error,
+    )
+
+
+def _views(prompt: Prompt, settings: Any, tokenizer: Any) -> list[list[int]]:
+    from stages.tokens import prompt_token_ids
+
+    if settings.prompt == "variants":
+        return [prompt_token_ids(tokenizer, text) for text in prompt.variants]
+    return [prompt_token_ids(tokenizer, prompt.text, prompt.messages)]

@@ -1,0 +1,125 @@
+"""A vLLM engine behind a pipe: one JSON line in, one JSON line out. Run by the interpreter that has vLLM.
+
+It needs nothing of this project, so that interpreter may live in an environment of its own.
+
+    in   {"engine": {...}}                                              first, the arguments of vllm.LLM
+    out  {"ready": version}
+    in   {"id": 7, "prompts": [[ids, sampling or scoring], ...]}        requests of one chunk, any number of chunks
+    out  {"id": 7, "outputs": [...]}                                    when all of its requests are done
+    out  {"id": 7, "error": "..."}
+
+Requests of all chunks run in one continuous batch. When its standard input ends, it ends.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+
+
+def main() -> None:
+    say = _speaker()
+    engine_arguments = json.loads(sys.stdin.readline())["engine"]
+    import vllm  # type: ignore[import-not-found]
+
+    lora = engine_arguments.pop("lora", None)
+    llm = vllm.LLM(**engine_arguments, **({"enable_lora": True} if lora else {}))
+    say({"ready": vllm.__version__})
+    chunks: queue.Queue = queue.Queue()
+    threading.Thread(target=_listen, args=(chunks,), daemon=True).start()
+    _Loop(llm.llm_engine, say, lora).run(chunks)
+
+
+def _speaker():
+    """Writes lines to the real standard output; what the libraries print goes to standard error."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def say(message):
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    return say
+
+
+def _listen(chunks) -> None:
+    for line in sys.stdin:
+        chunks.put(json.loads(line))
+    chunks.put(None)
+
+
+class _Loop:
+    def __init__(self, engine, say, lora):
+        self.engine, self.say, self.lora = engine, say, lora
+        self.waiting: dict = {}  # chunk -> requests that are not done
+        self.outputs: dict = {}
+
+    def run(self, chunks) -> None:
+        while True:
+            while not chunks.empty() or not self.waiting:
+                chunk = chunks.get()
+                if chunk is None:
+                    return
+                self._begin(chunk)
+            for output in self.engine.step():
+                if output.finished:
+                    self._finish(output)
+
+    def _begin(self, chunk) -> None:
+        try:
+            requests = [self._request(ids, how) for ids, how in chunk["prompts"]]
+        except Exception as error:  # vLLM has exceptions of its own for what it does not take
+            self.say({"id": chunk["id"], "error": str(error)})
+            return
+        self.waiting[chunk["id"]] = len(requests)
+        self.outputs[chunk["id"]] = [None] * len(requests)
+        for i, (prompt, how, adapter) in enumerate(requests):
+            self.engine.add_request(f"{chunk['id']}/{i}", prompt, how, lora_request=adapter)
+        if not requests:
+            self._say_outputs(chunk["id"])
+
+    def _request(self, ids, how):
+        from vllm import SamplingParams  # type: ignore[import-not-found]
+        from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
+        from vllm.lora.request import LoRARequest  # type: ignore[import-not-found]
+        from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
+
+        adapter = LoRARequest("adapter", 1, self.lora) if self.lora else None
+        whole = RequestOutputKind.FINAL_ONLY  # all samples of a request, when the last of them is done
+        return TokensPrompt(prompt_token_ids=ids), SamplingParams(**how, output_kind=whole), adapter
+
+    def _finish(self, output) -> None:
+        chunk, _, place = output.request_id.partition("/")
+        self.outputs[int(chunk)][int(place)] = _plain(output)
+        self.waiting[int(chunk)] -= 1
+        if not self.waiting[int(chunk)]:
+            self._say_outputs(int(chunk))
+
+    def _say_outputs(self, chunk) -> None:
+        del self.waiting[chunk]
+        self.say({"id": chunk, "outputs": self.outputs.pop(chunk)})
+
+
+def _plain(output):
+    """Samples of a prompt by number, and the log-probs of the prompt's own tokens where they were asked for."""
+    return {
+        "samples": [
+            {
+                "token_ids": list(sample.token_ids),
+                "logprobs": [step[t].logprob for t, step in zip(sample.token_ids, sample.logprobs or (), strict=False)],
+                "text": sample.text,
+                "finish_reason": sample.finish_reason,
+                "stop_reason": sample.stop_reason,
+            }
+            for sample in sorted(output.outputs, key=lambda sample: sample.index)
+        ],
+        "prompt_logprobs": [
+            None if step is None else step[t].logprob
+            for t, step in zip(output.prompt_token_ids, output.prompt_logprobs or (), strict=False)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()
