@@ -52,6 +52,7 @@ format: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.ordering
+	$(BIN)/python -m tests.benchmarks.training
 
 constraints: install
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --python-version 3.11 \

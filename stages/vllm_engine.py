@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,6 +97,7 @@ class Engine:
             stderr=self.log,
             text=True,
             env=environment,
+            start_new_session=True,  # vLLM has processes of its own; they end with it
         )
         self.waiting: dict[int, Future[list[dict[str, Any]]]] = {}
         self.outstanding = self.number = 0
@@ -117,14 +120,10 @@ class Engine:
         return future
 
     def close(self) -> None:
-        """End the process; a no-op where it has ended."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        """End the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def _done(self, number: int) -> None:
         self.outstanding -= number
@@ -147,7 +146,9 @@ class Engine:
                 self.waiting.pop(said["id"]).set_exception(InputError(f"vLLM refuses a request: {said['error']}"))
             else:
                 self.waiting.pop(said["id"]).set_result(said["outputs"])
-        self.error = ChildDied(f"the vLLM process ended with code {self.process.wait()}: {self._last_words()}")
+        code = self.process.wait()
+        self.close()
+        self.error = ChildDied(f"the vLLM process ended with code {code}: {self._last_words()}")
         for future in list(self.waiting.values()):
             future.set_exception(self.error)
 

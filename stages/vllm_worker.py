@@ -8,12 +8,14 @@ It needs nothing of this project, so that interpreter may live in an environment
     out  {"id": 7, "outputs": [...]}                                    when all of its requests are done
     out  {"id": 7, "error": "..."}
 
-Requests of all chunks run in one continuous batch. When its standard input ends, it ends.
+Requests of all chunks run in one continuous batch. When its standard input ends, because its parent is gone, it kills
+its whole session, the engine's own processes included, whatever they are at.
 """
 
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 
@@ -21,13 +23,13 @@ import threading
 def main() -> None:
     say = _speaker()
     engine_arguments = json.loads(sys.stdin.readline())["engine"]
+    chunks: queue.Queue = queue.Queue()
+    threading.Thread(target=_listen, args=(chunks,), daemon=True).start()
     import vllm  # type: ignore[import-not-found]
 
     lora = engine_arguments.pop("lora", None)
     llm = vllm.LLM(**engine_arguments, **({"enable_lora": True} if lora else {}))
     say({"ready": vllm.__version__})
-    chunks: queue.Queue = queue.Queue()
-    threading.Thread(target=_listen, args=(chunks,), daemon=True).start()
     _Loop(llm.llm_engine, say, lora).run(chunks)
 
 
@@ -46,7 +48,7 @@ def _speaker():
 def _listen(chunks) -> None:
     for line in sys.stdin:
         chunks.put(json.loads(line))
-    chunks.put(None)
+    os.killpg(0, signal.SIGKILL)
 
 
 class _Loop:
@@ -58,10 +60,7 @@ class _Loop:
     def run(self, chunks) -> None:
         while True:
             while not chunks.empty() or not self.waiting:
-                chunk = chunks.get()
-                if chunk is None:
-                    return
-                self._begin(chunk)
+                self._begin(chunks.get())
             for output in self.engine.step():
                 if output.finished:
                     self._finish(output)

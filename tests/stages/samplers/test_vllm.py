@@ -1,6 +1,8 @@
 """The sampler against vLLM itself, on the CPU; and what is said where there is none."""
 
 import os
+import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +49,12 @@ def model(tmp_path_factory):
     checkpoint = SimpleNamespace(weights_digest="w", tokenizer_digest="t")
     yield SimpleNamespace(folder=folder, tokenizer=tokenizer, context=64, checkpoint=checkpoint, network=network)
     vllm.close()
+
+
+def members(session):
+    """Processes of a session that still run."""
+    listed = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(session)], capture_output=True, text=True).stdout
+    return {int(line.split()[0]) for line in listed.splitlines() if not line.split()[1].startswith("Z")}
 
 
 def sampled(model, texts, **changes):
@@ -105,11 +113,15 @@ def test_an_engine_that_dies_says_so(model):
     future = engine.submit([([1, 5], {"n": 0})])
     with pytest.raises(InputError, match="vLLM refuses a request: n must be"):
         future.result()
-    waiting = engine.submit([([1, 5], {"max_tokens": 4})])
+    assert members(engine.process.pid) >= {engine.process.pid}
     engine.process.kill()
-    if waiting.exception() is not None:
-        assert isinstance(waiting.exception(), ChildDied)
     engine.process.wait()
+    end = time.monotonic() + 30
+    while members(engine.process.pid) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert members(engine.process.pid) == set()
+    with pytest.raises(ChildDied, match="the vLLM process ended with code -9"):
+        engine.submit([([1, 5], {"max_tokens": 4})])
     broken = Pool(model.folder / "nowhere", EngineSettings(**ON_CPU))
     with pytest.raises(ChildDied, match=r"the vLLM process ended with code 1: .*Error"):
         broken.outputs([([1, 5], {"max_tokens": 4})])
