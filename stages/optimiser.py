@@ -54,12 +54,17 @@ class OptimiserSettings(Config):
         None, gt=0, description="Memory to plan with beside the weights, GiB; left out: what is free at the start."
     )
     compile: bool = unkeyed(False, description="torch.compile the model; where it fails, say so and go on without.")
+    liger: bool = unkeyed(
+        False, description="Liger's kernels for norms, rotary positions and MLPs, on CUDA with hasse[liger]."
+    )
     save_steps: int = unkeyed(100, ge=1, description="Steps between checkpoints, from which a stopped run resumes.")
 
     @model_validator(mode="after")
     def _honourable(self) -> "OptimiserSettings":
         if self.precision == "bfloat16" and not _cuda():
             raise ValueError("precision: bfloat16 needs a CUDA device; use auto or float32 here")
+        if self.liger and not _cuda():
+            raise ValueError("liger: its kernels need a CUDA device; leave it out here")
         if self.passes == "two" and self.dropout > 0:
             raise ValueError("passes: two scores every answer twice, which dropout would make differ; set dropout: 0")
         return self

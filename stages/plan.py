@@ -17,6 +17,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from data.errors import InputError
 from data.records import TrainingExample
 from stages.batch import collate
 from stages.forward import Layout, choose_layout, innermost, outputs_of, prepared
@@ -79,6 +80,15 @@ def _agreed(plan: Plan) -> Plan:
     PartialState(cpu=not torch.cuda.is_available())
     plans: list[Plan] = gather_object([plan])
     return min(plans, key=lambda p: (not p.checkpointing, p.max_tokens))
+
+
+def apply_liger(model: Any) -> None:
+    """Put Liger's kernels into the model's body; its head stays. Raises InputError where the package is missing."""
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise InputError("liger: true needs the package liger-kernel; pip install 'hasse[liger]'") from error
+    _apply_liger_kernel_to_instance(model=innermost(model), fused_linear_cross_entropy=False, cross_entropy=False)
 
 
 def compile_body(model: Any, attempt: Callable[[], Any]) -> bool:

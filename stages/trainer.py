@@ -35,7 +35,7 @@ from data.records import CurvePoint, TrainingExample
 from stages.batch import CandidateBatch, SequenceLogps, SequenceRewards, StepTotals, collate, totals
 from stages.forward import group_of, in_passes, outputs_of, prepared, tokens_of
 from stages.optimiser import OptimiserSettings
-from stages.plan import Plan, compile_body, make_plan, try_pass
+from stages.plan import Plan, apply_liger, compile_body, make_plan, try_pass
 from stages.throughput import Costs, Meter, useful_tokens
 
 RECENT_STEPS, FEW_ACTIVE = 10, 0.5
@@ -269,6 +269,8 @@ def fit(
     kept = Plan.kept(folder) if last_checkpoint(folder) else None
     plan = kept or make_plan(model, examples, settings, is_reward=is_reward)
     plan.keep(folder)
+    if settings.liger:
+        apply_liger(model)
     with prepared(model, plan.layout):
         if settings.compile:
             compile_body(model, partial(try_pass, model, examples[0], plan, is_reward))

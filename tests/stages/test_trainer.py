@@ -5,12 +5,12 @@ import shutil
 import pytest
 import torch
 
-from data.errors import WorkError
+from data.errors import InputError, WorkError
 from stages import trainer as trainer_module
 from stages.methods import rescue, sft
 from stages.models import set_dropout
 from stages.optimiser import OptimiserSettings
-from stages.plan import Plan, compile_body
+from stages.plan import Plan, apply_liger, compile_body
 from stages.trainer import Schedule, fit, last_checkpoint
 
 
@@ -169,7 +169,7 @@ EXACT = {
     "micro_batch_tokens": 20,
     "save_steps": 1,
 }
-REFUSED = {"precision": "bfloat16"}
+REFUSED = {"precision": "bfloat16", "liger": True}
 
 
 def test_every_setting_of_the_optimiser_is_here():
@@ -202,6 +202,11 @@ def test_a_setting_that_cannot_be_honoured_here_is_refused(name):
         OptimiserSettings(**{name: REFUSED[name]})
 
 
+def test_liger_that_is_not_there_is_asked_for(tiny_model):
+    with pytest.raises(InputError, match=r"pip install 'hasse\[liger\]'"):
+        apply_liger(tiny_model)
+
+
 def test_a_model_that_cannot_be_compiled_is_trained_without(tiny_model, monkeypatch):
     def fail():
         raise RuntimeError("no compiler")
@@ -226,6 +231,9 @@ def test_the_log_holds_the_methods_metrics(tiny_model, examples, tmp_path):
     assert points[1, "loss"] == pytest.approx(points[1, "sft"] + 0.1 * points[1, "rank"], rel=1e-4)
     state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
     assert len(state["log_history"]) == 2
+    assert all(entry["mfu"] > 0 and entry["useful_tokens_per_second"] > 0 for entry in state["log_history"])
+    assert not {"mfu", "useful_tokens_per_second"} & {metric for _, metric in points}
+    assert list((tmp_path).rglob("events.out.tfevents.*"))
 
 
 def test_sft_lowers_the_loss(tiny_model, examples, tmp_path):
