@@ -103,10 +103,37 @@ class AspectScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What one teacher says of one candidate."""
+class Presentation:
+    """One list of a prompt's candidates that a teacher scored: where this candidate stood, and what it got."""
 
-    schema_version: ClassVar[int] = 1
+    slot: int
+    """From 1."""
+    total: float | None = None
+    """None when the reply was unusable."""
+    num_asks: int = 1
+    """Questions until this reply: 2 when the first reply was unusable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairVerdict:
+    """What a teacher said of two candidates, in the row of the one shown first."""
+
+    other: str
+    """candidate_id of the one shown second."""
+    verdict: str
+    """win, lose, tie or abstain, for the one shown first; the reply's status when it states none of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one teacher says of one candidate.
+
+    Judgement(prompt_id="9f2c...", candidate_id="student-0", teacher="openai", total=6.5,
+              aspects=(AspectScore(name="clarity", score=6.5),), presentation_order=("student-0", "human-0"),
+              presentations=(Presentation(slot=1, total=7.0), Presentation(slot=2, total=6.0)))
+    """
+
+    schema_version: ClassVar[int] = 2
 
     prompt_id: str
     candidate_id: str
@@ -119,7 +146,11 @@ class Judgement:
     """Whether the answer agrees with the gold label or answers; None when there is no gold."""
     rationale: str | None = None
     presentation_order: tuple[str, ...] = ()
-    """candidate_ids in the order in which the teacher saw them."""
+    """candidate_ids in the order in which the teacher saw them first."""
+    presentations: tuple[Presentation, ...] = ()
+    """One a list in which the teacher saw it; where lists disagree, `total` alone says what was made of them."""
+    verdicts: tuple[PairVerdict, ...] = ()
+    """Pairwise questions in which it was shown first."""
     status: Status = "ok"
     error: str | None = None
 

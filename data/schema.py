@@ -37,10 +37,23 @@ def _evaluation_2(table: pa.Table) -> pa.Table:
     return table
 
 
+def _judgement_2(table: pa.Table) -> pa.Table:
+    """Where a candidate stood and pairwise questions had not been kept."""
+    presentation = [("slot", pa.int64(), False), ("total", pa.float64(), True), ("num_asks", pa.int64(), False)]
+    verdict = [("other", pa.string(), False), ("verdict", pa.string(), False)]
+    at = table.schema.get_field_index("presentation_order") + 1
+    for name, parts in (("verdicts", verdict), ("presentations", presentation)):
+        element = pa.field("element", pa.struct([pa.field(*part) for part in parts]), nullable=False)
+        kind = pa.list_(element)
+        table = table.add_column(at, pa.field(name, kind, nullable=False), pa.array([[]] * len(table), kind))
+    return table
+
+
 MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Prompt", 1): _prompt_2,
     ("PartialOrder", 1): _partial_order_2,
     ("Evaluation", 1): _evaluation_2,
+    ("Judgement", 1): _judgement_2,
 }
 """(record name, version found) -> function that gives the table of the next version."""
 

@@ -152,16 +152,19 @@ def _generate(r: Round) -> Step:
 
 def _judge(r: Round) -> Step:
     needs_model = judge.needs_model(r.judge)
+    audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
+    settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
     return Step(
         name=r.named("judge"),
         stage=replace(judge.STAGE, in_child=needs_model),
-        settings=judge.JudgeSettings(teacher=r.judge, task=r.recipe.task),
+        settings=settings,
         inputs={
             "prompts": ("prompts",),
             "candidates": (r.named("generate"),),
             **({"teacher": ("teacher",)} if needs_model else {}),
         },
-        plugs=registry.family(judge.TEACHERS, r.judge.teacher) + (judge.MODEL_MODULES if needs_model else ()),
+        external=judge.external(settings),
+        plugs=judge.plugs(r.judge),
     )
 
 

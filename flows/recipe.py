@@ -10,6 +10,7 @@ from data import registry
 from data.config import Config
 from data.errors import RecipeError
 from pipeline.recipe import apply_settings, read_yaml, validate
+from stages.audit import AuditSettings
 from stages.benchmark import Benchmark
 from stages.evaluate import EvaluateSection
 from stages.examples import ExamplesSettings
@@ -17,7 +18,7 @@ from stages.feedback import FeedbackSettings
 from stages.feedback_examples import FeedbackExamplesSettings
 from stages.generate import GenerateSettings
 from stages.grading import TaskSettings
-from stages.judge import Teacher, needs_model
+from stages.judge import Teacher, is_audited, needs_model
 from stages.lm_eval import LmEvalSettings
 from stages.optimiser import OptimiserSettings
 from stages.order import Strategy
@@ -95,6 +96,7 @@ class Recipe(Config):
     )
     generate: GenerateSettings
     judge: Teacher  # type: ignore[valid-type]
+    audit: AuditSettings = Field(default=AuditSettings(), description="What a judge other than a rule must satisfy.")
     order: Strategy  # type: ignore[valid-type]
     examples: ExamplesSettings = ExamplesSettings()
     feedback: FeedbackSettings | None = Field(default=None, description="For methods that learn to predict feedback.")
@@ -173,6 +175,13 @@ class Recipe(Config):
         for judge in (self.judge, *(r.judge for r in self.rounds.values() if r.judge)):
             if getattr(judge, "total", None) == "score" and self.task.labels:
                 raise ValueError("judge.total: score compares with gold answers; a task with labels has none")
+        return self
+
+    @model_validator(mode="after")
+    def _audit_happens(self) -> "Recipe":
+        judges = [self.judge, *(r.judge for r in self.rounds.values() if r.judge)]
+        if self.audit != AuditSettings() and not any(is_audited(judge) for judge in judges):
+            raise ValueError("audit: a rule is not audited; leave the section out, or have another teacher judge")
         return self
 
     @model_validator(mode="after")

@@ -63,6 +63,12 @@ def grade(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
     return _grade_label(text, prompt, task.labels) if task.labels else _grade_answer(text, prompt, task)
 
 
+def stated(text: str, prompt: Prompt, task: TaskSettings) -> tuple[str | None, bool | None]:
+    """(what the answer states, whether that is right; None where the prompt has no gold)."""
+    result = grade(text, prompt, task)
+    return result.label(task), result.correct(task) if task.has_gold(prompt) else None
+
+
 def strict_label(text: str, labels: tuple[str, ...]) -> str | None:
     last = text.strip().rsplit("\n", 1)[-1].strip().lower()
     return next((label for label in labels if last == f"label: {label.lower()}"), None)

@@ -1,6 +1,7 @@
 """Stage judge: what a teacher says of every candidate."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -8,12 +9,16 @@ from pydantic import Field
 
 from data import registry
 from data.config import Config, key_of
+from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
+from pipeline.store import table_name
+from stages import audit
+from stages.audit import AuditSettings
 from stages.grading import TaskSettings
-from stages.joins import join
+from stages.joins import by_prompt, join
 from stages.loaded import LazyModel
 
 TEACHERS = "stages.teachers"
@@ -32,6 +37,12 @@ class JudgeSettings(Config):
 
     teacher: Teacher = Field(description="Who judges.")  # type: ignore[valid-type]
     task: TaskSettings
+    audit: AuditSettings = AuditSettings()
+
+
+def external(settings: JudgeSettings) -> dict[str, str]:
+    """Digests of files that the teacher and its audit read."""
+    return _of_teacher(settings.teacher) | (audit.external(settings.audit) if is_audited(settings.teacher) else {})
 
 
 def run(job: Job) -> None:
@@ -40,7 +51,8 @@ def run(job: Job) -> None:
     num_accepted = sum(status in JUDGED for status in statuses)
     teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
     model = LazyModel(job.input("teacher")) if teacher.NEEDS_MODEL else None
-    parts = [key_of(settings.teacher), key_of(settings.task), model.identity if model else None]
+    identity = model.identity if model else None
+    parts = [key_of(settings.teacher), key_of(settings.task), identity, _of_teacher(settings.teacher)]
     start = canonical(parts).decode()
     columns = None if teacher.NEEDS_MODEL else CANDIDATE_COLUMNS
     map_rows(
@@ -54,6 +66,18 @@ def run(job: Job) -> None:
     found = sum(job.counts["judgement"].values())
     job.conserve("candidates", expected=num_accepted, found=found)
     job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
+    if is_audited(settings.teacher):
+        other = settings.audit.compare_with
+        job.metrics["audit"] = audit.audit(_judged(job), other=Path(other) if other else None)
+        audit.check(job.metrics["audit"], settings.audit, where=job.name)
+
+
+def _judged(job: Job) -> Iterator[tuple[list[Judgement], dict[str, int]]]:
+    """The judgements of each prompt, with the lengths of its answers."""
+    groups = by_prompt(read_records(job.path / f"{table_name(Judgement)}.parquet", Judgement))
+    for (prompt, candidates), (prompt_id, judgements) in zip(_items(job, CANDIDATE_COLUMNS), groups, strict=True):
+        assert prompt.prompt_id == prompt_id, f"{prompt.prompt_id} is judged as {prompt_id}"
+        yield judgements, {c.candidate_id: len(c.text) for c in candidates}
 
 
 def _items(job: Job, columns: list[str] | None) -> Iterator[Item]:
@@ -68,7 +92,8 @@ def _items(job: Job, columns: list[str] | None) -> Iterator[Item]:
 
 def _row_key(start: str, item: Item) -> str:
     prompt, candidates = item
-    gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference]).decode()
+    turns = [[m.role, m.content] for m in prompt.messages or ()]
+    gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference, turns]).decode()
     parts = (part for c in candidates for part in (c.candidate_id, c.text, str(c.logprob_sum), str(c.model_digest)))
     return text_digest(start, prompt.prompt_id, gold, *parts)
 
@@ -103,3 +128,24 @@ MODEL_MODULES = (
 
 def needs_model(settings: Any) -> bool:
     return registry.load(TEACHERS, settings.teacher, kind="teacher").NEEDS_MODEL
+
+
+def is_audited(settings: Any) -> bool:
+    """A rule needs none: it says the same whatever stands beside an answer."""
+    return settings.teacher != "rule"
+
+
+def plugs(settings: Any) -> tuple[str, ...]:
+    """The modules, beside the stage's own, that decide what this teacher says."""
+    teacher = registry.load(TEACHERS, settings.teacher, kind="teacher")
+    return (
+        *registry.family(TEACHERS, settings.teacher),
+        *(MODEL_MODULES if teacher.NEEDS_MODEL else ()),
+        *getattr(teacher, "MODULES", ()),
+        *(("stages.audit",) if is_audited(settings) else ()),
+    )
+
+
+def _of_teacher(settings: Any) -> dict[str, str]:
+    teacher = registry.load(TEACHERS, settings.teacher, kind="teacher")
+    return teacher.external(settings) if hasattr(teacher, "external") else {}

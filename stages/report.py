@@ -104,6 +104,7 @@ def run(job: Job) -> None:
             for line in lm_eval.rows(artifact.step.removeprefix("lm_eval/"), artifact.manifest.metrics["tasks"])
         ],
         curves=curves(job.inputs["train"]),
+        audit=audit_rows(job.input("judgements")),
         legend=colours(answers.rows),
         prompts=shown_prompts(job, settings.report.num_examples),
         steps=[artifact for artifacts in job.inputs.values() for artifact in artifacts],
@@ -181,6 +182,13 @@ def curves(trained: Sequence[Artifact]) -> list[Markup]:
                 Line(label=arm, points=smoothed(values, SMOOTHING_STEPS), colour=colour.get(arm, COLOURS[0]))
             )
     return [Markup(line_chart(lines[m], title=CURVE_TITLES[m])) for m in CURVES if m in lines]
+
+
+def audit_rows(judgements: Artifact) -> list[tuple[str, str]]:
+    """(measure, value) of the judge's audit, in the order of their names; none where a rule judged."""
+    found = judgements.manifest.metrics.get("audit", {})
+    shown = {name: f"{value:,}" if isinstance(value, int) else f"{value:.3g}" for name, value in found.items()}
+    return [(name.replace("_", " "), shown[name]) for name in sorted(shown)]
 
 
 def shown_prompts(job: Job, number: int) -> list[ShownPrompt]:

@@ -98,6 +98,23 @@ def test_an_older_version_is_migrated_by_its_function(tmp_path, monkeypatch):
     ]
 
 
+def test_judgements_of_version_1_are_read(tmp_path):
+    plain = records.Judgement(prompt_id="p", candidate_id="a", teacher="rule", total=1.0)
+    now = records.Judgement(
+        prompt_id="p",
+        candidate_id="b",
+        teacher="openai",
+        presentations=(records.Presentation(slot=2, total=None, num_asks=2), records.Presentation(slot=1, total=6.5)),
+        verdicts=(records.PairVerdict(other="a", verdict="tie"),),
+    )
+    write_records(tmp_path / "new.parquet", [plain, now], records.Judgement)
+    assert list(read_records(tmp_path / "new.parquet", records.Judgement)) == [plain, now]
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["presentations", "verdicts"])
+    metadata = {"record": "Judgement", "schema_version": "1"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
+    assert list(read_records(tmp_path / "old.parquet", records.Judgement)) == [plain]
+
+
 def test_a_truncated_file_is_named(tmp_path):
     write_records(tmp_path / "t.parquet", [ORDER], records.PartialOrder)
     (tmp_path / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-30])

@@ -1,0 +1,222 @@
+"""Listwise scoring by a chat model, against a real server on loopback."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from data.errors import SourceError
+from data.records import Candidate, Message, PairVerdict, Presentation, Prompt
+from stages.audit import audit
+from stages.grading import TaskSettings
+from stages.listwise import presentation_orders, tag
+from stages.teachers import openai
+
+TASK = TaskSettings(labels=("yes", "no"))
+ONE_ASPECT = ({"name": "quality", "description": "How good it is."},)
+
+
+def item(*texts, prompt_id="p", label="yes"):
+    prompt = Prompt(prompt_id=prompt_id, text="Is it so?", label=label, source="s", cluster_id=prompt_id, split="train")
+    return prompt, [
+        Candidate(prompt_id=prompt_id, candidate_id=f"student-{i}", text=text, source="student")
+        for i, text in enumerate(texts)
+    ]
+
+
+def scores(**by_tag):
+    """The reply that gives each tag these scores."""
+    entries = [{"tag": name, "scores": given, "rationale": f"{name} is so."} for name, given in by_tag.items()]
+    return json.dumps({"candidates": entries})
+
+
+def judged(items, chat, **settings):
+    made = openai.Settings(chat=chat.settings, **settings)
+    found = list(openai.judge(items, made, TASK, None))
+    assert [[j.candidate_id for j in row] for row in found] == [[c.candidate_id for c in cs] for _, cs in items]
+    return found
+
+
+def by_number(shown, lead=0.0):
+    """Scores each answer by the number it starts with, and the first shown by `lead` more."""
+
+    def answer(question):
+        given = {name: float(text.split()[0]) for name, text in shown(question).items()}
+        return scores(**{n: {"quality": v + (lead if n == "A" else 0)} for n, v in given.items()})
+
+    return answer
+
+
+def test_totals_are_weighted_means_and_ids_are_never_shown(chat, shown):
+    def answer(question):
+        right = {"correctness": 9, "helpfulness": 6, "clarity": 4}
+        wrong = {"correctness": 1, "helpfulness": 2, "clarity": 8.5}
+        found = {name: right if "yes" in text else wrong for name, text in shown(question).items()}
+        return f"Here you are:\n```json\n{scores(**found)}\n```\nThat is all."
+
+    chat.answer = answer
+    (first, second), (other,) = judged(
+        [item("so\nlabel: yes", "not so\nlabel: no"), item("well", prompt_id="q")], chat, orders=1
+    )
+    assert (first.total, second.total) == pytest.approx((7.0, 3.125))  # (2 * 9 + 6 + 4) / 4, (2 * 1 + 2 + 8.5) / 4
+    assert [(a.name, a.score) for a in first.aspects] == [("correctness", 9), ("helpfulness", 6), ("clarity", 4)]
+    assert (first.label, first.correct, second.correct, other.label) == ("yes", True, False, None)
+    assert (first.status, first.teacher) == ("ok", "openai")
+    assert first.rationale.endswith("is so.")
+    assert sorted(first.presentation_order) == ["student-0", "student-1"]
+    assert not any("student-" in question for question in chat.questions)
+
+
+def test_two_orders_cancel_a_preference_for_the_first_place_and_keep_what_each_gave(chat, shown):
+    chat.answer = by_number(shown, lead=2)
+    ((first, second),) = judged([item("5 one", "4 two")], chat, aspects=ONE_ASPECT)
+    assert (first.total, second.total) == (6.0, 5.0)
+    at = {p.slot: p.total for p in first.presentations}
+    assert (at, {p.slot: p.total for p in second.presentations}) == ({1: 7.0, 2: 5.0}, {1: 6.0, 2: 4.0})
+    assert first.presentation_order[first.presentations[0].slot - 1] == "student-0"
+    start, end = (question.index("[Answer A]") for question in chat.questions)
+    assert chat.questions[0][:start] == chat.questions[1][:end]  # what an endpoint can cache
+
+
+def test_an_unusable_reply_is_asked_for_once_more_with_what_was_wrong(chat, shown):
+    def answer(question):
+        return by_number(shown)(question) if "could not be used" in question else scores(A={"quality": 11})
+
+    chat.answer = answer
+    ((only,),) = judged([item("5")], chat, aspects=ONE_ASPECT)
+    assert (only.total, only.status, only.presentations) == (5.0, "ok", (Presentation(slot=1, total=5.0, num_asks=2),))
+    first, second = chat.questions
+    assert second.startswith(first)
+    assert "candidate A: the score 11 of 'quality' is not from 1 to 10" in second
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ("I like A.", "no JSON object with 'candidates'"),
+        ('{"candidates": [{"tag": "A", "scores": {"quality": 3}}', "no JSON object with 'candidates'"),
+        ('{"candidates": "A"}', "no list of objects"),
+        (scores(A={"quality": 3}), "missing: B"),
+        (scores(A={"quality": 3}, B={"quality": 3}, C={"quality": 3}), "unknown: C"),
+        ('{"candidates": [{"tag": "A"}, {"tag": "A"}, {"tag": "B"}]}', "given twice: A"),
+        (scores(A={"quality": 3}, B={}), "candidate B: the score of 'quality' is None"),
+        (scores(A={"quality": "3"}, B={"quality": 3}), "candidate A: the score of 'quality' is '3'"),
+        (scores(A={"quality": True}, B={"quality": 3}), "a number is needed"),
+        (scores(A={"quality": 0.5}, B={"quality": 3}), "the score 0.5 of 'quality' is not from 1 to 10"),
+        (scores(A={"quality": float("nan")}, B={"quality": 3}), "not from 1 to 10"),
+        (scores(A={"quality": 3, "style": 3}, B={"quality": 3}), "unknown aspects: style"),
+        (scores(A=3, B={"quality": 3}), "candidate A has no object 'scores'"),
+    ],
+)
+def test_what_stays_unusable_is_unparsable_and_never_guessed(chat, reply, error):
+    chat.answer = lambda question: reply
+    ((first, second),) = judged([item("5", "4")], chat, aspects=ONE_ASPECT, orders=1)
+    assert (first.status, first.total, second.status, first.aspects) == ("unparsable", None, "unparsable", ())
+    assert error in first.error
+    assert len(chat.questions) == 2
+
+
+@pytest.mark.parametrize(("said", "status"), [("refuse", "refused"), ("cut", "truncated"), ("busy", "failed")])
+def test_a_reply_that_did_not_come_is_passed_on_and_asked_no_second_time(chat, said, status, shown):
+    def answer(question):
+        return said if shown(question)["A"] == "9" else usual(question)
+
+    usual = by_number(shown)
+    chat.answer = answer
+    (bad, good) = judged([item("9", "4"), item("3", "4", prompt_id="q")], chat, aspects=ONE_ASPECT)
+    assert {(j.status, j.total, j.aspects) for j in bad} == {(status, None, ())}
+    assert sorted(p.total is None for p in bad[0].presentations) == [False, True]  # the other order is kept
+    assert [j.total for j in good] == [3.0, 4.0]
+    assert len(chat.questions) == 4
+
+
+def test_pairs_that_the_orders_turn_over_are_asked_and_the_totals_respect_the_verdict(chat, shown):
+    listed = by_number(shown, lead=2)
+
+    def answer(question):
+        if "Which of two" not in question:
+            return listed(question)
+        a, b = shown(question).values()
+        return json.dumps({"verdict": "tie" if "same" in a + b else "A" if int(a[0]) < int(b[0]) else "B"})
+
+    chat.answer = answer
+    settings = {"aspects": ONE_ASPECT, "pairwise": "disagreements"}
+    near, same, far = judged(
+        [item("5", "4"), item("5 same", "4 same", prompt_id="q"), item("8", "2", prompt_id="r")], chat, **settings
+    )
+    assert (near[0].total, near[1].total) == pytest.approx((5.495, 5.505))  # means 6 and 5, verdict for the second
+    assert near[0].verdicts == (PairVerdict(other="student-1", verdict="lose"),)
+    assert near[1].verdicts == (PairVerdict(other="student-0", verdict="win"),)
+    assert same[0].total == same[1].total == 5.5
+    assert (far[0].total, far[1].total, far[0].verdicts) == (9.0, 3.0, ())
+    assert len(chat.questions) == 10  # 3 prompts in 2 orders, 2 pairs in 2 orders
+    found = audit((row, {"student-0": 1, "student-1": 1}) for row in (near, same, far))
+    assert (found["calls"], found["calls_of_all_pairs"], found["overruled"]) == (10, 6, 0)
+    assert (found["reversed"], found["first_slot_preference"]) == (pytest.approx(2 / 3), 2.0)
+
+
+def test_scores_that_only_rounding_tells_apart_are_tied(chat):
+    aspects = [{"name": n, "description": n, "weight": w} for n, w in (("x", 0.1), ("y", 0.2), ("z", 0.3))]
+    given = {"A": {"x": 3, "y": 6, "z": 5}, "B": {"x": 10, "y": 4, "z": 4}}  # 0.3 + 1.2 + 1.5 and 1 + 0.8 + 1.2
+    chat.answer = lambda question: scores(**given)
+    ((first, second),) = judged([item("5", "4")], chat, aspects=aspects)
+    assert first.total == second.total == 5.0
+
+
+def test_pairs_without_a_verdict_keep_their_means(chat, shown):
+    listed = by_number(shown, lead=2)
+    chat.answer = lambda question: "Hm." if "Which of two" in question else listed(question)
+    ((first, second),) = judged([item("5", "4")], chat, aspects=ONE_ASPECT, pairwise="disagreements")
+    assert (first.total, second.total, first.verdicts[0].verdict) == (6.0, 5.0, "unparsable")
+    assert len(chat.questions) == 4
+
+
+def test_orders_are_functions_of_the_ids_and_the_seed_alone():
+    _, candidates = item(*"abcde")
+    first, second = presentation_orders("p", candidates, num_orders=2, seed=0)
+    assert sorted(c.text for c in first) == sorted(c.text for c in second) == list("abcde")
+    assert first != second
+    assert presentation_orders("p", candidates[::-1], num_orders=2, seed=0) == [first, second]
+    assert presentation_orders("p", candidates, num_orders=1, seed=0) == [first]
+    assert (
+        len({tuple(c.text for c in presentation_orders("p", candidates, num_orders=1, seed=s)[0]) for s in range(9)})
+        > 5
+    )
+    for seed in range(20):
+        a, b = presentation_orders("p", candidates[:2], num_orders=2, seed=seed)
+        assert a == b[::-1]
+    assert [tag(i) for i in (0, 25, 26, 52)] == ["A", "Z", "AA", "BA"]
+
+
+def test_a_template_of_ones_own_decides_the_question_and_enters_the_key(chat, shown, tmp_path):
+    path = tmp_path / "mine.j2"
+    answer = "[Answer {{ c.tag }}]\n{{ c.text }}\n[End of answer {{ c.tag }}]"
+    path.write_text(f"{{{{ question }}}} {{% for c in candidates %}}{answer}{{% endfor %}}")
+    chat.answer = by_number(shown)
+    prompt, candidates = item("5")
+    turns = (Message(role="user", content="Hello"), Message(role="user", content="Is it so?"))
+    talk = Prompt(prompt_id="p", text="Is it so?", messages=turns, source="s", cluster_id="p", split="train")
+    judged([(talk, candidates)], chat, aspects=ONE_ASPECT, template=str(path))
+    assert chat.questions == ["user: Hello\n\nuser: Is it so? [Answer A]\n5\n[End of answer A]"]
+    before = openai.external(openai.Settings(chat=chat.settings, template=str(path)))
+    path.write_text("{{ questoin }}")
+    settings = openai.Settings(chat=chat.settings, template=str(path))
+    assert openai.external(settings) != before
+    with pytest.raises(SourceError, match=r"mine\.j2.*'questoin' is undefined"):
+        list(openai.judge([(prompt, candidates)], settings, TASK, None))
+    path.unlink()
+    with pytest.raises(SourceError, match="no such file"):
+        openai.external(settings)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"orders": 1, "pairwise": "disagreements"}, "set orders: 2"),
+        ({"aspects": ONE_ASPECT * 2}, "not all different"),
+        ({"scale": (5, 5)}, "worst score must be below"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_are_refused(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        openai.Settings(chat={"model": "judge"}, **wrong)

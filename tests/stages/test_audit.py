@@ -1,0 +1,108 @@
+"""The audit's numbers, worked on paper from rows."""
+
+import pytest
+from pydantic import ValidationError
+
+from data.errors import WorkError
+from data.parquet import write_records
+from data.records import Judgement, PairVerdict, Presentation
+from stages.audit import AuditSettings, audit, check, kendall
+
+
+def row(name, total, *, prompt_id="p", slots=(), totals=(), asks=1, **fields):
+    shown = tuple(Presentation(slot=s, total=t, num_asks=asks) for s, t in zip(slots, totals, strict=True))
+    order = ("a", "b", "c") if shown else ()
+    fields = {"teacher": "openai", "presentations": shown, "presentation_order": order, **fields}
+    return Judgement(prompt_id=prompt_id, candidate_id=name, total=total, **fields)
+
+
+THREE = [
+    row("a", 6.0, slots=(1, 3), totals=(8, 4), correct=True, verdicts=(PairVerdict(other="b", verdict="win"),)),
+    row("b", 6.0, slots=(2, 1), totals=(5, 7), correct=False, verdicts=(PairVerdict(other="a", verdict="win"),)),
+    row("c", 1.0, slots=(3, 2), totals=(1, 1), correct=False, verdicts=(PairVerdict(other="b", verdict="abstain"),)),
+]
+LENGTHS = {"a": 30, "b": 20, "c": 10}
+
+
+def test_numbers_worked_on_paper():
+    found = audit([(THREE, LENGTHS)])
+    assert found["consistent"] == pytest.approx(2 / 3)
+    assert found["reversed"] == pytest.approx(1 / 3)  # a over b, then b over a
+    assert found["first_slot_preference"] == pytest.approx(((8 - 3) + (7 - 2.5)) / 2)
+    assert found["tie"] == pytest.approx(1 / 3)
+    assert found["gold_auc"] == pytest.approx((0.5 + 1) / 2)
+    assert found["first_shown_wins"] == 1.0
+    assert found["overruled"] == 0.0  # both shown first win: a tie, and the totals tie
+    assert found["abstained"] == pytest.approx(1 / 6)  # of 3 judgements and 3 verdicts
+    assert found["length_correlation"] == pytest.approx(50 / (50 / 3 * 200) ** 0.5)
+    assert (found["calls"], found["calls_of_all_pairs"]) == (5, 6)
+    assert found["refused"] == found["asked_again"] == 0
+
+
+def test_a_wrong_answer_above_a_right_one_counts_against_the_teacher():
+    found = audit([([row("a", 1.0, correct=False), row("b", 2.0, correct=True)], {"a": 1, "b": 1})])
+    assert found["gold_auc"] == 1
+    found = audit([([row("a", 3.0, correct=False), row("b", 2.0, correct=True)], {"a": 1, "b": 1})])
+    assert found["gold_auc"] == 0
+
+
+def test_a_tie_in_one_order_alone_is_neither_consistent_nor_reversed():
+    rows = [row("a", 4.5, slots=(1, 2), totals=(5, 4)), row("b", 4.5, slots=(2, 1), totals=(5, 3))]
+    found = audit([(rows, {"a": 1, "b": 1})])
+    assert (found["consistent"], found["reversed"]) == (0, 0)
+
+
+def test_lengths_are_compared_within_a_prompt():
+    long = [row("a", 9.0, prompt_id="q"), row("b", 8.0, prompt_id="q")]
+    short = [row("a", 2.0), row("b", 1.0)]
+    found = audit([(short, {"a": 1, "b": 2}), (long, {"a": 101, "b": 102})])
+    assert found["length_correlation"] == pytest.approx(-1)
+    assert "calls" not in found
+
+
+def test_rows_without_a_judgement_are_rates_and_nothing_else():
+    rows = [
+        row("a", 3.0, slots=(1,), totals=(3,), asks=2),
+        row("b", None, slots=(2,), totals=(3,), asks=2, status="refused"),
+        row("c", None, status="unparsable"),
+        row("d", None),
+    ]
+    found = audit([(rows, dict.fromkeys("abcd", 1))])
+    assert (found["refused"], found["unparsable"], found["failed"]) == (0.25, 0.25, 0)
+    assert (found["abstained"], found["asked_again"], found["calls"]) == (0.5, 1.0, 2)
+    assert not {"tie", "gold_auc", "consistent", "length_correlation", "tau"} & set(found)
+
+
+def test_kendall_by_hand():
+    assert kendall([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
+    assert kendall([1, 2, 3], [3, 2, 1]) == -1
+    assert kendall([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / (2 * 3) ** 0.5)
+    assert kendall([1, 1], [1, 2]) is None
+    assert kendall([], []) is None
+
+
+def test_another_teachers_table_is_compared_by_prompt(tmp_path):
+    other = [row("a", 1.0), row("b", 2.0), row("c", 0.0), row("a", 1.0, prompt_id="q")]
+    write_records(tmp_path / "other.parquet", other, Judgement)
+    found = audit([(THREE, LENGTHS)], other=tmp_path / "other.parquet")
+    assert found["tau"] == pytest.approx(2 / (2 * 3) ** 0.5)  # a and b tie here
+
+
+def test_a_bound_that_is_missed_is_named_with_the_value():
+    found = {"consistent": 0.61, "length_correlation": -0.5, "tie": 0.2}
+    check(found, AuditSettings(min_consistent=0.61, max_length_correlation=0.5, max_tie=0.2), where="judge")
+    with pytest.raises(WorkError, match=r"judge: consistent of the judgements is 0\.61, audit\.min_consistent is 0\.8"):
+        check(found, AuditSettings(min_consistent=0.8), where="judge")
+    with pytest.raises(WorkError, match=r"length_correlation of the judgements is -0\.5, .* is 0\.4"):
+        check(found, AuditSettings(max_length_correlation=0.4), where="judge")
+    with pytest.raises(WorkError, match=r"audit\.min_gold_auc is 0\.5, but nothing that was judged tells of gold_auc"):
+        check(found, AuditSettings(min_gold_auc=0.5), where="judge")
+    with pytest.raises(ValidationError, match="set compare_with"):
+        AuditSettings(min_tau=0.2)
+
+
+def test_every_bound_is_one_of_a_number_that_is_measured(tmp_path):
+    write_records(tmp_path / "same.parquet", THREE, Judgement)
+    found = audit([(THREE, LENGTHS)], other=tmp_path / "same.parquet")
+    names = [name for name in AuditSettings.model_fields if name.startswith(("min_", "max_"))]
+    assert {name[4:] for name in names} <= set(found)
