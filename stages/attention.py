@@ -64,7 +64,7 @@ def branch_attention(
     if query.shape[0] != 1 or attention_mask.shape[2] != 3:
         raise NotImplementedError("attention without the structure of a single row")
     plans = _plans_of(attention_mask)
-    if query.device.type == "cuda":
+    if takes_flex(query):
         from transformers.integrations.flex_attention import flex_attention_forward
 
         if sliding_window not in plans:
@@ -82,6 +82,11 @@ def branch_attention(
     split = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
     attended = [part for run, q, k, v in zip(runs, *split, strict=True) for part in _attend_run(run, q, k, v, attend)]
     return torch.cat(attended, dim=2).transpose(1, 2).contiguous(), None
+
+
+def takes_flex(tensor: Tensor) -> bool:
+    """Whether attention is FlexAttention's on the device of this tensor."""
+    return tensor.device.type == "cuda"
 
 
 def visible(structure_3L: Tensor, window: int | None) -> Callable[[Any, Any, Any, Any], Tensor]:

@@ -219,7 +219,7 @@ def _row_outputs(model: Any, batch: CandidateBatch, layout: Layout, *, keep_last
 
 def _to_blocks(row: Row) -> Row:
     """On CUDA padded to whole blocks, with a document that no response belongs to."""
-    missing = -len(row.ids_L) % attention.BLOCK if row.ids_L.device.type == "cuda" else 0
+    missing = -len(row.ids_L) % attention.BLOCK if attention.takes_flex(row.ids_L) else 0
     if not missing:
         return row
     padding = torch.zeros(3, missing, dtype=torch.long, device=row.ids_L.device)

@@ -230,6 +230,26 @@ def test_the_rule_is_what_flex_attention_masks_by(groups):
         assert dense.any(1).all()
 
 
+@pytest.mark.slow
+def test_flex_attention_says_the_same(groups, monkeypatch):
+    """What CUDA takes, compiled for the CPU, which can do its forward pass: blocks, padding and all."""
+    from stages import attention
+
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        **{**SMALL, "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    )
+    model, batch = transformers.AutoModelForCausalLM.from_config(config).eval(), collate(groups[:4])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    with torch.no_grad():
+        expected = sequence_logps(model, batch).logp_T
+        monkeypatch.setattr(attention, "takes_flex", lambda tensor: True)
+        with prepared(model, "shared"):
+            found = sequence_logps(model, batch, "shared").logp_T
+    assert_close(found, expected, relative=1e-5)
+
+
 def test_an_empty_prompt_is_refused(make_example):
     with pytest.raises(ValueError, match="a prompt has no tokens"):
         lay_out(collate([make_example([], [[7, 2]])]), shared=True)
