@@ -23,7 +23,7 @@ ONLY_IN = {
     "peft": {"stages/train.py"},
     "datasets": {"data/sources/datasets.py", "stages/improve_rl.py"},
     "trl": {"stages/improve_rl.py"},
-    "openai": {"stages/chat.py"},
+    "openai": {"stages/chat_endpoint.py"},
     "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
     "sklearn": {"stages/orders/fo_similarity.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
