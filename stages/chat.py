@@ -28,10 +28,13 @@ def ask(
     """One reply for each (system, user) question, in order; of equal questions one is asked.
 
     With a JSON schema the answers are JSON that fits it. `ledger` is kept as replies arrive; its dollars, from earlier
-    calls too, count towards `budget_usd`. Raises InputError for what asking again would not mend: no key, a cap on
+    calls too, count towards `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk,
+    and the cap holds for all of them. Raises InputError for what asking again would not mend: no key, a cap on
     money without a price, or a request that the endpoint refuses; what is under way is then cancelled.
     """
-    run = partial(Questions(settings, schema, Ledger() if ledger is None else ledger).answer, questions)
+    if ledger is None:
+        ledger = _ledgers.setdefault((settings.base_url, settings.model), Ledger())
+    run = partial(Questions(settings, schema, ledger).answer, questions)
     early: dict[int, Reply] = {}
     following = 0
     with closing(iterate(run)) as arrivals:
@@ -40,3 +43,6 @@ def ask(
             while following in early:
                 yield early.pop(following)
                 following += 1
+
+
+_ledgers: dict[tuple[str | None, str], Ledger] = {}

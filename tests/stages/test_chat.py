@@ -347,6 +347,18 @@ def test_a_cap_is_passed_by_no_more_than_the_requests_under_way():
     assert 0.3 < ledger.dollars <= 0.5 + 3 * 0.101
 
 
+def test_the_cap_holds_over_the_calls_of_a_process():
+    with ChatServer() as server:
+        chunks = [
+            asked(server, [f"{i}-{j}" for j in range(4)], budget_usd=0.1, prices=PRICES, max_tokens=1, concurrency=1)
+            for i in range(9)
+        ]
+        paid = len(server.asked)
+    statuses = [reply.status for chunk in chunks for reply in chunk]
+    assert 0 < paid == statuses.count("ok") < 36
+    assert statuses.count("budget_stopped") == 36 - paid
+
+
 def test_what_may_have_been_charged_unseen_counts():
     with ChatServer(first_time(Act(cut=True))) as server:
         ledger = Ledger()
