@@ -79,7 +79,10 @@ class Candidate:
     logprob_sum: float | None = None
     """Nats, over token_ids."""
     logprob_mode: str | None = None
-    """"raw": of the model itself; "processed": after temperature and truncation."""
+    """"raw": of the model itself, after the prompt; "template": after the prompt in its group's template;
+
+    "processed": after temperature and truncation.
+    """
     finish_reason: str | None = None
     """"stop" or "length"."""
     model_digest: str | None = None

@@ -25,7 +25,7 @@ def export_queue(recipe: Recipe, store: Store, out: Path) -> int:
         raise InputError(f"recipe {recipe.name} has no section `feedback`, which says what is annotated")
     found: dict[str, Artifact] = {}
     for step in plan(recipe):
-        if step.name in NEEDED:
+        if step.name in NEEDED or step.name.startswith("model/"):
             found[step.name] = stored(store, step, found).artifact
     items = choose(list(answers(found["prompts"], found["generate"], found["judge"])), recipe.feedback)
     return write_queue(queue(items, recipe.task), out)

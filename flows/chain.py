@@ -33,6 +33,7 @@ def plan(recipe: Recipe) -> list[Step]:
     steps = [_prompts(recipe), _model(recipe, "student", recipe.student)]
     if recipe.teacher:
         steps.append(_model(recipe, "teacher", recipe.teacher))
+    steps += [_model(recipe, f"model/{name}", settings) for name, settings in recipe.models.items()]
     trained: list[Trained] = []
     for r in _rounds(recipe, trained):
         steps += _candidates(r)
@@ -118,7 +119,7 @@ def _prompts(recipe: Recipe) -> Step:
 
 
 def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step:
-    """The student or the teacher."""
+    """The student, the teacher, or one of the further models."""
     return Step(
         name=name,
         stage=student.STAGE,
@@ -139,7 +140,9 @@ def _candidates(r: Round) -> list[Step]:
 
 
 def _generate(r: Round) -> Step:
+    asked = r.generate.models() - {"student", "teacher"}
     models = {"student": (r.student,)} | ({"teacher": ("teacher",)} if "teacher" in r.generate.models() else {})
+    models |= {name: (f"model/{name}",) for name in sorted(asked)}
     samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
     return Step(
         name=r.named("generate"),

@@ -1,5 +1,6 @@
 """The recipe: one model for the YAML file, for `--set`, and for a form."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from stages.report import ReportSettings
 from stages.student import StudentSettings
 from stages.train import METHODS, LoraSettings, Method, examples_kind
 
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SOURCES = "data.sources"
 RESAMPLE = "resample"
 """The control beside arms that improve answers."""
@@ -85,7 +87,7 @@ class Round(Config):
 class Recipe(Config):
     """Prompts and a student in, a better student and a report out."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Lower case, with dashes.")
+    name: str = Field(pattern=rf"^{NAME.pattern}$", description="Lower case, with dashes.")
     description: str = Field(default="", description="One sentence: what this run asks.")
     source: Source = Field(description="Where prompts come from.")  # type: ignore[valid-type]
     task: TaskSettings = TaskSettings()
@@ -93,6 +95,9 @@ class Recipe(Config):
     student: StudentSettings
     teacher: StudentSettings | None = Field(
         default=None, description="A stronger model, for samplers that ask it and teachers that score by it."
+    )
+    models: dict[str, StudentSettings] = Field(
+        default_factory=dict, description="Name -> a further model that sampling groups may ask."
     )
     generate: GenerateSettings
     judge: Teacher  # type: ignore[valid-type]
@@ -190,6 +195,16 @@ class Recipe(Config):
         for generate, judge in [(self.generate, self.judge), *rounds]:
             if self.teacher is None and ("teacher" in generate.models() or needs_model(judge)):
                 raise ValueError("a sampler or the judge asks the teacher's model, but the recipe has no `teacher`")
+            known = ["student", "teacher", *self.models]
+            for model in sorted(generate.models() - set(known)):
+                raise ValueError(f"generate: {registry.unknown(model, known, kind='model')}")
+        return self
+
+    @model_validator(mode="after")
+    def _models_have_names_of_their_own(self) -> "Recipe":
+        for name in self.models:
+            if name in ("student", "teacher", "prompts") or not NAME.fullmatch(name):
+                raise ValueError(f"models: {name!r} is taken, or not lower case with dashes; give it another name")
         return self
 
     def improves(self) -> bool:

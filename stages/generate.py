@@ -16,6 +16,7 @@ from pipeline.stage import Job, Stage
 from stages import parity
 from stages.loaded import LazyModel
 from stages.samplers import dataset
+from stages.vllm_engine import EngineSettings, close_pools
 
 SAMPLERS = "stages.samplers"
 Group = registry.settings_union(SAMPLERS, "sampler")
@@ -56,7 +57,7 @@ class GenerateSettings(Config):
 
 def run(job: Job) -> None:
     settings: GenerateSettings = job.settings
-    models = {name: LazyModel(job.input(name)) for name in ("student", "teacher") if name in job.inputs}
+    models = {name: LazyModel(job.input(name)) for name in job.inputs if name != "prompts"}
     prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in settings.splits]
     requests = [
         (g, prompt)
@@ -71,7 +72,7 @@ def run(job: Job) -> None:
         Candidate,
         total=len(requests),
         chunk_size=settings.chunk_size,
-        ahead=int(any(_own_process(group) for group in settings.groups)),
+        ahead=int(any(_engine(group) for group in settings.groups)),
     )
     job.metrics["prompts"] = len(prompts)
     _check_parity(job, settings, models)
@@ -79,15 +80,16 @@ def run(job: Job) -> None:
 
 def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
     """Engines of another stack say of their answers what the training stack says, or the stage stops."""
-    groups = [group for group in settings.groups if _own_process(group)]
-    for group in groups:
-        _sampler(group).close()
+    groups = [(group, engine.max_gap) for group in settings.groups if (engine := _engine(group))]
+    close_pools()
     if groups and job.metrics["units_computed"]:
         job.metrics["parity"] = parity.check(job, groups, models)
 
 
-def _own_process(group: Any) -> bool:
-    return getattr(_sampler(group), "OWN_PROCESS", False)
+def _engine(group: Any) -> EngineSettings | None:
+    """Of vLLM, where that answers."""
+    sampler = _sampler(group)
+    return sampler.engine(group) if hasattr(sampler, "engine") else None
 
 
 def _sampler(group: Any) -> ModuleType:
@@ -123,7 +125,7 @@ def _sample(
         group = settings.groups[g]
         sampler = _sampler(group)
         model = models[group.model] if sampler.NEEDS_MODEL else None
-        given = model if model is None or _own_process(group) else model.loaded
+        given = model if model is None or _engine(group) else model.loaded
         results[g] = iter(list(sampler.sample(prompts, group, given)))
     return [next(results[g]) for g, _ in chunk]
 

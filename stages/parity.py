@@ -21,17 +21,17 @@ CHECKED = 64
 """Candidates of a group: those of the smallest hash."""
 
 
-def check(job: Job, groups: Sequence[Any], models: Mapping[str, LazyModel]) -> dict[str, Any]:
-    """Group -> {checked, max, mean, by_length}. Raises WorkError where the mean passes the group's `max_gap`."""
+def check(job: Job, groups: Sequence[tuple[Any, float]], models: Mapping[str, LazyModel]) -> dict[str, Any]:
+    """Group -> {checked, max, mean, by_length}. Raises WorkError where a group's mean passes its largest gap."""
     found = {}
-    for group in groups:
+    for group, max_gap in groups:
         chosen = _chosen(job, group)
         gaps = _gaps(job, group, chosen, models[group.model])
         found[group.name] = _summary(gaps, chosen)
-        if gaps and found[group.name]["mean"] > group.max_gap:
+        if gaps and found[group.name]["mean"] > max_gap:
             raise WorkError(
                 f"{job.name}: log-probs of group {group.name} are {found[group.name]['mean']:.3g} nats a token off "
-                f"those of the training stack, more than max_gap {group.max_gap:g}; use the same dtype for both, "
+                f"those of the training stack, more than max_gap {max_gap:g}; use the same dtype for both, "
                 "or raise it"
             )
     return found

@@ -4,11 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field, field_validator
+
+from data.config import Config
 from data.errors import InputError
-from data.records import Candidate, Prompt
+from data.records import Candidate, Message, Prompt
 from pipeline.fingerprint import text_digest
+
+PLACE = "{prompt}"
+
+
+class AnswerSettings(Config):
+    """What samplers that ask a model have in common."""
+
+    name: str = Field(default="student", description="Beginning of the candidates' ids.")
+    model: str = Field(
+        default="student", description="Which model answers: student, teacher, or one of the recipe's `models`."
+    )
+    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
+    )
+    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
+    seed: int = Field(default=0, description="Another seed, other samples.")
+    prompt: Literal["whole", "variants"] = Field(
+        default="whole",
+        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
+    )
+    template: str = Field(
+        default=PLACE,
+        description="What is asked, with {prompt} in the place of the prompt or of its last message; "
+        "training still sees the prompt alone.",
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _has_a_place(cls, template: str) -> str:
+        if template.count(PLACE) != 1:
+            raise ValueError(f"template must hold {PLACE} once, found it {template.count(PLACE)} times")
+        return template
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +108,7 @@ def candidate_of(
         token_ids=sampled.token_ids,
         logprobs=sampled.logprobs,
         logprob_sum=sum(sampled.logprobs) if sampled.token_ids else None,
-        logprob_mode="raw" if sampled.token_ids else None,
+        logprob_mode=_mode(settings) if sampled.token_ids else None,
         finish_reason=sampled.finish_reason,
         model_digest=model.weights_digest,
         tokenizer_digest=model.tokenizer_digest,
@@ -93,15 +130,28 @@ def filtered(prompt: Prompt, error: str, settings: Any) -> Candidate:
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-0",
         text="",
+        max_tokens=settings.max_tokens,
         source=source_of(settings),
         status="filtered",
         error=error,
     )
 
 
+def _mode(settings: Any) -> str:
+    return "raw" if settings.template == PLACE else "template"
+
+
 def _views(prompt: Prompt, settings: Any, tokenizer: Any) -> list[list[int]]:
     from stages.tokens import prompt_token_ids
 
     if settings.prompt == "variants":
-        return [prompt_token_ids(tokenizer, text) for text in prompt.variants]
-    return [prompt_token_ids(tokenizer, prompt.text, prompt.messages)]
+        return [prompt_token_ids(tokenizer, _asked(text, settings)) for text in prompt.variants]
+    messages = prompt.messages
+    if messages:
+        last = messages[-1]
+        messages = (*messages[:-1], Message(role=last.role, content=_asked(last.content, settings)))
+    return [prompt_token_ids(tokenizer, _asked(prompt.text, settings), messages)]
+
+
+def _asked(text: str, settings: Any) -> str:
+    return settings.template.replace(PLACE, text)

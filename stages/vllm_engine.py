@@ -55,6 +55,11 @@ class EngineSettings(Config):
     prefix_caching: bool = unkeyed(True, description="Keep what equal beginnings of prompts have in common.")
     enforce_eager: bool = unkeyed(False, description="No CUDA graphs: slower, and ready sooner.")
     lora: str | None = Field(default=None, description="Folder of an adapter on the model.")
+    max_gap: float = unkeyed(
+        0.05,
+        gt=0,
+        description="Largest mean difference of a log-prob from the training stack's, nats a token, before it stops.",
+    )
 
 
 class Pool:
@@ -82,6 +87,25 @@ class Pool:
     def close(self) -> None:
         for engine in self.engines:
             engine.close()
+
+
+def pool(folder: Path, settings: EngineSettings) -> Pool:
+    """The engines of this model, started when first asked and shared by all who ask with these settings."""
+    key = f"{folder} {settings.model_dump_json()}"
+    with _lock:
+        if key not in _pools:
+            _pools[key] = Pool(folder, settings)
+        return _pools[key]
+
+
+def close_pools() -> None:
+    """End all engines, so that their GPUs are free."""
+    while _pools:
+        _pools.popitem()[1].close()
+
+
+_pools: dict[str, Pool] = {}
+_lock = threading.Lock()
 
 
 class Engine:

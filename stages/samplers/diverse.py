@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import Config, unkeyed
+from data.config import unkeyed
 from data.records import Candidate, Prompt
-from stages.samplers import transformers
-
-if TYPE_CHECKING:
-    from stages.loaded import LoadedModel
+from stages.samplers import transformers, vllm
+from stages.sampling import AnswerSettings
+from stages.vllm_engine import EngineSettings
 
 NEEDS_MODEL = True
 
 
-class Settings(Config):
+class Settings(AnswerSettings):
     sampler: Literal["diverse"] = "diverse"
-    name: str = Field(default="student", description="Beginning of the candidates' ids.")
-    model: Literal["student", "teacher"] = Field(default="student", description="Which model of the recipe answers.")
     num_samples: int = Field(default=4, ge=2, description="Answers a prompt. Tuna: 4.")
     max_rouge: float = Field(
         default=0.8, gt=0, description="ROUGE-L F1 that every pair of answers must stay below. Tuna: 0.8."
@@ -34,10 +31,15 @@ class Settings(Config):
     temperature: float = Field(default=1.0, gt=0, description="Of the first attempt. Tuna: 1.")
     temperature_step: float = Field(default=0.1, ge=0, description="How much hotter each further one is. Tuna: 0.1.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts, at most. Tuna: 3.")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="As in the sampler transformers.")
-    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    seed: int = Field(default=0, description="Another seed, other samples.")
+    prompt: Literal["whole"] = Field(default="whole", description="Of one-document forms no set of answers is made.")
+    engine: EngineSettings | None = Field(
+        default=None, description="Of vLLM, which then answers; left out: the training stack does."
+    )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+
+def engine(settings: Settings) -> EngineSettings | None:
+    return settings.engine
 
 
 def num_candidates(settings: Settings) -> int:
@@ -48,13 +50,16 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
     return True
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
-    """`num_samples` candidates a prompt; the temperature of a candidate tells which attempt was kept."""
+def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
+    """`num_samples` candidates a prompt; the temperature of a candidate tells which attempt was kept.
+
+    `student` is loaded, or with an engine lazy.
+    """
     best: dict[int, tuple[float, list[Candidate]]] = {}
     passed: set[int] = set()
     for attempt in range(settings.max_attempts):
         left = [i for i in range(len(prompts)) if i not in passed]
-        tried = transformers.sample([prompts[i] for i in left], _once(settings, attempt), student)
+        tried = _attempt([prompts[i] for i in left], settings, attempt, student)
         for i, found in zip(left, tried, strict=True):
             ok, mean = overlap([c.text for c in found], settings.max_rouge)
             if ok or i not in best or mean < best[i][0]:
@@ -72,17 +77,15 @@ def overlap(texts: Sequence[str], max_rouge: float) -> tuple[bool, float]:
     return not blank and all(v < max_rouge for v in values), sum(values) / max(len(values), 1)
 
 
-def _once(settings: Settings, attempt: int) -> transformers.Settings:
-    return transformers.Settings(
-        name=settings.name,
-        model=settings.model,
-        num_samples=settings.num_samples,
-        temperature=settings.temperature + attempt * settings.temperature_step,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens,
-        seed=settings.seed + attempt,
-        batch_size=settings.batch_size,
-    )
+def _attempt(prompts: Sequence[Prompt], settings: Settings, attempt: int, student: Any) -> Iterator[list[Candidate]]:
+    asked = {name: getattr(settings, name) for name in AnswerSettings.model_fields} | {
+        "temperature": settings.temperature + attempt * settings.temperature_step,
+        "seed": settings.seed + attempt,
+    }
+    if settings.engine is None:
+        once = transformers.Settings(**asked, batch_size=settings.batch_size)
+        return transformers.sample(prompts, once, student)
+    return vllm.sample(prompts, vllm.Settings(**asked, **settings.engine.model_dump()), student)
 
 
 def _rouge_l(a: str, b: str) -> float:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from data.config import Config, unkeyed
+from data.config import unkeyed
 from data.records import Candidate, Prompt
-from stages.sampling import Sampled, candidate_of, filtered, row_seed, views_that_fit
+from stages.sampling import AnswerSettings, Sampled, candidate_of, filtered, row_seed, views_that_fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,21 +21,8 @@ if TYPE_CHECKING:
 NEEDS_MODEL = True
 
 
-class Settings(Config):
+class Settings(AnswerSettings):
     sampler: Literal["transformers"] = "transformers"
-    name: str = Field(default="student", description="Beginning of the candidates' ids.")
-    model: Literal["student", "teacher"] = Field(default="student", description="Which model of the recipe answers.")
-    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
-    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
-    )
-    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    seed: int = Field(default=0, description="Another seed, other samples.")
-    prompt: Literal["whole", "variants"] = Field(
-        default="whole",
-        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
-    )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
 

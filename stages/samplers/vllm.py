@@ -6,45 +6,28 @@ run gives the same samples, up to what an engine's batching does to rounding.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from data.records import Candidate, Prompt
-from stages.sampling import Sampled, Signature, candidate_of, filtered, row_seed, views_that_fit
-from stages.vllm_engine import EngineSettings, Pool
+from stages.sampling import AnswerSettings, Sampled, Signature, candidate_of, filtered, row_seed, views_that_fit
+from stages.vllm_engine import EngineSettings, pool
 
 if TYPE_CHECKING:
     from stages.loaded import LazyModel
 
 NEEDS_MODEL = True
-OWN_PROCESS = True
 
 
-class Settings(EngineSettings):
+class Settings(AnswerSettings, EngineSettings):
     sampler: Literal["vllm"] = "vllm"
-    name: str = Field(default="student", description="Beginning of the candidates' ids.")
-    model: Literal["student", "teacher"] = Field(default="student", description="Which model of the recipe answers.")
-    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
-    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
-    )
-    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
     stop: list[str] = Field(default=[], description="Texts that end an answer; they do not stand in it.")
-    seed: int = Field(default=0, description="Another seed, other samples.")
-    prompt: Literal["whole", "variants"] = Field(
-        default="whole",
-        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
-    )
-    max_gap: float = Field(
-        default=0.05,
-        gt=0,
-        description="Largest mean difference of a log-prob from the training stack's, nats a token, before it stops.",
-    )
+
+
+def engine(settings: Settings) -> EngineSettings:
+    return EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
 
 
 def num_candidates(settings: Settings) -> int:
@@ -61,7 +44,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     fitting, refused = views_that_fit(prompts, settings, model.tokenizer, context=context)
     seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in fitting]
     requests = [(ids, _sampling(settings, seed)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
-    outputs = pool(model.folder, settings).outputs(requests)
+    outputs = pool(model.folder, engine(settings)).outputs(requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, view, _), seed, output in zip(fitting, seeds, outputs, strict=True):
@@ -72,26 +55,6 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     for i, error in refused.items():
         rows[i] = [filtered(prompts[i], error, settings)]
     yield from rows
-
-
-def pool(folder: Path, settings: Settings) -> Pool:
-    """The engines of this model, started when first asked; groups that differ in their sampling alone share them."""
-    engine = EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
-    key = f"{folder} {engine.model_dump_json()}"
-    with _lock:
-        if key not in _pools:
-            _pools[key] = Pool(folder, engine)
-        return _pools[key]
-
-
-def close() -> None:
-    """End all engines, so that their GPUs are free."""
-    while _pools:
-        _pools.popitem()[1].close()
-
-
-_pools: dict[str, Pool] = {}
-_lock = threading.Lock()
 
 
 def _sampling(settings: Settings, seed: int) -> dict[str, Any]:

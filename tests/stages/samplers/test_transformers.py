@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from data.records import Prompt
+from data.records import Message, Prompt
 from stages.batch import collate
 from stages.forward import sequence_logps
 from stages.loaded import LoadedModel
 from stages.samplers import transformers as sampler
 from stages.samplers.transformers import Settings, generate, gumbel_noise
-from stages.sampling import row_seed
+from stages.sampling import row_seed, views_that_fit
 
 
 def sample_ids(model, tokenizer, prompts, seeds, **changes):
@@ -100,3 +100,34 @@ def test_variants_give_one_answer_each(tiny_model, tiny_tokenizer):
     assert [(c.candidate_id, c.source) for c in row] == [(f"document-{i}", "document") for i in range(3)]
     (alone,) = sample_ids(tiny_model, tiny_tokenizer, [tiny_tokenizer("c").input_ids], [0], temperature=0, max_tokens=4)
     assert row[1].token_ids == alone.token_ids
+
+
+def test_a_template_stands_around_the_prompt_and_says_so(tiny_model, tiny_tokenizer):
+    student = LoadedModel(tiny_model, tiny_tokenizer, "w", "t")
+    inner, outer = (
+        Prompt(prompt_id="p", text=text, source="s", cluster_id="c", split="train") for text in ("b c", "d b c e")
+    )
+    asked = {"num_samples": 2, "max_tokens": 6}
+    (plain,) = sampler.sample([outer], Settings(**asked), student)
+    (wrapped,) = sampler.sample([inner], Settings(**asked, template="d {prompt} e"), student)
+    assert [c.token_ids for c in wrapped] == [c.token_ids for c in plain]
+    assert [c.logprob_mode for c in (*plain, *wrapped)] == ["raw", "raw", "template", "template"]
+    messages = (Message(role="user", content="f"), Message(role="user", content="b c"))
+    several = Prompt(prompt_id="p", text="f b c", messages=messages, source="s", cluster_id="c", split="train")
+    fitting, _ = views_that_fit([several], Settings(template="d {prompt} e"), Echo(), context=100)
+    assert fitting[0][2] == ["f", "d b c e"]
+
+
+class Echo:
+    """A tokenizer whose chat template gives the messages' texts."""
+
+    chat_template, bos_token_id = "messages as they are", None
+
+    def apply_chat_template(self, messages, **_):
+        return [message["content"] for message in messages]
+
+
+@pytest.mark.parametrize("template", ["no place", "{prompt} twice {prompt}"])
+def test_a_template_holds_the_prompt_once(template):
+    with pytest.raises(ValueError, match=r"template must hold \{prompt\} once, found it [02] times"):
+        Settings(template=template)

@@ -13,8 +13,8 @@ from data.errors import ChildDied, InputError
 from data.records import Prompt
 from stages.batch import collate
 from stages.forward import sequence_logps
-from stages.samplers import vllm
-from stages.vllm_engine import EngineSettings, Pool, interpreter, visible_gpus
+from stages.samplers import diverse, vllm
+from stages.vllm_engine import EngineSettings, Pool, close_pools, interpreter, visible_gpus
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[3] / ".venv-vllm/bin/python"))
 with_vllm = pytest.mark.skipif(not PYTHON.exists(), reason="no vLLM here; `make vllm` makes an environment for it")
@@ -48,7 +48,7 @@ def model(tmp_path_factory):
     tokenizer.save_pretrained(folder)
     checkpoint = SimpleNamespace(weights_digest="w", tokenizer_digest="t")
     yield SimpleNamespace(folder=folder, tokenizer=tokenizer, context=64, checkpoint=checkpoint, network=network)
-    vllm.close()
+    close_pools()
 
 
 def members(session):
@@ -103,6 +103,24 @@ def test_what_sampling_can_be_asked_for(model):
     assert (stopped.finish_reason, stopped.token_ids, stopped.logprob_sum) == ("stop", (), None)
     (refused,) = sampled(model, ["b " * 60])[0]
     assert (refused.status, refused.error) == ("filtered", "the prompt has 60 tokens; 52 fit beside 12 new ones")
+
+
+@pytest.mark.slow
+@with_vllm
+def test_diverse_sets_come_from_the_engine_too(model):
+    engine = EngineSettings(**ON_CPU)
+    settings = diverse.Settings(num_samples=3, max_tokens=12, max_rouge=0.08, max_attempts=4, engine=engine)
+    rows = list(diverse.sample([prompt_of(text) for text in ("b c d", "e f", "b " * 60)], settings, model))
+    assert [len(row) for row in rows] == [3, 3, 1]
+    assert rows[2][0].status == "filtered"
+    attempts = [round((row[0].temperature - 1.0) / 0.1) for row in rows[:2]]
+    for text, attempt, row in zip(("b c d", "e f"), attempts, rows[:2], strict=True):
+        tries = [sampled(model, [text], temperature=1 + k * 0.1, seed=k, num_samples=3)[0] for k in range(4)]
+        assert row == tries[attempt]
+        found = [diverse.overlap([c.text for c in tried], 0.08) for tried in tries]
+        passing = [k for k, (ok, _) in enumerate(found) if ok]
+        assert attempt == (passing[0] if passing else min(range(4), key=lambda k: found[k][1]))
+    assert max(attempts) > 0, "no set had to be sampled again: make the threshold lower"
 
 
 @pytest.mark.slow
