@@ -51,9 +51,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install
+bench: install vllm
 	$(BIN)/python -m tests.benchmarks.ordering
 	$(BIN)/python -m tests.benchmarks.training
+	$(BIN)/python -m tests.benchmarks.sampling
 
 constraints: install
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --extra workers --python-version 3.11 \

@@ -126,7 +126,7 @@ class Engine:
         self.waiting: dict[int, Future[list[dict[str, Any]]]] = {}
         self.outstanding = self.number = 0
         self.error: Exception | None = None
-        self._send({"engine": _engine_arguments(folder, settings)})
+        self._send({"engine": engine_arguments(folder, settings)})
         self.ready: Future[str] = Future()
         threading.Thread(target=self._listen, daemon=True).start()
         atexit.register(self.close)
@@ -208,7 +208,12 @@ def visible_gpus() -> list[str]:
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 
-def _engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
+def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
+    """Of vllm.LLM, and `lora`.
+
+    Without a GPU prompts go in whole: vLLM winds a seeded generator back after a part of one, and generators on the CPU
+    cannot be wound back.
+    """
     optional = {"max_model_len": settings.max_model_len, "lora": settings.lora}
     return {
         "model": str(folder),
@@ -218,5 +223,6 @@ def _engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
         "enable_prefix_caching": settings.prefix_caching,
         "enforce_eager": settings.enforce_eager,
         "disable_log_stats": True,
+        **({} if visible_gpus() else {"enable_chunked_prefill": False}),
         **{name: value for name, value in optional.items() if value is not None},
     }

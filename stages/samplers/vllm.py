@@ -43,7 +43,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     context = min(model.context, settings.max_model_len or model.context)
     fitting, refused = views_that_fit(prompts, settings, model.tokenizer, context=context)
     seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in fitting]
-    requests = [(ids, _sampling(settings, seed)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
+    requests = [(ids, sampling(settings, seed)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
     outputs = pool(model.folder, engine(settings)).outputs(requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
@@ -57,7 +57,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     yield from rows
 
 
-def _sampling(settings: Settings, seed: int) -> dict[str, Any]:
+def sampling(settings: Settings, seed: int) -> dict[str, Any]:
     return {
         "n": settings.num_samples,
         "temperature": settings.temperature,

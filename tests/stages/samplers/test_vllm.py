@@ -101,6 +101,8 @@ def test_what_sampling_can_be_asked_for(model):
     (stopped,) = (c for c in sampled(model, ["e f"], stop=[mark])[0] if c.candidate_id == whole.candidate_id)
     assert mark not in stopped.text
     assert (stopped.finish_reason, stopped.token_ids, stopped.logprob_sum) == ("stop", (), None)
+    many = sampled(model, [f"{'b c d ' * 12}{'e ' * (i % 9)}" for i in range(200)])  # more than goes into one step
+    assert [len(row) for row in many] == [4] * 200
     (refused,) = sampled(model, ["b " * 60])[0]
     assert (refused.status, refused.error) == ("filtered", "the prompt has 60 tokens; 52 fit beside 12 new ones")
 
