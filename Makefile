@@ -57,7 +57,7 @@ bench: install vllm
 	$(BIN)/python -m tests.benchmarks.sampling
 
 constraints: install
-	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --extra workers --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --python-version 3.11 \
 		-c <(echo torch==2.13.0) -o constraints.txt pyproject.toml
 
 clean:
