@@ -77,9 +77,10 @@ class Candidate:
     logprobs: tuple[float, ...] = ()
     """One a token, nats."""
     logprob_sum: float | None = None
-    """Nats, over token_ids."""
+    """Nats, over `logprobs`."""
     logprob_mode: str | None = None
-    """"raw": of the model itself; "processed": after temperature and truncation."""
+    """"raw": of the model itself; "processed": after temperature and truncation; "reported": an endpoint's, without
+    token_ids, and of which kind it does not say."""
     finish_reason: str | None = None
     """"stop" or "length"."""
     model_digest: str | None = None
@@ -89,7 +90,7 @@ class Candidate:
     max_tokens: int | None = None
     seed: int | None = None
     source: str
-    """human, student, teacher, document, flipped."""
+    """human, student, teacher, document, flipped, or the name of a model."""
     status: Status = "ok"
     error: str | None = None
 
