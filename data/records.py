@@ -77,11 +77,12 @@ class Candidate:
     logprobs: tuple[float, ...] = ()
     """One a token, nats."""
     logprob_sum: float | None = None
-    """Nats, over token_ids."""
+    """Nats, over `logprobs`."""
     logprob_mode: str | None = None
     """"raw": of the model itself, after the prompt; "template": after the prompt in its group's template;
 
-    "processed": after temperature and truncation.
+    "processed": after temperature and truncation; "reported": an endpoint's, without token_ids, and of which kind it
+    does not say.
     """
     finish_reason: str | None = None
     """"stop" or "length"."""
@@ -92,7 +93,7 @@ class Candidate:
     max_tokens: int | None = None
     seed: int | None = None
     source: str
-    """human, student, teacher, document, flipped."""
+    """human, student, teacher, document, flipped, or the name of a model."""
     status: Status = "ok"
     error: str | None = None
 

@@ -4,18 +4,19 @@ Questions ─> cache ─> budget ─> limits ─> endpoint ─> cache ─> repli
                                   └── pause <──┘ what another try may mend
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
 
 from stages.chat_budget import Ledger
 from stages.chat_loop import iterate
-from stages.chat_questions import Questions
+from stages.chat_questions import Questions, Replies
 from stages.chat_reply import Reply
+from stages.chat_request import Request, question
 from stages.chat_settings import ChatSettings, Price
 
-__all__ = ["ChatSettings", "Ledger", "Price", "Reply", "ask"]
+__all__ = ["ChatSettings", "Ledger", "Price", "Reply", "Request", "ask", "complete"]
 
 
 def ask(
@@ -25,21 +26,31 @@ def ask(
     schema: dict[str, Any] | None = None,
     ledger: Ledger | None = None,
 ) -> Iterator[Reply]:
-    """One reply for each (system, user) question, in order; of equal questions one is asked.
+    """One reply for each (system, user) question, in order, as by `complete`; with a JSON schema, JSON that fits it."""
+    requests = (question(system, user, schema) for system, user in questions)
+    with closing(complete(requests, settings, ledger=ledger)) as found:
+        for (reply,) in found:
+            yield reply
 
-    With a JSON schema the answers are JSON that fits it. `ledger` is kept as replies arrive; its dollars, from earlier
-    calls too, count towards `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk,
-    and the cap holds for all of them. Raises InputError for what asking again would not mend: no key, a cap on
-    money without a price, or a request that the endpoint refuses; what is under way is then cancelled.
+
+def complete(
+    requests: Iterable[Request], settings: ChatSettings, *, ledger: Ledger | None = None
+) -> Generator[Replies, None, None]:
+    """The replies to each request, in order: as many as it asks for, or one that says why there is none.
+
+    Of equal requests one is sent. `ledger` is kept as replies arrive; its dollars, from earlier calls too, count
+    towards `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk, and the cap
+    holds for all of them. Raises InputError for what asking again would not mend: no key, a cap on money without a
+    price, or a request that the endpoint refuses; what is under way is then cancelled.
     """
     if ledger is None:
         ledger = _ledgers.setdefault((settings.base_url, settings.model), Ledger())
-    run = partial(Questions(settings, schema, ledger).answer, questions)
-    early: dict[int, Reply] = {}
+    run = partial(Questions(settings, ledger).answer, requests)
+    early: dict[int, Replies] = {}
     following = 0
     with closing(iterate(run)) as arrivals:
-        for index, reply in arrivals:
-            early[index] = reply
+        for index, replies in arrivals:
+            early[index] = replies
             while following in early:
                 yield early.pop(following)
                 following += 1

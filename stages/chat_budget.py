@@ -32,14 +32,14 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Tokens of a request: of the question about a quarter of its letters, of the answer as many as it may have."""
+    """Tokens of a request: of the question about a quarter of its letters, of the answers as many as they may have."""
 
     input_tokens: int
     output_tokens: int
 
     @classmethod
-    def of(cls, letters: int, settings: ChatSettings) -> "Estimate":
-        return cls(math.ceil(letters / 4), settings.max_tokens)
+    def of(cls, letters: int, output_tokens: int) -> "Estimate":
+        return cls(math.ceil(letters / 4), output_tokens)
 
     @property
     def tokens(self) -> int:

@@ -1,12 +1,15 @@
 """Replies that were paid for, in one SQLite file, so that no question is paid for twice.
 
 Several processes may share it. A key is the digest of the request and the endpoint, so the file holds no question, no
-address and no key of an endpoint.
+address and no key of an endpoint. Of several answers to a request the first stands under its key, the others under the
+key, a dash and their number.
 """
 
+import json
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import InputError, StoreError
@@ -15,11 +18,11 @@ from stages.chat_settings import ChatSettings
 
 VARIABLE = "HASSE_CHAT_CACHE"
 KEPT = {"ok", "truncated", "refused"}
-VERSION = 1
+VERSION = 2  # 1: without log-probs
 
 TABLE = """create table if not exists reply (
     key text primary key, status text not null, text text not null, error text,
-    input_tokens integer, output_tokens integer, created real not null
+    input_tokens integer, output_tokens integer, created real not null, logprobs text
 )"""
 
 
@@ -36,19 +39,28 @@ class Cache:
         self._path = path
         self._db = None if path is None else _open(path)
 
-    def get(self, key: str) -> Reply | None:
+    def get(self, key: str, num: int = 1) -> tuple[Reply, ...] | None:
+        """All `num` answers to a request, or None."""
         if self._db is None:
             return None
-        row = self._execute(self._db, "select status, text, error from reply where key = ?", key).fetchone()
-        return None if row is None else Reply(status=row[0], text=row[1], error=row[2])
+        statement = "select status, text, error, logprobs from reply where key = ?"
+        rows = [self._execute(self._db, statement, name).fetchone() for name in _names(key, num)]
+        return None if None in rows else tuple(_reply(*row) for row in rows)
 
-    def put(self, key: str, reply: Reply, usage: Usage | None) -> None:
-        """Returns when the reply would survive a kill. Raises StoreError, for instance on a full disk."""
-        if self._db is None or reply.status not in KEPT:
+    def put(self, key: str, replies: Sequence[Reply], usage: Usage | None) -> None:
+        """Returns when they would survive a kill, all of them or none. Raises StoreError, for instance on a full disk.
+
+        The tokens, which are those of all answers, stand beside the first.
+        """
+        if self._db is None or any(reply.status not in KEPT for reply in replies):
             return
-        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
-        row = (key, reply.status, reply.text, reply.error, *tokens, time.time())
-        self._execute(self._db, "insert or ignore into reply values (?, ?, ?, ?, ?, ?, ?)", *row)
+        self._execute(self._db, "begin immediate")
+        for name, reply in zip(_names(key, len(replies)), replies, strict=True):
+            tokens = (usage.prompt_tokens, usage.completion_tokens) if usage and name == key else (None, None)
+            logprobs = json.dumps(reply.logprobs) if reply.logprobs else None
+            row = (name, reply.status, reply.text, reply.error, *tokens, time.time(), logprobs)
+            self._execute(self._db, "insert or ignore into reply values (?, ?, ?, ?, ?, ?, ?, ?)", *row)
+        self._execute(self._db, "commit")
 
     def close(self) -> None:
         if self._db is not None:
@@ -62,18 +74,35 @@ class Cache:
             raise StoreError(problem) from error
 
 
+def _names(key: str, num: int) -> list[str]:
+    return [key, *(f"{key}-{i}" for i in range(1, num))]
+
+
+def _reply(status: str, text: str, error: str | None, logprobs: str | None) -> Reply:
+    return Reply(status=status, text=text, error=error, logprobs=tuple(json.loads(logprobs or "[]")))
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
         version = db.execute("pragma user_version").fetchone()[0]
         others = db.execute("select name from sqlite_master where type = 'table' and name <> 'reply'").fetchall()
-        if version not in (0, VERSION) or others:
+        if version not in range(VERSION + 1) or others:
             raise InputError(f"{path}: a database of something else, or of a later version; name another file as cache")
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")  # a kill loses nothing, a power cut perhaps the last replies
-        db.execute(TABLE)
-        db.execute(f"pragma user_version = {VERSION}")
+        _bring_up_to_date(db)
     except (sqlite3.Error, OSError) as error:
         raise InputError(f"{path}: cannot be used as a cache of replies ({error}); name another file") from error
     return db
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    db.execute("begin immediate")  # another process may be about to do the same
+    version = db.execute("pragma user_version").fetchone()[0]
+    db.execute(TABLE)
+    if version == 1:
+        db.execute("alter table reply add column logprobs text")
+    db.execute(f"pragma user_version = {VERSION}")
+    db.execute("commit")

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from data.errors import InputError
 from stages.chat_headers import retry_after
-from stages.chat_reply import Reply, Usage, read_reply, read_usage
+from stages.chat_reply import Reply, Unsupported, Usage, Wanted, read_replies, read_usage
 from stages.chat_settings import ChatSettings
 
 RETRIED = {408, 409, 429}
@@ -35,9 +35,9 @@ ABOUT_THE_KEY = {401, 403}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A reply; or an error, and whether another try may mend it (`again`)."""
+    """Replies, as many as were wanted; or none, an error, and whether another try may mend it (`again`)."""
 
-    reply: Reply | None = None
+    replies: tuple[Reply, ...] = ()
     usage: Usage | None = None
     error: str = ""
     again: bool = True
@@ -70,13 +70,13 @@ class Endpoint:
         )
         self.url = str(self._client.base_url)
 
-    async def send(self, body: dict[str, Any]) -> Outcome:
+    async def send(self, body: dict[str, Any], wanted: Wanted) -> Outcome:
         """Raises nothing of the client's: every end is an outcome."""
         found = await self._post(body)
         if isinstance(found, Outcome):
             return found
         if 200 <= found.status < 300:
-            return self._answered(found)
+            return self._answered(found, wanted)
         retried = (found.status in RETRIED or found.status >= 500) and not _out_of_quota(found)
         return Outcome(
             error=f"HTTP {found.status}" if retried else self._refusal(found),
@@ -106,13 +106,14 @@ class Endpoint:
             return Outcome(error=f"no connection or a lost one ({kind})", may_cost=not kind.startswith("Connect"))
         return _Response(found.status_code, dict(found.headers), found.content)
 
-    def _answered(self, found: _Response) -> Outcome:
+    def _answered(self, found: _Response, wanted: Wanted) -> Outcome:
         usage = read_usage(found.body)
         try:
-            reply = self._without_key(read_reply(found.body))
+            replies = tuple(self._without_key(reply) for reply in read_replies(found.body, wanted))
         except ValueError as error:
-            return Outcome(error=str(error), usage=usage, may_cost=True, headers=found.headers)
-        return Outcome(reply=reply, usage=usage, may_cost=True, headers=found.headers)
+            again = not isinstance(error, Unsupported)
+            return Outcome(error=str(error), again=again, usage=usage, may_cost=True, headers=found.headers)
+        return Outcome(replies=replies, usage=usage, may_cost=True, headers=found.headers)
 
     def _refusal(self, found: _Response) -> str:
         advice = ADVICE.get(found.status, "check base_url").format(variable=self._settings.api_key_variable)

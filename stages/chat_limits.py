@@ -119,7 +119,7 @@ class Gate:
             if ticket.number > self._lowered_at:
                 self.allowed = max(1, self.allowed // 2)
                 self._lowered_at, self._successes = self._started, 0
-        elif outcome.reply:
+        elif outcome.replies:
             self._successes += 1
             if self._successes >= self.allowed:
                 self.allowed, self._successes = min(self.allowed + 1, self._most), 0

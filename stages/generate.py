@@ -15,7 +15,6 @@ from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
 from stages import parity
 from stages.loaded import LazyModel
-from stages.samplers import dataset
 from stages.vllm_engine import EngineSettings, close_pools
 
 SAMPLERS = "stages.samplers"
@@ -110,7 +109,8 @@ def _uses_variants(group: Any) -> bool:
 
 def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
     """What came with the prompt decides only what is taken from it."""
-    return () if _sampler(group).NEEDS_MODEL else dataset.answers(prompt, group)
+    sampler = _sampler(group)
+    return sampler.answers(prompt, group) if hasattr(sampler, "answers") else ()
 
 
 def _sample(

@@ -64,7 +64,7 @@ class ShownCandidate:
     @property
     def mean_logprob(self) -> float | None:
         c = self.candidate
-        return None if c.logprob_sum is None or not c.token_ids else c.logprob_sum / len(c.token_ids)
+        return None if c.logprob_sum is None or not c.logprobs else c.logprob_sum / len(c.logprobs)
 
 
 @dataclass(frozen=True, kw_only=True)

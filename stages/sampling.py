@@ -16,6 +16,13 @@ from pipeline.fingerprint import text_digest
 PLACE = "{prompt}"
 
 
+def one_place(template: str) -> str:
+    """The template. Raises ValueError when it does not hold the prompt's place once."""
+    if template.count(PLACE) != 1:
+        raise ValueError(f"template must hold {PLACE} once, found it {template.count(PLACE)} times")
+    return template
+
+
 class AnswerSettings(Config):
     """What samplers that ask a model have in common."""
 
@@ -40,12 +47,7 @@ class AnswerSettings(Config):
         "training still sees the prompt alone.",
     )
 
-    @field_validator("template")
-    @classmethod
-    def _has_a_place(cls, template: str) -> str:
-        if template.count(PLACE) != 1:
-            raise ValueError(f"template must hold {PLACE} once, found it {template.count(PLACE)} times")
-        return template
+    _template = field_validator("template")(one_place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +143,22 @@ def _mode(settings: Any) -> str:
     return "raw" if settings.template == PLACE else "template"
 
 
+def views_of(prompt: Prompt, settings: Any) -> list[tuple[str, tuple[Message, ...] | None]]:
+    """What is asked, in the group's template: (text, messages where the prompt has them) of each view."""
+    if settings.prompt == "variants":
+        return [(_filled(settings, text), None) for text in prompt.variants]
+    if not prompt.messages:
+        return [(_filled(settings, prompt.text), None)]
+    *before, last = prompt.messages
+    asked = Message(role=last.role, content=_filled(settings, last.content))
+    return [(_filled(settings, prompt.text), (*before, asked))]
+
+
 def _views(prompt: Prompt, settings: Any, tokenizer: Any) -> list[list[int]]:
     from stages.tokens import prompt_token_ids
 
-    if settings.prompt == "variants":
-        return [prompt_token_ids(tokenizer, _asked(text, settings)) for text in prompt.variants]
-    messages = prompt.messages
-    if messages:
-        last = messages[-1]
-        messages = (*messages[:-1], Message(role=last.role, content=_asked(last.content, settings)))
-    return [prompt_token_ids(tokenizer, _asked(prompt.text, settings), messages)]
+    return [prompt_token_ids(tokenizer, text, messages) for text, messages in views_of(prompt, settings)]
 
 
-def _asked(text: str, settings: Any) -> str:
+def _filled(settings: Any, text: str) -> str:
     return settings.template.replace(PLACE, text)

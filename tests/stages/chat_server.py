@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -58,6 +58,30 @@ def completion(
         "choices": [{"index": 0, "finish_reason": reason, "message": message}],
         "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
     }
+
+
+def choices(*texts: str, logprobs: bool = False):
+    """A body with several answers, in another order than their index; each word is a token of -0.25 nats a letter."""
+    body = completion(None, tokens=(10, 5 * len(texts)))
+    body["choices"] = [
+        {
+            "index": i,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": text},
+            "logprobs": {"content": [{"token": w, "logprob": -0.25 * len(w)} for w in text.split()]}
+            if logprobs
+            else None,
+        }
+        for i, text in reversed(list(enumerate(texts)))
+    ]
+    return body
+
+
+def good(asked: Asked):
+    """What a request asks for: its number of answers, with log-probs or not."""
+    num, logprobs = asked.body.get("n", 1), asked.body.get("logprobs", False)
+    texts = [f"Answer to {asked.text}"] if num == 1 else [f"Answer {i} to {asked.text}" for i in range(num)]
+    return choices(*texts, logprobs=logprobs)
 
 
 def failed(status: int, message: str = "no", **headers: str) -> Act:
@@ -150,7 +174,7 @@ class ChatServer:
             self.running -= 1
 
     def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
-        text = body["messages"][1]["content"]
+        text = body["messages"][-1]["content"]
         self._tries[text] += 1
         tried, running, now = self._tries[text], self.running, time.monotonic()
         self.asked.append(Asked(text=text, tried=tried, running=running, time=now, body=body, headers=headers))
@@ -170,7 +194,8 @@ class ChatServer:
             return await self._cut(writer)
         if act.body is None:
             self.answered[asked.text] += 1
-        return await self._write(writer, act, f"Answer to {asked.text}")
+            act = replace(act, body=good(asked))
+        return await self._write(writer, act)
 
     async def _cut(self, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
@@ -180,9 +205,8 @@ class ChatServer:
         writer.transport.abort()
         return False
 
-    async def _write(self, writer: asyncio.StreamWriter, act: Act, text: str = "") -> bool:
-        body = act.body if act.body is not None else completion(text)
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async def _write(self, writer: asyncio.StreamWriter, act: Act) -> bool:
+        data = act.body if isinstance(act.body, bytes) else json.dumps(act.body).encode()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **act.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {act.status} Status\r\n{head}\r\n".encode() + data)

@@ -10,6 +10,7 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import pytest
 
 from data.config import key_of
 from data.errors import InputError, StoreError
+from pipeline.fingerprint import digest
 from stages import chat_questions
-from stages.chat import ChatSettings, Ledger, Price, Reply, ask
+from stages.chat import ChatSettings, Ledger, Price, Reply, Request, ask, complete
 from stages.chat_cache import VARIABLE
 from tests.stages.chat_server import SLOW, Act, ChatServer, completion, failed, unreliable
 
@@ -288,6 +290,40 @@ def test_only_whole_replies_are_kept(tmp_path):
             assert [reply.status for reply in found] == list(acts)
     assert ledger.cached == 3
     assert Counter(a.text for a in server.asked) == {"ok": 1, "truncated": 1, "refused": 1, "failed": 2}
+
+
+def test_several_answers_to_a_request_are_kept_together(tmp_path):
+    request = Request(messages=[{"role": "user", "content": "a"}], options={"n": 3, "logprobs": True})
+    with ChatServer() as server:
+        settings = settings_for(server, cache=tmp_path / "c")
+        found = [list(complete([request], settings)) for _ in range(2)]
+        assert len(server.asked) == 1
+        with closing(sqlite3.connect(tmp_path / "c")) as db, db:
+            tokens = db.execute("select input_tokens, output_tokens from reply order by key").fetchall()
+            assert db.execute("delete from reply where key like '%-2'").rowcount == 1
+        assert list(complete([request], settings)) == found[0]
+        assert len(server.asked) == 2
+    assert tokens == [(10, 15), (None, None), (None, None)]
+    assert found[0] == found[1]
+    assert [reply.text for reply in found[0][0]] == [f"Answer {i} to a" for i in range(3)]
+    assert found[0][0][2].logprobs == (-1.5, -0.25, -0.5, -0.25)
+
+
+def test_a_cache_of_version_1_is_read_and_goes_on(tmp_path):
+    with ChatServer() as server:
+        messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "a"}]
+        body = {"model": "m", "messages": messages, "temperature": 0.0, "max_completion_tokens": 512}
+        with closing(sqlite3.connect(tmp_path / "c")) as db, db:
+            db.execute(
+                "create table reply (key text primary key, status text not null, text text not null, error text,"
+                " input_tokens integer, output_tokens integer, created real not null)"
+            )
+            key = digest({"base_url": f"{server.url}/", "body": body})
+            db.execute("insert into reply values (?, 'ok', 'paid long ago', null, 1, 2, 3.0)", (key,))
+            db.execute("pragma user_version = 1")
+        found = [[reply.text for reply in asked(server, ["a", "b"], cache=tmp_path / "c")] for _ in range(2)]
+    assert found == [["paid long ago", "Answer to b"]] * 2
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, None])

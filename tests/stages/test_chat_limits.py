@@ -11,7 +11,7 @@ from stages.chat_endpoint import Outcome
 from stages.chat_headers import remaining, retry_after, seconds
 from stages.chat_limits import Gate, Pace, Quota
 
-GOOD = Outcome(reply=Reply(text="x", status="ok"))
+GOOD = Outcome(replies=(Reply(text="x", status="ok"),))
 REFUSED = Outcome(error="HTTP 429", overloaded=True)
 
 

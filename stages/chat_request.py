@@ -1,0 +1,62 @@
+"""What is sent to a chat model: messages, and what stands beside them in the body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.fingerprint import digest
+from stages.chat_budget import Estimate
+from stages.chat_reply import Wanted
+from stages.chat_settings import ChatSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """`options` are fields of the body by the protocol's names, beside those that the settings give.
+
+    Request(messages=[{"role": "user", "content": "Why?"}], options={"n": 4, "top_p": 0.9, "logprobs": True})
+    """
+
+    messages: Sequence[Mapping[str, str]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A request as it is sent; `key` is the digest of its body and of the endpoint."""
+
+    key: str
+    body: dict[str, Any]
+    estimate: Estimate
+    wanted: Wanted
+
+    @classmethod
+    def of(cls, request: Request, settings: ChatSettings, url: str) -> Sending:
+        body: dict[str, Any] = {
+            "model": settings.model,
+            "messages": [dict(message) for message in request.messages],
+            "temperature": settings.temperature,
+            "max_completion_tokens": settings.max_tokens,
+            **request.options,
+        }
+        wanted = Wanted(num=body.get("n", 1), logprobs=body.get("logprobs", False))
+        estimate = Estimate.of(_letters(body), settings.max_tokens * wanted.num)
+        return cls(digest({"base_url": url, "body": body}), body, estimate, wanted)
+
+
+def question(system: str, user: str, schema: dict[str, Any] | None) -> Request:
+    """With a JSON schema the answer is JSON that fits it."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    if schema is None:
+        return Request(messages=messages)
+    fitting = {"name": "answer", "strict": True, "schema": schema}
+    return Request(messages=messages, options={"response_format": {"type": "json_schema", "json_schema": fitting}})
+
+
+def _letters(body: dict[str, Any]) -> int:
+    letters = sum(len(message["content"]) for message in body["messages"])
+    shape = body.get("response_format")
+    return letters if shape is None else letters + len(json.dumps(shape["json_schema"]["schema"]))

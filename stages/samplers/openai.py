@@ -1,0 +1,142 @@
+"""Sampler `openai`: a model behind an OpenAI-compatible endpoint answers; text comes back, without token ids.
+
+All K answers to a prompt are one request, seeded by (seed, prompt): as far as the endpoint honours a seed, a resumed or
+extended run gives the same samples. What stands at the protocol's own default is not sent, so that an endpoint need
+only know what is asked of it; what it does not know it refuses, and that stops the run with its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from data.errors import InputError
+from data.records import Candidate, Message, Prompt
+from stages.chat import ChatSettings, Reply, Request, complete
+from stages.sampling import PLACE, filtered, one_place, row_seed, source_of, views_of
+
+NEEDS_MODEL = False
+FINISH_REASONS = {"ok": "stop", "truncated": "length"}
+
+
+class Settings(ChatSettings):
+    sampler: Literal["openai"] = "openai"
+    name: str = Field(default="endpoint", description="Beginning of the candidates' ids.")
+    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
+    )
+    stop: list[str] = Field(default=[], description="Texts that end an answer; they do not stand in it.")
+    seed: int | None = Field(
+        default=0, description="Another seed, other samples; none is sent for `null`, to an endpoint that takes none."
+    )
+    system: str | None = Field(default=None, description="What the model is told before the prompt.")
+    prompt: Literal["whole", "variants"] = Field(
+        default="whole",
+        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
+    )
+    template: str = Field(
+        default=PLACE,
+        description="What is asked, with {prompt} in the place of the prompt or of its last message.",
+    )
+    logprobs: bool = Field(default=False, description="Keep the log-probs of the tokens, as the endpoint reports them.")
+
+    _template = field_validator("template")(one_place)
+
+    @model_validator(mode="after")
+    def _honourable(self) -> Settings:
+        if self.num_samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"num_samples {self.num_samples}: at temperature 0 all answers are the same, and each would be paid "
+                "for; raise the temperature, or ask for one"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One view of a prompt, by the positions of both."""
+
+    position: int
+    view: int
+    messages: list[dict[str, str]]
+    seed: int | None
+
+
+def num_candidates(settings: Settings) -> int:
+    return settings.num_samples
+
+
+def has_work(prompt: Prompt, settings: Settings) -> bool:
+    return settings.prompt == "whole" or bool(prompt.variants)
+
+
+def sample(prompts: Sequence[Prompt], settings: Settings, model: None) -> Iterator[list[Candidate]]:
+    """`num_samples` candidates a prompt (or variant); one that says why where there is no answer."""
+    rows: list[list[Candidate]] = [[] for _ in prompts]
+    work: list[_Asked] = []
+    for i, prompt in enumerate(prompts):
+        try:
+            work += _asked(i, prompt, settings)
+        except InputError as error:
+            rows[i] = [filtered(prompt, str(error), settings)]
+    requests = (Request(messages=asked.messages, options=_options(settings, asked.seed)) for asked in work)
+    for asked, replies in zip(work, complete(requests, settings), strict=True):
+        prompt, first = prompts[asked.position], asked.view * settings.num_samples
+        found = enumerate(replies, start=first)
+        rows[asked.position] += [_candidate(prompt, k, reply, asked.seed, settings) for k, reply in found]
+    yield from rows
+
+
+def _asked(position: int, prompt: Prompt, settings: Settings) -> list[_Asked]:
+    """Raises InputError for a prompt with a system message of its own beside that of the settings."""
+    views = _views(prompt, settings)
+    if settings.system is not None:
+        if any(message["role"] == "system" for messages in views for message in messages):
+            raise InputError("the prompt has a system message of its own; leave out the sampler's `system`")
+        views = [[{"role": "system", "content": settings.system}, *messages] for messages in views]
+    return [_Asked(position, view, messages, _seed(prompt, view, settings)) for view, messages in enumerate(views)]
+
+
+def _views(prompt: Prompt, settings: Settings) -> list[list[dict[str, str]]]:
+    return [
+        [{"role": m.role, "content": m.content} for m in messages or (Message(role="user", content=text),)]
+        for text, messages in views_of(prompt, settings)
+    ]
+
+
+def _seed(prompt: Prompt, view: int, settings: Settings) -> int | None:
+    return None if settings.seed is None else row_seed(settings.seed, prompt.prompt_id, f"{settings.name}/{view}")
+
+
+def _options(settings: Settings, seed: int | None) -> dict[str, Any]:
+    """What differs from the protocol's defaults."""
+    options = {"n": settings.num_samples, "top_p": settings.top_p, "stop": settings.stop, "seed": seed}
+    unsent = {"n": 1, "top_p": 1.0, "stop": [], "seed": None}
+    sent = {name: value for name, value in options.items() if value != unsent[name]}
+    return {**sent, "logprobs": True} if settings.logprobs else sent
+
+
+def _candidate(prompt: Prompt, number: int, reply: Reply, seed: int | None, settings: Settings) -> Candidate:
+    if reply.status == "truncated" and not reply.text.strip():  # an answer without tokens, which no loss can take
+        reply = Reply(text="", status="filtered", error="max_tokens were used up before the answer began")
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=f"{settings.name}-{number}",
+        text=reply.text,
+        logprobs=reply.logprobs,
+        logprob_sum=sum(reply.logprobs) if reply.logprobs else None,
+        logprob_mode="reported" if reply.logprobs else None,
+        finish_reason=FINISH_REASONS.get(reply.status),
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=seed,
+        source=source_of(settings),
+        status=reply.status,  # type: ignore[arg-type]  one of the statuses
+        error=reply.error,
+    )
