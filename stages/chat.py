@@ -1,7 +1,9 @@
 """Questions to a chat model behind an OpenAI-compatible endpoint, several at a time, answers in order.
 
-Questions ─> cache ─> budget ─> limits ─> endpoint ─> cache ─> replies in order
-                                  └── pause <──┘ what another try may mend
+Questions ─> cache ─┬─> budget ─> limits ─> endpoint ─┬─> cache ─> replies in order
+                    │               └── pause <───────┘ what another try may mend
+                    └─> budget ─> file ─> batch ─> wait ─> its output ─> cache ─> replies in order
+                          └────────────── next batch <──────────┘
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -10,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from stages.chat_budget import Ledger
+from stages.chat_call import Call
 from stages.chat_loop import iterate
-from stages.chat_questions import Questions, Replies
-from stages.chat_reply import Reply
+from stages.chat_reply import Replies, Reply
 from stages.chat_request import Request, question
 from stages.chat_settings import ChatSettings, Price
 
@@ -45,7 +47,7 @@ def complete(
     """
     if ledger is None:
         ledger = _ledgers.setdefault((settings.base_url, settings.model), Ledger())
-    run = partial(Questions(settings, ledger).answer, requests)
+    run = partial(Call(settings, ledger).answer, requests)
     early: dict[int, Replies] = {}
     following = 0
     with closing(iterate(run)) as arrivals:

@@ -15,14 +15,16 @@ ROUNDING = 1e-9  # dollars by which sums of binary fractions may pass the limit
 class Ledger:
     """Totals over every call it is passed to; `requests - retries` questions were asked of the server.
 
-    `cached` came from the file, `repeated` equal a question of the same call. `dollars` are of tokens that the server
-    counted; `dollars_unreported` is the most that requests may have cost whose usage was never seen. 0 without a price.
+    `cached` came from the file, `repeated` equal a question of the same call, `resumed` were in a batch of an earlier
+    run. `dollars` are of tokens that the server counted; `dollars_unreported` is the most that requests may have cost
+    whose usage was never seen. 0 without a price.
     """
 
     requests: int = 0
     retries: int = 0
     cached: int = 0
     repeated: int = 0
+    resumed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     dollars: float = 0.0
@@ -59,6 +61,7 @@ class Budget:
             )
         self.stopped = False
         self._price = price or Price(free=True)
+        self._factor = settings.batch.price_factor if settings.batch else 1.0
         self._most = math.inf if settings.budget_usd is None else settings.budget_usd
         self._ledger = ledger
         self._reserved = 0.0
@@ -73,15 +76,22 @@ class Budget:
         self._reserved += worst
         return True
 
+    def owe(self, estimate: Estimate) -> None:
+        """Reserves what is spent already, by a request that is under way; `settle` must follow."""
+        self._reserved += self._worst(estimate)
+
     def settle(self, estimate: Estimate, outcome: Outcome) -> None:
         """Puts the cost in the place of the reservation."""
         self._reserved -= self._worst(estimate)
         if usage := outcome.usage:
             self._ledger.input_tokens += usage.prompt_tokens
             self._ledger.output_tokens += usage.completion_tokens
-            self._ledger.dollars += self._price.dollars(usage.prompt_tokens, usage.completion_tokens)
+            self._ledger.dollars += self._dollars(usage.prompt_tokens, usage.completion_tokens)
         elif outcome.may_cost:
             self._ledger.dollars_unreported += self._worst(estimate)
 
     def _worst(self, estimate: Estimate) -> float:
-        return self._price.dollars(estimate.input_tokens, estimate.output_tokens)
+        return self._dollars(estimate.input_tokens, estimate.output_tokens)
+
+    def _dollars(self, input_tokens: int, output_tokens: int) -> float:
+        return self._factor * self._price.dollars(input_tokens, output_tokens)

@@ -1,4 +1,4 @@
-"""Replies that were paid for, in one SQLite file, so that no question is paid for twice.
+"""Replies that were paid for, and batches that will be, in one SQLite file, so that no question is paid for twice.
 
 Several processes may share it. A key is the digest of the request and the endpoint, so the file holds no question, no
 address and no key of an endpoint. Of several answers to a request the first stands under its key, the others under the
@@ -6,30 +6,34 @@ key, a dash and their number.
 """
 
 import json
-import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError, StoreError
-from stages.chat_reply import Reply, Usage
-from stages.chat_settings import ChatSettings
+from stages.chat_reply import Reply, Usage, Wanted
 
-VARIABLE = "HASSE_CHAT_CACHE"
 KEPT = {"ok", "truncated", "refused"}
-VERSION = 2  # 1: without log-probs
+VERSION = 2  # 1: without log-probs and batches
 
-TABLE = """create table if not exists reply (
+REPLIES = """create table if not exists reply (
     key text primary key, status text not null, text text not null, error text,
     input_tokens integer, output_tokens integer, created real not null, logprobs text
 )"""
+BATCHES = """create table if not exists batch (
+    file_id text primary key, batch_id text, requests text not null, created real not null
+)"""
 
 
-def cache_path(settings: ChatSettings) -> Path | None:
-    """The settings' file, else the environment's; None for no cache."""
-    named = os.environ.get(VARIABLE)
-    return settings.cache or (Path(named) if named else None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A file of requests at the provider, by their keys; without `batch_id` it may or may not have become a batch."""
+
+    file_id: str
+    batch_id: str | None = None
+    requests: Mapping[str, Wanted]
 
 
 class Cache:
@@ -62,9 +66,28 @@ class Cache:
             self._execute(self._db, "insert or ignore into reply values (?, ?, ?, ?, ?, ?, ?, ?)", *row)
         self._execute(self._db, "commit")
 
+    def note(self, batch: Submitted) -> None:
+        """Returns when it would survive a kill; `forget` must follow once all its replies are kept."""
+        requests = json.dumps([[key, wanted.num, wanted.logprobs] for key, wanted in batch.requests.items()])
+        statement = "insert or replace into batch values (?, ?, ?, ?)"
+        self._execute(self._opened, statement, batch.file_id, batch.batch_id, requests, time.time())
+
+    def submitted(self) -> list[Submitted]:
+        """The oldest first."""
+        rows = self._execute(self._opened, "select file_id, batch_id, requests from batch order by created").fetchall()
+        return [Submitted(file_id=row[0], batch_id=row[1], requests=_requests(row[2])) for row in rows]
+
+    def forget(self, batch: Submitted) -> None:
+        self._execute(self._opened, "delete from batch where file_id = ?", batch.file_id)
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        assert self._db is not None, "the settings refuse batches without a cache"
+        return self._db
 
     def _execute(self, db: sqlite3.Connection, statement: str, *values: str | float | None) -> sqlite3.Cursor:
         try:
@@ -82,12 +105,18 @@ def _reply(status: str, text: str, error: str | None, logprobs: str | None) -> R
     return Reply(status=status, text=text, error=error, logprobs=tuple(json.loads(logprobs or "[]")))
 
 
+def _requests(listed: str) -> dict[str, Wanted]:
+    return {key: Wanted(num=num, logprobs=logprobs) for key, num, logprobs in json.loads(listed)}
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
         version = db.execute("pragma user_version").fetchone()[0]
-        others = db.execute("select name from sqlite_master where type = 'table' and name <> 'reply'").fetchall()
+        others = db.execute(
+            "select name from sqlite_master where type = 'table' and name not in ('reply', 'batch')"
+        ).fetchall()
         if version not in range(VERSION + 1) or others:
             raise InputError(f"{path}: a database of something else, or of a later version; name another file as cache")
         db.execute("pragma journal_mode = wal")
@@ -101,7 +130,8 @@ def _open(path: Path) -> sqlite3.Connection:
 def _bring_up_to_date(db: sqlite3.Connection) -> None:
     db.execute("begin immediate")  # another process may be about to do the same
     version = db.execute("pragma user_version").fetchone()[0]
-    db.execute(TABLE)
+    db.execute(REPLIES)
+    db.execute(BATCHES)
     if version == 1:
         db.execute("alter table reply add column logprobs text")
     db.execute(f"pragma user_version = {VERSION}")

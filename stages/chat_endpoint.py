@@ -4,12 +4,14 @@ The key goes no further than here: whatever the server says is stripped of it, a
 would carry the request's headers, is raised on or chained.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -17,6 +19,9 @@ from data.errors import InputError
 from stages.chat_headers import retry_after
 from stages.chat_reply import Reply, Unsupported, Usage, Wanted, read_replies, read_usage
 from stages.chat_settings import ChatSettings
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 RETRIED = {408, 409, 429}
 OVERLOADED = {429, 503}
@@ -48,10 +53,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Response:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
 
 
 class Endpoint:
@@ -72,11 +81,18 @@ class Endpoint:
 
     async def send(self, body: dict[str, Any], wanted: Wanted) -> Outcome:
         """Raises nothing of the client's: every end is an outcome."""
-        found = await self._post(body)
-        if isinstance(found, Outcome):
-            return found
-        if 200 <= found.status < 300:
-            return self._answered(found, wanted)
+        # As typed arguments the body would be walked and copied: a quarter of a request's processor time.
+        found = await self.call(
+            lambda client: client.chat.completions.with_raw_response.create(model="", messages=[], extra_body=body)
+        )
+        return found if isinstance(found, Outcome) else self.outcome(found, wanted)
+
+    def outcome(self, found: Response, wanted: Wanted) -> Outcome:
+        """Of a response that should hold an answer."""
+        return self._answered(found, wanted) if found.ok else self.problem(found)
+
+    def problem(self, found: Response) -> Outcome:
+        """Of a response that is none."""
         retried = (found.status in RETRIED or found.status >= 500) and not _out_of_quota(found)
         return Outcome(
             error=f"HTTP {found.status}" if retried else self._refusal(found),
@@ -86,27 +102,52 @@ class Endpoint:
             headers=found.headers,
         )
 
-    async def close(self) -> None:
-        await self._client.close()
+    async def call(self, request: Callable[[AsyncOpenAI], Awaitable[Any]], *, long: bool = False) -> Response | Outcome:
+        """What the server answers, whatever its status; or the outcome of a request that got no answer.
 
-    async def _post(self, body: dict[str, Any]) -> _Response | Outcome:
+        A long one may take any time, as long as something moves.
+        """
         import openai
 
-        create = self._client.chat.completions.with_raw_response.create
         try:
-            async with asyncio.timeout(self._settings.timeout):  # the client's own is for each read of a socket
-                # As typed arguments the body would be walked and copied: a quarter of a request's processor time.
-                found = (await create(model="", messages=[], extra_body=body)).http_response
+            # The client's own time-out is for each read and write of a socket.
+            async with asyncio.timeout(None if long else self._settings.timeout):
+                found = (await request(self._client)).http_response
         except openai.APIStatusError as error:
             found = error.response
         except (openai.APITimeoutError, TimeoutError):
             return Outcome(error=f"no answer within {self._settings.timeout:g} s", may_cost=True)
         except openai.APIConnectionError as error:
-            kind = type(error.__cause__ or error).__name__
-            return Outcome(error=f"no connection or a lost one ({kind})", may_cost=not kind.startswith("Connect"))
-        return _Response(found.status_code, dict(found.headers), found.content)
+            return _lost(error.__cause__ or error)
+        return Response(found.status_code, dict(found.headers), found.content)
 
-    def _answered(self, found: _Response, wanted: Wanted) -> Outcome:
+    async def read_file(self, file_id: str, take: Callable[[bytes], None]) -> Response | Outcome | None:
+        """Gives `take` each line of a file as it comes; what is wrong, unless all were read."""
+        import httpx2
+        import openai
+
+        rest = b""
+        try:
+            async with self._client.files.with_streaming_response.content(file_id) as found:
+                async for part in found.iter_bytes():
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in lines:
+                        take(line)
+        except openai.APIStatusError as error:
+            return Response(error.response.status_code, dict(error.response.headers), error.response.content)
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            return _lost(error.__cause__ or error)
+        take(rest)
+        return None
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def quote(self, text: str) -> str:
+        """The server's words without the key, and not too many."""
+        return self._strip(text)[:300]
+
+    def _answered(self, found: Response, wanted: Wanted) -> Outcome:
         usage = read_usage(found.body)
         try:
             replies = tuple(self._without_key(reply) for reply in read_replies(found.body, wanted))
@@ -115,10 +156,10 @@ class Endpoint:
             return Outcome(error=str(error), again=again, usage=usage, may_cost=True, headers=found.headers)
         return Outcome(replies=replies, usage=usage, may_cost=True, headers=found.headers)
 
-    def _refusal(self, found: _Response) -> str:
+    def _refusal(self, found: Response) -> str:
         advice = ADVICE.get(found.status, "check base_url").format(variable=self._settings.api_key_variable)
         said = "" if found.status in ABOUT_THE_KEY else _message(found.body)
-        quoted = f"; it says: {self._strip(said)[:300]}" if said else ""
+        quoted = f"; it says: {self.quote(said)}" if said else ""
         return f"the endpoint refuses requests to {self._settings.model!r} ({found.status}): {advice}{quoted}"
 
     def _without_key(self, reply: Reply) -> Reply:
@@ -140,6 +181,11 @@ def _read_key(variable: str) -> SecretStr:
     return key
 
 
+def _lost(error: BaseException) -> Outcome:
+    kind = type(error).__name__
+    return Outcome(error=f"no connection or a lost one ({kind})", may_cost=not kind.startswith("Connect"))
+
+
 def _message(body: bytes) -> str:
     """What the server says is wrong; "" when it does not say it as the protocol has it."""
     try:
@@ -149,5 +195,5 @@ def _message(body: bytes) -> str:
     return said if isinstance(said, str) else ""
 
 
-def _out_of_quota(found: _Response) -> bool:
+def _out_of_quota(found: Response) -> bool:
     return found.status == 429 and b'"insufficient_quota"' in found.body

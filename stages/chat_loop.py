@@ -44,7 +44,7 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], items: Simpl
     try:
         loop.run_until_complete(task)
     except BaseExceptionGroup as group:  # a task group's: its tasks failed for one reason, or for as good as one
-        error = group.exceptions[0]
+        error = _first(group)
     except asyncio.CancelledError:
         pass
     except BaseException as found:
@@ -54,3 +54,7 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], items: Simpl
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         items.put(_End(error))
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -16,6 +16,16 @@ class Reply:
     """One a token, nats, as the endpoint reports them; empty unless they were asked for."""
 
 
+Replies = tuple[Reply, ...]
+"""As many as a request asks for; or one that says why there is none."""
+
+STOPPED: Replies = (Reply(text="", status="budget_stopped", error="asking it might have passed budget_usd"),)
+
+
+def failed(error: str) -> Replies:
+    return (Reply(text="", status="failed", error=error),)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a response must hold: so many answers, and their log-probs or not."""
@@ -67,7 +77,7 @@ class _Bill(BaseModel):
     usage: Usage
 
 
-def read_replies(body: bytes, wanted: Wanted) -> tuple[Reply, ...]:
+def read_replies(body: bytes, wanted: Wanted) -> Replies:
     """In the order of their index. Raises ValueError, which quotes nothing of the body, unless it is what was wanted;
 
     Unsupported where another try would be the same.

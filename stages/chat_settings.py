@@ -1,10 +1,13 @@
 """Which chat model is asked, how fast, how stubbornly, and for how much money at most."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from data.config import Config, unkeyed
+
+VARIABLE = "HASSE_CHAT_CACHE"
 
 
 class Price(Config):
@@ -23,6 +26,22 @@ class Price(Config):
 
     def dollars(self, input_tokens: int, output_tokens: int) -> float:
         return ((self.input or 0.0) * input_tokens + (self.output or 0.0) * output_tokens) / 1e6
+
+
+class BatchSettings(Config):
+    """How requests go through the provider's batch endpoint: often cheaper, and answered within hours."""
+
+    poll_seconds: float = Field(default=60.0, gt=0, description="Between two looks at a batch.")
+    completion_window: str = Field(default="24h", description="Within which the provider is to answer.")
+    max_requests: int = Field(default=10_000, ge=1, le=50_000, description="Of one batch; more make several.")
+    max_megabytes: float = Field(default=100.0, gt=0, le=200, description="Of one batch's file; more make several.")
+    max_attempts: int = Field(default=3, ge=1, description="Batches in which a question is asked before it has failed.")
+    max_wait: float = Field(
+        default=100_000.0,
+        gt=0,
+        description="Seconds for one batch, after which the run stops; started again, it goes on.",
+    )
+    price_factor: float = Field(default=1.0, ge=0, le=1, description="Of the model's price; 0.5 for half of it.")
 
 
 class ChatSettings(Config):
@@ -45,3 +64,25 @@ class ChatSettings(Config):
     )
     prices: dict[str, Price] = unkeyed({}, description="Of models, by name.")
     budget_usd: float | None = unkeyed(None, ge=0, description="Dollars to spend, at most; needs the model's price.")
+    batch: BatchSettings | None = unkeyed(None, description="Ask by batches, not one by one; needs a cache.")
+
+    @property
+    def cache_path(self) -> Path | None:
+        """The file named here, else by the environment; None for no cache."""
+        named = os.environ.get(VARIABLE)
+        return self.cache or (Path(named) if named else None)
+
+    @model_validator(mode="after")
+    def _batch_can_be_honoured(self) -> "ChatSettings":
+        if self.batch is None:
+            return self
+        if self.cache_path is None:
+            raise ValueError(
+                f"batch: without a cache a run that is stopped would pay twice; name a file by `cache` or {VARIABLE}"
+            )
+        of_one = [name for name in ("requests_per_minute", "tokens_per_minute", "deadline") if getattr(self, name)]
+        if of_one:
+            raise ValueError(
+                f"batch: {', '.join(of_one)} cannot hold for requests that the provider paces; leave it out"
+            )
+        return self

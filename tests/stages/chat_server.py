@@ -32,7 +32,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """What is done; `body` None is a good answer. `cut` resets the connection in the middle of it."""
+    """What is done; `body` None is a good answer. `cut` ends the connection in the middle of it."""
 
     status: int = 200
     body: bytes | dict[str, Any] | None = None
@@ -136,6 +136,10 @@ class ChatServer:
     def thaw(self) -> None:
         self.hold_after = None
 
+    def other(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Act:
+        """What is no question: here, how many there were."""
+        return Act(body={"peak": max(a.running for a in self.asked), "answered": dict(self.answered)})
+
     async def listen(self) -> asyncio.Server:
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=512)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
@@ -163,17 +167,19 @@ class ChatServer:
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
-        if first.startswith("GET"):
-            counts = {"peak": max(a.running for a in self.asked), "answered": dict(self.answered)}
-            return await self._write(writer, Act(body=counts))
-        body = json.loads(await reader.readexactly(int(headers["content-length"])))
+        method, path, _ = first.split()
+        content = await reader.readexactly(int(headers.get("content-length", 0)))
+        if not path.endswith("/chat/completions"):
+            act = self.other(method, path, content, headers)
+            await asyncio.sleep(act.delay)
+            return await (self._cut(writer) if act.cut and act.body is None else self._write(writer, act))
         self.running += 1
         try:
-            return await self._act(self._note(body, headers), reader, writer)
+            return await self._act(self.note(json.loads(content), headers), reader, writer)
         finally:
             self.running -= 1
 
-    def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
+    def note(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
         text = body["messages"][-1]["content"]
         self._tries[text] += 1
         tried, running, now = self._tries[text], self.running, time.monotonic()
@@ -209,9 +215,10 @@ class ChatServer:
         data = act.body if isinstance(act.body, bytes) else json.dumps(act.body).encode()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **act.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"HTTP/1.1 {act.status} Status\r\n{head}\r\n".encode() + data)
+        sent = data[: len(data) // 2] if act.cut else data
+        writer.write(f"HTTP/1.1 {act.status} Status\r\n{head}\r\n".encode() + sent)
         await writer.drain()
-        return True
+        return not act.cut
 
 
 async def main(seconds: float) -> None:

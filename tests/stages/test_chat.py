@@ -21,7 +21,7 @@ from data.errors import InputError, StoreError
 from pipeline.fingerprint import digest
 from stages import chat_questions
 from stages.chat import ChatSettings, Ledger, Price, Reply, Request, ask, complete
-from stages.chat_cache import VARIABLE
+from stages.chat_settings import VARIABLE
 from tests.stages.chat_server import SLOW, Act, ChatServer, completion, failed, unreliable
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from data.errors import InputError
 from data.records import Message, Prompt
 from stages import chat_questions
-from stages.chat_cache import VARIABLE
+from stages.chat_settings import VARIABLE
 from stages.generate import GenerateSettings, _row_key
 from stages.samplers.openai import Settings, num_candidates, sample
 from stages.sampling import row_seed
