@@ -47,7 +47,7 @@ class GenerateSettings(Config):
 
     def models(self) -> set[str]:
         """The models that are asked."""
-        return {group.model for group in self.groups if _sampler(group).NEEDS_MODEL}
+        return {group.model for group in self.groups if _needs_model(group)}
 
     def num_candidates(self) -> int:
         """K: how many candidates a prompt gets at most."""
@@ -91,13 +91,18 @@ def _engine(group: Any) -> EngineSettings | None:
     return sampler.engine(group) if hasattr(sampler, "engine") else None
 
 
+def _needs_model(group: Any) -> bool:
+    sampler = _sampler(group)
+    return sampler.needs_model(group) if hasattr(sampler, "needs_model") else sampler.NEEDS_MODEL
+
+
 def _sampler(group: Any) -> ModuleType:
     return registry.load(SAMPLERS, group.sampler, kind="sampler")
 
 
 def _row_key(group: Any, prompt: Prompt, models: dict[str, LazyModel]) -> str:
     """Everything that decides the candidates of this prompt in this group."""
-    model = canonical(models[group.model].identity).decode() if _sampler(group).NEEDS_MODEL else ""
+    model = canonical(models[group.model].identity).decode() if _needs_model(group) else ""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
     return text_digest(canonical(key_of(group)).decode(), model, prompt.prompt_id, canonical(asked).decode())
@@ -124,7 +129,7 @@ def _sample(
     for g, prompts in by_group.items():
         group = settings.groups[g]
         sampler = _sampler(group)
-        model = models[group.model] if sampler.NEEDS_MODEL else None
+        model = models[group.model] if _needs_model(group) else None
         given = model if model is None or _engine(group) else model.loaded
         results[g] = iter(list(sampler.sample(prompts, group, given)))
     return [next(results[g]) for g, _ in chunk]

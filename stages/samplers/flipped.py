@@ -1,0 +1,138 @@
+"""Sampler `flipped`: answers whose explanation a chat model has turned into its opposite, the label read off it anew.
+
+Extra candidates of "Rescue: Ranking LLM Responses with Partial Ordering to Improve Response Generation", arXiv
+2311.09136: fluent, near to a real answer, and mostly wrong. Departure: what is flipped is chosen by `of`, which may be
+the expert's answer or those of any sampler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from data import registry
+from data.config import Config
+from data.records import Candidate, Prompt
+from stages.chat import ChatSettings, Reply, ask
+from stages.grading import loose_label
+from stages.samplers import dataset, openai, transformers, vllm
+from stages.vllm_engine import EngineSettings
+
+NEEDS_MODEL = False
+
+REWRITE = (
+    "You rewrite explanations so that they mean the opposite, in the same style and at about the same length. Change "
+    "what is claimed, not merely the wording, and draw no conclusion that the rewritten text does not support. Reply "
+    "with the rewritten explanation and nothing else."
+)
+PREDICT = (
+    "You read an explanation and say what follows from it, whether it is true or not. Reply with one word of: {labels}."
+)
+
+Of = dataset.Settings | transformers.Settings | vllm.Settings | openai.Settings
+
+
+class Settings(Config):
+    sampler: Literal["flipped"] = "flipped"
+    name: str = Field(default="flipped", description="Beginning of the candidates' ids.")
+    chat: ChatSettings = Field(description="Which model rewrites, and predicts the label.")
+    of: Annotated[Of, Field(discriminator="sampler")] = Field(
+        default=dataset.Settings(), description="The sampler whose answers are flipped; left out: the expert's answer."
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), description="As in `task`: the label is predicted again; left out: the answer has none."
+    )
+
+    @property
+    def model(self) -> str:
+        return getattr(self.of, "model", "")
+
+
+def needs_model(settings: Settings) -> bool:
+    return _base(settings).NEEDS_MODEL
+
+
+def engine(settings: Settings) -> EngineSettings | None:
+    return vllm.engine(settings.of) if isinstance(settings.of, vllm.Settings) else None
+
+
+def num_candidates(settings: Settings) -> int:
+    return _base(settings).num_candidates(settings.of)
+
+
+def has_work(prompt: Prompt, settings: Settings) -> bool:
+    return _base(settings).has_work(prompt, settings.of)
+
+
+def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
+    """What came with the prompt and is flipped."""
+    return dataset.answers(prompt, settings.of) if isinstance(settings.of, dataset.Settings) else ()
+
+
+def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterator[list[Candidate]]:
+    """One candidate for each that is flipped; an answer that was not to be had is `filtered`."""
+    rows = list(_base(settings).sample(prompts, settings.of, model))
+    work = [(prompt, c) for prompt, row in zip(prompts, rows, strict=True) for c in row if c.text.strip()]
+    flipped = iter(list(_flip(work, settings)))
+    for row in rows:
+        yield [_candidate(c, i, next(flipped) if c.text.strip() else _nothing(c), settings) for i, c in enumerate(row)]
+
+
+def _flip(work: Sequence[tuple[Prompt, Candidate]], settings: Settings) -> Iterator[Reply]:
+    asked = [(REWRITE, f"Question:\n{prompt.text}\n\nExplanation:\n{_explanation(c.text)}") for prompt, c in work]
+    rewritten = [_whole(reply) for reply in ask(asked, settings.chat)]
+    if not settings.labels:
+        yield from rewritten
+        return
+    system = PREDICT.format(labels=", ".join(settings.labels))
+    usable = [i for i, reply in enumerate(rewritten) if reply.status == "ok"]
+    again = [(system, f"Question:\n{work[i][0].text}\n\nExplanation:\n{rewritten[i].text}") for i in usable]
+    predicted = dict(zip(usable, ask(again, settings.chat), strict=True))
+    for i, reply in enumerate(rewritten):
+        yield _labelled(reply, predicted[i], settings.labels) if i in predicted else reply
+
+
+def _explanation(text: str) -> str:
+    """The answer without its label."""
+    *lines, last = text.strip().split("\n")
+    return "\n".join(lines).strip() if lines and last.lower().startswith("label:") else text.strip()
+
+
+def _whole(reply: Reply) -> Reply:
+    if reply.status == "ok" and not reply.text.strip():
+        return Reply(text="", status="unparsable", error="the reply is blank")
+    return replace(reply, text=reply.text.strip())
+
+
+def _labelled(reply: Reply, prediction: Reply, labels: tuple[str, ...]) -> Reply:
+    if prediction.status != "ok":
+        return replace(prediction, text="")
+    label = loose_label(prediction.text, labels)
+    if label is None:
+        return Reply(text="", status="unparsable", error=f"the reply names no label: {prediction.text[:80]!r}")
+    return replace(reply, text=f"{reply.text}\nlabel: {label}")
+
+
+def _nothing(candidate: Candidate) -> Reply:
+    return Reply(text="", status="filtered", error=candidate.error or f"the answer to be flipped is {candidate.status}")
+
+
+def _candidate(base: Candidate, number: int, reply: Reply, settings: Settings) -> Candidate:
+    return Candidate(
+        prompt_id=base.prompt_id,
+        candidate_id=f"{settings.name}-{number}",
+        text=reply.text,
+        finish_reason="stop" if reply.status == "ok" else "length" if reply.status == "truncated" else None,
+        temperature=settings.chat.temperature,
+        max_tokens=settings.chat.max_tokens,
+        source="flipped",
+        status=reply.status,  # type: ignore[arg-type]  one of the statuses
+        error=reply.error,
+    )
+
+
+def _base(settings: Settings) -> Any:
+    return registry.load("stages.samplers", settings.of.sampler, kind="sampler")
