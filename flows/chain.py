@@ -11,6 +11,7 @@ from flows.rounds import Round, Trained
 from pipeline.stage import Step
 from stages import (
     benchmark,
+    carried,
     evaluate,
     examples,
     feedback,
@@ -112,7 +113,7 @@ def _prompts(recipe: Recipe) -> Step:
         name="prompts",
         stage=prompts.STAGE,
         settings=prompts.PromptsSettings(source=recipe.source, prompts=recipe.prompts, labels=recipe.task.labels),
-        external={"source": source.digest(recipe.source)},
+        external={"source": source.digest(recipe.source), **carried.external(recipe.prompts.before)},
         plugs=registry.family(SOURCES, recipe.source.kind),
     )
 
