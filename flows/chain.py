@@ -6,6 +6,7 @@ from typing import Any
 
 from data import registry
 from flows.improver_chain import improver_chain
+from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, SOURCES, Recipe
 from flows.rounds import Round, Trained
 from pipeline.stage import Step
@@ -34,6 +35,8 @@ def plan(recipe: Recipe) -> list[Step]:
     steps = [_prompts(recipe), _model(recipe, "student", recipe.student)]
     if recipe.teacher:
         steps.append(_model(recipe, "teacher", recipe.teacher))
+    if folder := _promoted(recipe):
+        steps.append(_latest(recipe, folder))
     trained: list[Trained] = []
     for r in _rounds(recipe, trained):
         steps += _candidates(r)
@@ -44,10 +47,11 @@ def plan(recipe: Recipe) -> list[Step]:
                 trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
+    promoted = [Trained.promoted(_contender(recipe, trained).seen)] if _promoted(recipe) else []
     if recipe.evaluate.pairs:
         steps += _candidates(_held_out(recipe))
     controls = [Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
-    evaluations = [_evaluate(recipe, t) for t in (Trained.untrained(), *controls, *trained)]
+    evaluations = [_evaluate(recipe, t) for t in (Trained.untrained(), *promoted, *controls, *trained)]
     measured = [
         _benchmark(recipe, settings, t)
         for settings in recipe.benchmarks
@@ -70,6 +74,7 @@ def _first(recipe: Recipe) -> Round:
         examples=recipe.examples,
         arms=recipe.train.arms,
         optimiser={},
+        learner=LATEST if _promoted(recipe) and recipe.nightly and recipe.nightly.start == "latest" else None,
         seeds=tuple(recipe.train.seeds),
     )
 
@@ -101,6 +106,7 @@ def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
                 arms=section.arms,
                 optimiser=section.optimiser,
                 student=start.step,
+                learner=None,
                 suffix=f"/{name}/seed-{start.seed}",
                 seeds=(start.seed,),
                 seen=start.seen,
@@ -127,6 +133,24 @@ def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step
         inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
         external=student.external(settings),
     )
+
+
+def _promoted(recipe: Recipe) -> str | None:
+    """The folder of the model that an earlier night promoted."""
+    return recipe.nightly.latest if recipe.nightly else None
+
+
+def _latest(recipe: Recipe, folder: str) -> Step:
+    """The promoted model. Its place is keyed beside its weights, since the store may move."""
+    step = _model(recipe, LATEST, student.StudentSettings(model=folder))
+    return replace(step, external={**step.external, "folder": folder})
+
+
+def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
+    """The trained model that may be promoted tonight; what it has learned from holds what the promoted one has."""
+    assert recipe.nightly is not None, "asked by the caller"
+    name = recipe.contender()
+    return next(t for t in trained if t.name == name)
 
 
 def _candidates(r: Round) -> list[Step]:
@@ -239,7 +263,7 @@ def _reference(r: Round) -> Step:
         name=r.named("reference"),
         stage=reference.STAGE,
         settings=reference.ReferenceSettings(),
-        inputs={"examples": (r.named("examples"),), "student": (r.student,)},
+        inputs={"examples": (r.named("examples"),), "student": (r.start,)},
     )
 
 
@@ -267,7 +291,7 @@ def _train(r: Round, arm: str, seed: int) -> Step:
         inputs={
             "prompts": ("prompts",),
             "examples": (_learned(r, method),),
-            "student": (r.student,),
+            "student": (r.start,),
         },
         plugs=registry.family(train.METHODS, method.method),
     )
@@ -326,10 +350,13 @@ def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
         "orders": "order",
         "examples": "examples",
     }
+    shown = recipe.report
+    if _promoted(recipe):
+        shown = shown.model_copy(update={"baselines": [*shown.baselines, LATEST]})
     return Step(
         name="report",
         stage=report.STAGE,
-        settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=recipe.model_dump(mode="json")),
+        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=recipe.model_dump(mode="json")),
         inputs={
             **{name: (step,) for name, step in names.items()},
             **{name: tuple(steps) for name, steps in made.items()},
