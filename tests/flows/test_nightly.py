@@ -366,11 +366,14 @@ def prefect_server(tmp_path_factory):
         yield
 
 
-def scheduled_night(place, recipe, *, hours_ago):
-    """A flow run whose time was some hours ago, run now; gives its final state as the server has it, and its id."""
+def scheduled_night(place, recipe, *, hours_ago, again=False):
+    """A flow run whose time was some hours ago, run now; gives its final state as the server has it, and its id.
+
+    again: it is retried once it has ended.
+    """
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
-    from prefect.states import Scheduled
+    from prefect.states import AwaitingRetry, Scheduled
 
     from flows.nightly import nightly_flow
 
@@ -380,6 +383,10 @@ def scheduled_night(place, recipe, *, hours_ago):
         sent = {**parameters, "recipe": recipe.model_dump(mode="json")}
         run = client.create_flow_run(nightly_flow, parameters=sent, state=Scheduled(scheduled_time=at))
         run_flow(nightly_flow, flow_run=run, parameters=parameters, return_type="state")
+        if again:
+            client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+            run = client.read_flow_run(run.id)
+            run_flow(nightly_flow, flow_run=run, parameters=parameters, return_type="state")
         return client.read_flow_run(run.id).state, str(run.id)
 
 
@@ -388,6 +395,12 @@ def test_a_late_night_drops_itself(copied, prefect_server):
     state, _ = scheduled_night(copied, copied.recipe(), hours_ago=7.31)
     assert (state.type.value, state.name, state.message) == ("CANCELLED", "Dropped", "dropped, 7.3 hours late")
     assert history_path(copied.store, "colours").read_bytes() == before
+
+
+def test_a_late_night_that_somebody_retries_runs(copied, prefect_server):
+    state, name = scheduled_night(copied, copied.recipe(ABSURD), hours_ago=8, again=True)
+    assert state.type.value == "COMPLETED"
+    assert read_history(copied.store, "colours").nights[-1].night == name
 
 
 def test_a_night_as_a_flow_leaves_the_same_record(copied, prefect_server):
@@ -402,8 +415,8 @@ def test_a_night_as_a_flow_leaves_the_same_record(copied, prefect_server):
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        (page,) = [a for a in client.read_artifacts() if a.key == "nightly-colours"]
-    assert last.reason in str(page.data)
+        pages = [str(a.data) for a in client.read_artifacts() if a.key == "nightly-colours"]
+    assert any(last.run in page and last.reason in page for page in pages)
 
 
 def test_the_deployment_runs_one_night_at_a_time(tmp_path):
