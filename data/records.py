@@ -14,6 +14,7 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 Split = Literal["pretrain", "train", "validation", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
+HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

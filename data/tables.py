@@ -17,23 +17,34 @@ SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "par
 
 
 def find_files(pattern: str | list[str], *, suffix: str | None = None) -> list[Path]:
-    """The files of a path, a glob pattern, a folder (all files of that suffix in it), or a list of these, sorted.
+    """The files of a path, a glob pattern, a folder, or a list of these, each sorted by name.
 
-    Raises SourceError when one of them gives none.
+    A folder gives its files of that suffix, or of any known one; hidden files are left alone, since a file that is
+    still being written is often called so. Raises SourceError when one of them gives none.
     """
     found: list[Path] = []
     for item in [pattern] if isinstance(pattern, str) else pattern:
         path = Path(item).expanduser()
-        matches = sorted(path.glob(f"*{suffix or ''}")) if path.is_dir() else _globbed(path)
-        files = [match for match in matches if match.is_file()]
+        files = _tables_in(path, {suffix} if suffix else set(SUFFIXES)) if path.is_dir() else _globbed(path)
         if not files:
-            raise SourceError(f"there is no such file (looked from {Path.cwd().name}/)", file=item)
+            raise SourceError(_none(path, suffix), file=item)
         found += files
     return list(dict.fromkeys(found))
 
 
+def _tables_in(folder: Path, suffixes: set[str]) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.name[0] != "." and p.is_file())
+
+
 def _globbed(path: Path) -> list[Path]:
-    return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    found = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
+    return sorted(p for p in found if p.is_file() and (p.name[0] != "." or p.name == path.name))
+
+
+def _none(path: Path, suffix: str | None) -> str:
+    if path.is_dir():
+        return f"this folder holds no file *{suffix or ', *'.join(SUFFIXES)}"
+    return f"there is no such file (looked from {Path.cwd().name}/)"
 
 
 def read_rows(path: Path, kind: str | None = None) -> Iterator[tuple[int, Row]]:

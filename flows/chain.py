@@ -6,11 +6,13 @@ from typing import Any
 
 from data import registry
 from flows.improver_chain import improver_chain
+from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, SOURCES, Recipe
 from flows.rounds import Round, Trained
 from pipeline.stage import Step
 from stages import (
     benchmark,
+    carried,
     evaluate,
     examples,
     feedback,
@@ -34,6 +36,8 @@ def plan(recipe: Recipe) -> list[Step]:
     if recipe.teacher:
         steps.append(_model(recipe, "teacher", recipe.teacher))
     steps += [_model(recipe, f"model/{name}", settings) for name, settings in recipe.models.items()]
+    if folder := _promoted(recipe):
+        steps.append(_latest(recipe, folder))
     trained: list[Trained] = []
     for r in _rounds(recipe, trained):
         steps += _candidates(r)
@@ -44,10 +48,11 @@ def plan(recipe: Recipe) -> list[Step]:
                 trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
+    promoted = [Trained.promoted(_contender(recipe, trained).seen)] if _promoted(recipe) else []
     if recipe.evaluate.pairs:
         steps += _candidates(_held_out(recipe))
     controls = [Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
-    evaluations = [_evaluate(recipe, t) for t in (Trained.untrained(), *controls, *trained)]
+    evaluations = [_evaluate(recipe, t) for t in (Trained.untrained(), *promoted, *controls, *trained)]
     measured = [
         _benchmark(recipe, settings, t)
         for settings in recipe.benchmarks
@@ -70,6 +75,7 @@ def _first(recipe: Recipe) -> Round:
         examples=recipe.examples,
         arms=recipe.train.arms,
         optimiser={},
+        learner=LATEST if _promoted(recipe) and recipe.nightly and recipe.nightly.start == "latest" else None,
         seeds=tuple(recipe.train.seeds),
     )
 
@@ -101,6 +107,7 @@ def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
                 arms=section.arms,
                 optimiser=section.optimiser,
                 student=start.step,
+                learner=None,
                 suffix=f"/{name}/seed-{start.seed}",
                 seeds=(start.seed,),
                 seen=start.seen,
@@ -113,7 +120,7 @@ def _prompts(recipe: Recipe) -> Step:
         name="prompts",
         stage=prompts.STAGE,
         settings=prompts.PromptsSettings(source=recipe.source, prompts=recipe.prompts, labels=recipe.task.labels),
-        external={"source": source.digest(recipe.source)},
+        external={"source": source.digest(recipe.source), **carried.external(recipe.prompts.before)},
         plugs=registry.family(SOURCES, recipe.source.kind),
     )
 
@@ -127,6 +134,24 @@ def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step
         inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
         external=student.external(settings),
     )
+
+
+def _promoted(recipe: Recipe) -> str | None:
+    """The folder of the model that an earlier night promoted."""
+    return recipe.nightly.latest if recipe.nightly else None
+
+
+def _latest(recipe: Recipe, folder: str) -> Step:
+    """The promoted model. Its place is keyed beside its weights, since the store may move."""
+    step = _model(recipe, LATEST, student.StudentSettings(model=folder))
+    return replace(step, external={**step.external, "folder": folder})
+
+
+def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
+    """The trained model that may be promoted tonight; what it has learned from holds what the promoted one has."""
+    assert recipe.nightly is not None, "asked by the caller"
+    name = recipe.contender()
+    return next(t for t in trained if t.name == name)
 
 
 def _candidates(r: Round) -> list[Step]:
@@ -241,7 +266,7 @@ def _reference(r: Round) -> Step:
         name=r.named("reference"),
         stage=reference.STAGE,
         settings=reference.ReferenceSettings(),
-        inputs={"examples": (r.named("examples"),), "student": (r.student,)},
+        inputs={"examples": (r.named("examples"),), "student": (r.start,)},
     )
 
 
@@ -269,7 +294,7 @@ def _train(r: Round, arm: str, seed: int) -> Step:
         inputs={
             "prompts": ("prompts",),
             "examples": (_learned(r, method),),
-            "student": (r.student,),
+            "student": (r.start,),
         },
         plugs=registry.family(train.METHODS, method.method),
     )
@@ -328,10 +353,13 @@ def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
         "orders": "order",
         "examples": "examples",
     }
+    shown = recipe.report
+    if _promoted(recipe):
+        shown = shown.model_copy(update={"baselines": [*shown.baselines, LATEST]})
     return Step(
         name="report",
         stage=report.STAGE,
-        settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=recipe.model_dump(mode="json")),
+        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=recipe.model_dump(mode="json")),
         inputs={
             **{name: (step,) for name, step in names.items()},
             **{name: tuple(steps) for name, steps in made.items()},

@@ -1,10 +1,15 @@
-"""What of a store can go: artifacts that no recent run used, abandoned work, row chunks of code that is no more."""
+"""What of a store can go: artifacts that no recent run used, abandoned work, row chunks of code that is no more.
+
+What the nights of a recipe go on from stays, however old it is.
+"""
 
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from data.errors import CorruptFile
+from flows.promotion import pinned
 from flows.walk import read_runs
 from pipeline.fingerprint import digest
 from pipeline.store import Artifact, Store
@@ -28,7 +33,23 @@ def kept_refs(store: Store, keep_runs: int) -> set[str]:
     for run in read_runs(store):
         by_recipe[run["recipe"]["name"]].append(run)
     recent = [run for runs in by_recipe.values() for run in (runs[-keep_runs:] if keep_runs else [])]
-    return {step["ref"] for run in recent for step in run["steps"]}
+    return _used(recent) | pinned(store)
+
+
+def outdated(store: Store, recipe: str, *, keep_runs: int) -> list[Path]:
+    """Artifacts that only earlier runs of this recipe used: what can go while other recipes are running.
+
+    All runs of other recipes keep theirs, finished or not, and so do the last `keep_runs` of this one.
+    """
+    runs = read_runs(store)
+    mine = [run for run in runs if run["recipe"]["name"] == recipe]
+    kept = _used([run for run in runs if run["recipe"]["name"] != recipe] + mine[-keep_runs:]) | pinned(store)
+    dropped = _used(mine[:-keep_runs]) - kept
+    return sorted(a.path for a in store.artifacts() if a.ref in dropped)
+
+
+def _used(runs: list[dict[str, Any]]) -> set[str]:
+    return {step["ref"] for run in runs for step in run["steps"]}
 
 
 def delete(paths: list[Path]) -> None:

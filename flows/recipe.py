@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from data import registry
 from data.config import Config
 from data.errors import RecipeError
+from flows.nightly_settings import LATEST, NightlySettings
 from pipeline.recipe import apply_settings, read_yaml, validate
 from stages.audit import AuditSettings
 from stages.benchmark import Benchmark
@@ -116,6 +117,7 @@ class Recipe(Config):
     )
     lm_eval: LmEvalSettings | None = Field(default=None, description="Benchmarks of lm-eval, for every model.")
     report: ReportSettings = ReportSettings()
+    nightly: NightlySettings | None = Field(default=None, description="For `hasse nightly`, on a source that grows.")
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "Recipe":
@@ -136,7 +138,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _rounds_fit(self) -> "Recipe":
         """A round starts from an arm before it, under names of its own."""
-        for reserved in ("student", RESAMPLE):
+        for reserved in ("student", RESAMPLE, LATEST):
             if reserved in self.arms():
                 raise ValueError(f"an arm cannot be called {reserved!r}; the report calls something else so")
         known = list(self.train.arms)
@@ -206,6 +208,54 @@ class Recipe(Config):
             if name in ("student", "teacher", "prompts") or not NAME.fullmatch(name):
                 raise ValueError(f"models: {name!r} is taken, or not lower case with dashes; give it another name")
         return self
+
+    @model_validator(mode="after")
+    def _a_night_fits(self) -> "Recipe":
+        """What `hasse nightly` would find out too late."""
+        night = self.nightly
+        if night is None:
+            return self
+        arm, seed = self._candidate_for_promotion()
+        if arm not in self.arms():
+            raise ValueError(f"nightly.arm: {registry.unknown(arm, list(self.arms()), kind='arm')}")
+        if self.arms()[arm].method == "pit" or (night.start == "latest" and self.improves()):
+            raise ValueError(
+                "nightly: pit improves another model's answers, so it is neither promoted nor starts from latest"
+            )
+        if seed not in self.train.seeds:
+            raise ValueError(f"nightly.seed: {seed} is not one of train.seeds, {self.train.seeds}")
+        if night.metric.startswith("sampled") and not self.evaluate.num_samples:
+            raise ValueError(f"nightly.metric: {night.metric} needs evaluate.num_samples of 1 or more")
+        if night.metric.endswith("score") and self.task.labels:
+            raise ValueError(f"nightly.metric: {night.metric} compares with gold answers; a task with labels has none")
+        return self
+
+    @model_validator(mode="after")
+    def _old_rows_stay(self) -> "Recipe":
+        """A row that comes must change neither the student nor an old prompt."""
+        if self.nightly is None:
+            return self
+        if getattr(registry.load(SOURCES, self.source.kind, kind="source"), "MIXES_ROWS", False):
+            raise ValueError(f"nightly: in the source {self.source.kind} a new row changes old prompts")
+        if self.student.scratch and self.prompts.fractions.pretrain:
+            raise ValueError(
+                "nightly: new rows would join the split pretrain and so change the student; set "
+                "prompts.fractions.pretrain to 0 and mark its rows by source.fields.split, or give student.model"
+            )
+        return self
+
+    def contender(self) -> str:
+        """Arm and seed of the model that a night may promote, as in the names of its steps."""
+        arm, seed = self._candidate_for_promotion()
+        return f"{arm}/seed-{seed}"
+
+    def _candidate_for_promotion(self) -> tuple[str, int]:
+        assert self.nightly is not None, "asked by the callers"
+        arms = list(self.arms())
+        if self.nightly.arm is None and len(arms) != 1:
+            raise ValueError(f"nightly.arm: say which of {', '.join(arms) or 'no arms'} may be promoted")
+        seed = self.nightly.seed
+        return self.nightly.arm or arms[0], self.train.seeds[0] if seed is None else seed
 
     def improves(self) -> bool:
         """Whether an arm improves the student's answers instead of answering itself."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, Recipe
 from pipeline.stage import Step
 from stages import evaluate, examples, generate
@@ -12,8 +13,9 @@ from stages import evaluate, examples, generate
 class Round:
     """Candidates of one model, judged and ordered, and the arms that learn from them.
 
-    student: the step whose model answers and goes on learning; suffix: of the names of this round's steps;
-    seeds: of the training runs; seen: steps with examples that the model has learned from before.
+    student: the step whose model answers; learner: the step whose model goes on learning, where that is another;
+    suffix: of the names of this round's steps; seeds: of the training runs;
+    seen: steps with examples that the model has learned from before.
     """
 
     recipe: Recipe
@@ -24,9 +26,15 @@ class Round:
     arms: dict[str, Any]
     optimiser: dict[str, Any]
     student: str = "student"
+    learner: str | None = None
     suffix: str = ""
     seeds: tuple[int, ...]
     seen: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> str:
+        """The step whose model training starts from."""
+        return self.learner or self.student
 
     def named(self, step: str) -> str:
         return step + self.suffix
@@ -57,6 +65,11 @@ class Trained:
         """The student asked again with another seed: what merely another answer is worth, beside an improved one."""
         return Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=())
 
+    @staticmethod
+    def promoted(seen: tuple[str, ...]) -> "Trained":
+        """The model that an earlier night promoted."""
+        return Trained(arm=LATEST, seed=0, steps=[], step=LATEST, seen=seen)
+
     @property
     def name(self) -> str:
-        return "student" if self.arm == "student" else f"{self.arm}/seed-{self.seed}"
+        return self.arm if self.arm in ("student", LATEST) else f"{self.arm}/seed-{self.seed}"

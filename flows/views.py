@@ -1,5 +1,6 @@
 """What the listing commands show, as rows of plain values."""
 
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from data import registry
 from data.errors import CorruptFile, InputError
 from data.records import TrainingExample
+from flows.promotion import read_histories, read_history
 from flows.recipe import shipped_recipes
 from flows.walk import read_runs
 from pipeline.fingerprint import differences
@@ -151,6 +153,53 @@ def methods() -> list[Row]:
             if key != "method"
         ]
     return found
+
+
+def latest_models(store: Store) -> list[Row]:
+    """One row a recipe that has had a night."""
+    found = []
+    for history in read_histories(store):
+        now = history.latest
+        model = str(_model(store, now.checkpoint)) if now else "nothing has been promoted yet"
+        since = {"since": now.when, "gain": str(now.comparison)} if now else {}
+        found.append({"recipe": history.recipe, "nights": len(history.nights), "model": model, **since})
+    return found
+
+
+def latest_model(store: Store, recipe: str, *, with_model: bool) -> Row:
+    """The latest model of a recipe, its folder, and all nights.
+
+    Raises InputError for a recipe without a night and, `with_model`, for one whose nights promoted nothing.
+    """
+    history = read_history(store, recipe)
+    if not history.nights:
+        known = [h.recipe for h in read_histories(store)]
+        raise InputError(registry.unknown(recipe, known, kind="recipe with nights"))
+    now = history.latest
+    if now is None and with_model:
+        raise InputError(f"no model of {recipe} has been promoted yet; last night: {history.nights[-1].reason}")
+    return {
+        "recipe": recipe,
+        "model": str(_model(store, now.checkpoint)) if now else None,
+        "latest": asdict(now) if now else None,
+        "nights": [asdict(night) for night in history.nights],
+    }
+
+
+def night_row(night: Row) -> Row:
+    comparison = night["comparison"]
+    return {
+        "night": night["when"],
+        "promoted": "yes" if night["promoted"] else "",
+        "against": night["rival"],
+        "gain": f"{comparison['gain']:+.1f} ({comparison['low']:+.1f} to {comparison['high']:+.1f})",
+        "prompts": comparison["num_prompts"],
+        "run": night["run"],
+    }
+
+
+def _model(store: Store, ref: str) -> Path:
+    return model_folder(Artifact(store.root / ref)).absolute()
 
 
 def as_yaml(values: Row) -> str:

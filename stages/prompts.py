@@ -1,6 +1,6 @@
 """Stage prompts: raw rows become prompts with an id, a near-duplicate cluster and a split; nothing is lost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,19 +8,19 @@ from pydantic import Field, model_validator
 
 from data import registry
 from data.clusters import clusters
-from data.config import Config
+from data.config import Config, unkeyed
 from data.errors import InputError, SourceError
 from data.raw import RawPrompt
-from data.records import SPLITS, Prompt
+from data.records import HELD_OUT, SPLITS, Prompt
 from data.text import normalise, short_digest, unit_hash
 from pipeline.fingerprint import digest
 from pipeline.stage import Job, Stage
 from pipeline.store import content_digest, describe_files
+from stages import carried
+from stages.carried import Carried, Place
 
 SOURCES = "data.sources"
 Source = registry.settings_union(SOURCES, "kind")
-
-HELD_OUT = ("validation", "test")
 
 
 class Fractions(Config):
@@ -52,6 +52,11 @@ class PromptsSection(Config):
     num_expert: int | None = Field(
         default=None, ge=0, description="Keep the expert's answer for only so many training prompts; all when left out."
     )
+    before: str | None = unkeyed(
+        None,
+        description="prompt.parquet of an earlier run, whose prompts keep cluster, split and expert's answer; "
+        "`hasse nightly` fills it in.",
+    )
 
 
 class PromptsSettings(Config):
@@ -76,7 +81,8 @@ def run(job: Job) -> None:
     settings: PromptsSettings = job.settings
     source = registry.load(SOURCES, settings.source.kind, kind="source")
     raw = list(source.rows(settings.source))
-    prompts = build_prompts(raw, settings.prompts, source=settings.source.kind, labels=settings.labels)
+    before = carried.read(settings.prompts.before)
+    prompts = build_prompts(raw, settings.prompts, source=settings.source.kind, labels=settings.labels, before=before)
     counts = job.write(prompts, Prompt)
     job.conserve("rows", expected=len(raw), found=sum(counts.values()))
     usable = [p for p in prompts if p.status == "ok"]
@@ -85,33 +91,61 @@ def run(job: Job) -> None:
         "splits": {split: sum(p.split == split for p in usable) for split in SPLITS},
         "experts": sum(p.split == "train" and p.reference is not None for p in usable),
         "clusters": len({p.cluster_id for p in prompts}),
+        "carried": sum(p.prompt_id in before for p in usable),
         "split_proof": {name: getattr(proof, name) for name in SplitProof.__slots__},
     }
 
 
 def build_prompts(
-    raw: Sequence[RawPrompt], settings: PromptsSection, *, source: str, labels: tuple[str, ...]
+    raw: Sequence[RawPrompt],
+    settings: PromptsSection,
+    *,
+    source: str,
+    labels: tuple[str, ...],
+    before: Mapping[str, Carried] | None = None,
 ) -> list[Prompt]:
     """One prompt a row, sorted by id. Raises SourceError for a label outside the set and for ids given twice.
 
-    A text that occurs again, and a training row whose cluster the source also put into a held-out split, are kept with
-    status `duplicate`.
+    A text that occurs again, a training row whose cluster the source also put into a held-out split, and a row that
+    cannot stand beside what is carried over from `before`, are kept with status `duplicate`.
     """
+    before = before or {}
     if not raw:
         raise SourceError(f"the source {source!r} holds no rows")
     ids = _unique_ids(raw, source)
     threshold = settings.near_duplicate_threshold
     roots = clusters([r.text for r in raw], [r.cluster_key for r in raw], threshold=threshold)
-    held_out = {root: r.split for root, r in zip(roots, raw, strict=True) if r.split in HELD_OUT}
+    places = _places(raw, ids, roots, settings, before)
+    held_out = {
+        root: row.split
+        for root, row, place in zip(roots, raw, places, strict=True)
+        if row.split in HELD_OUT and place.clash is None
+    }
     first = {}
     prompts = []
-    for i, (row, root) in enumerate(zip(raw, roots, strict=True)):
-        cluster_id = ids[root]
-        split = row.split or split_of(cluster_id, settings)
+    for i, (row, root, place) in enumerate(zip(raw, roots, places, strict=True)):
         copy_of = first.setdefault(_identity(row), i)
-        status, error = _status(row, split, held_out.get(root), ids[copy_of] if copy_of != i else None)
-        prompts.append(_prompt(row, ids[i], cluster_id, split, source, labels, status, error))
-    return sorted(_hide_experts(prompts, settings), key=lambda p: p.prompt_id)
+        status, error = _status(row, place, held_out.get(root), ids[copy_of] if copy_of != i else None)
+        prompts.append(_prompt(row, ids[i], place, source, labels, status, error))
+    return sorted(_hide_experts(prompts, settings, before), key=lambda p: p.prompt_id)
+
+
+def _places(
+    raw: Sequence[RawPrompt],
+    ids: Sequence[str],
+    roots: Sequence[int],
+    settings: PromptsSection,
+    before: Mapping[str, Carried],
+) -> list[Place]:
+    """Cluster and split of every row: as carried over, as the source says, or by the cluster's hash."""
+    earlier = carried.members(ids, roots, before)
+    places = []
+    for row, prompt_id, root in zip(raw, ids, roots, strict=True):
+        if root in earlier:
+            places.append(carried.place(row, before.get(prompt_id), earlier[root]))
+        else:
+            places.append(Place(cluster_id=ids[root], split=row.split or split_of(ids[root], settings)))
+    return places
 
 
 def split_of(cluster_id: str, settings: PromptsSection) -> str:
@@ -188,22 +222,25 @@ def _check_given(row: RawPrompt, given: dict[str, RawPrompt]) -> None:
     assert row.prompt_id is not None
     other = given.setdefault(row.prompt_id, row)
     if other is not row:
+        elsewhere = "" if other.file == row.file else f" of {other.file}"
         raise SourceError(
-            f"{row.prompt_id!r} is the id of row {other.row} too; ids must be different",
+            f"{row.prompt_id!r} is the id of row {other.row}{elsewhere} too; ids must be different",
             file=row.file,
             row=row.row,
             field="prompt_id",
         )
 
 
-def _status(row: RawPrompt, split: str, held_out_as: str | None, copy_of: str | None) -> tuple[Any, str | None]:
+def _status(row: RawPrompt, place: Place, held_out_as: str | None, copy_of: str | None) -> tuple[Any, str | None]:
     if row.error is not None:
         return "failed", row.error
     if copy_of is not None:
         return "duplicate", f"the same prompt as {copy_of}"
-    if held_out_as is not None and split not in HELD_OUT:
+    if place.clash is not None:
+        return "duplicate", f"it or its near-duplicate was in the split {place.clash} before"
+    if held_out_as is not None and place.split not in HELD_OUT:
         return "duplicate", f"its near-duplicate is in the split {held_out_as}"
-    if held_out_as is not None and split != held_out_as:
+    if held_out_as is not None and place.split != held_out_as:
         return "duplicate", f"its near-duplicate is in the split {held_out_as} too"
     return "ok", None
 
@@ -211,8 +248,7 @@ def _status(row: RawPrompt, split: str, held_out_as: str | None, copy_of: str | 
 def _prompt(
     row: RawPrompt,
     prompt_id: str,
-    cluster_id: str,
-    split: str,
+    place: Place,
     source: str,
     labels: tuple[str, ...],
     status: Any,
@@ -230,8 +266,8 @@ def _prompt(
         answers=row.answers,
         group=row.group,
         source=source,
-        cluster_id=cluster_id,
-        split=split,
+        cluster_id=place.cluster_id,
+        split=place.split,
         status=status,
         error=error,
     )
@@ -249,12 +285,17 @@ def _canonical_label(row: RawPrompt, labels: tuple[str, ...]) -> str | None:
     return found
 
 
-def _hide_experts(prompts: list[Prompt], settings: PromptsSection) -> list[Prompt]:
-    """Only `num_expert` training prompts keep their reference: those of the smallest hash, so that more keep these."""
+def _hide_experts(prompts: list[Prompt], settings: PromptsSection, before: Mapping[str, Carried]) -> list[Prompt]:
+    """Only `num_expert` training prompts keep their reference: those that had it before, then by the smallest hash."""
     if settings.num_expert is None:
         return prompts
+
+    def rank(prompt_id: str) -> tuple[bool, float]:
+        had_it = prompt_id in before and before[prompt_id].has_reference
+        return not had_it, unit_hash("expert", settings.split_seed, prompt_id)
+
     offered = [p.prompt_id for p in prompts if p.split == "train" and p.status == "ok" and p.reference is not None]
-    kept = set(sorted(offered, key=lambda i: unit_hash("expert", settings.split_seed, i))[: settings.num_expert])
+    kept = set(sorted(offered, key=rank)[: settings.num_expert])
     return [replace(p, reference=None) if p.split == "train" and p.prompt_id not in kept else p for p in prompts]
 
 
@@ -270,6 +311,6 @@ def identity(path: Any) -> dict[str, str]:
 STAGE = Stage(
     name="prompts",
     run=run,
-    modules=("stages.prompts", "data.clusters", "data.text", "data.tables", "data.mapping"),
+    modules=("stages.prompts", "stages.carried", "data.clusters", "data.text", "data.tables", "data.mapping"),
     identity=identity,
 )

@@ -23,7 +23,9 @@ FIELDS = Fields(
 
 class Settings(Config):
     kind: Literal["esnli"] = "esnli"
-    path: str | list[str] = unkeyed(description="A Parquet, CSV or JSONL file with the columns named above.")
+    path: str | list[str] = unkeyed(
+        description="Parquet, CSV or JSONL with the columns named above: file, folder or glob."
+    )
     limit: int | None = Field(default=None, ge=1, description="Only the first so many rows.")
     on_bad_row: Literal["error", "keep"] = Field(
         default="error", description="A row without a prompt: stop, or keep it aside."

@@ -24,13 +24,15 @@ from data.text import normalise_answer, unit_hash
 
 Position = Literal["first", "middle", "last"]
 
+MIXES_ROWS = True
+
 COLUMNS = ("question", "answers", "gold_title", "gold_text")
 
 
 class Settings(Config):
     kind: Literal["multidoc"] = "multidoc"
     path: str | list[str] = unkeyed(
-        description="A Parquet or JSONL file with question, answers, gold_title, gold_text."
+        description="Parquet or JSONL with question, answers, gold_title, gold_text: file, folder or glob."
     )
     limit: int | None = Field(default=None, ge=1, description="Only the first so many questions.")
     num_documents: int = Field(

@@ -22,7 +22,7 @@ TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
 
 class Settings(Config):
     kind: Literal["squad"] = "squad"
-    path: str | list[str] = unkeyed(description="A JSON file in the format of SQuAD 2.0.")
+    path: str | list[str] = unkeyed(description="JSON in the format of SQuAD 2.0: file, folder or glob.")
     template: str = Field(default=TEMPLATE, description="The prompt, with {context} and {question}.")
     no_answer: str = Field(
         default="unanswerable", description="The expert's answer to a question without one; as in task.no_answer."

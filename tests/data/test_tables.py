@@ -146,3 +146,33 @@ def test_a_row_limit_is_kept(tmp_path):
 def test_settings_must_name_known_fields():
     with pytest.raises(ValueError, match="txt"):
         TableSettings(path="x", fields={"txt": "a"})  # type: ignore[arg-type]
+
+
+def test_a_folder_gives_its_tables_and_no_half_written_or_other_files(tmp_path):
+    row = {"premise": "P .", "hypothesis": "H .", "label": "neutral", "explanation_1": "E"}
+    write(tmp_path / "b.jsonl", [row])
+    (tmp_path / "a.csv").write_text("premise,hypothesis,label,explanation_1\nQ .,H .,neutral,E\n")
+    write(tmp_path / ".c.jsonl", [row])
+    (tmp_path / "README.md").write_text("what this is")
+    settings = esnli.Settings(path=str(tmp_path))
+    assert [r.cluster_key for r in esnli.rows(settings)] == ["Q .", "P ."]
+    before = esnli.digest(settings)
+    (tmp_path / "README.md").write_text("changed")
+    assert esnli.digest(settings) == before
+    with (tmp_path / "b.jsonl").open("a") as file:
+        file.write(json.dumps({**row, "premise": "R ."}) + "\n")
+    assert [(r.cluster_key, r.row) for r in esnli.rows(settings)] == [("Q .", 2), ("P .", 1), ("R .", 2)]
+    assert esnli.digest(settings) != before
+    assert len(read(tmp_path / "*.jsonl", fields={"text": "premise"})) == 2
+
+
+def test_a_bad_row_of_a_folder_is_named_with_its_file(tmp_path):
+    write(tmp_path / "1.jsonl", ROWS)
+    (tmp_path / "2.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"a": "x", ')
+    assert f"{tmp_path}/2.jsonl, row 2: is not JSON" in problem(tmp_path)
+
+
+def test_a_folder_without_tables_says_what_it_looked_for(tmp_path):
+    assert problem(tmp_path) == f"{tmp_path}: this folder holds no file *.jsonl"
+    with pytest.raises(SourceError, match=r"holds no file \*\.jsonl, \*\.json, \*\.csv, \*\.parquet"):
+        esnli.digest(esnli.Settings(path=str(tmp_path)))

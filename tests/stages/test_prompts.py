@@ -7,6 +7,7 @@ from data.clusters import clusters, jaccard, shingles
 from data.errors import InputError, RecipeError, SourceError
 from data.raw import RawPrompt
 from pipeline.recipe import validate
+from stages.carried import Carried, external
 from stages.prompts import PromptsSection, build_prompts, prove_disjoint, split_of
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -80,9 +81,12 @@ def test_a_label_outside_the_set_is_named_and_spelling_is_made_one():
         build([raw("q", label="entail")])
 
 
-def test_an_id_given_twice_names_both_rows():
+def test_an_id_given_twice_names_both_rows_and_their_files():
     with pytest.raises(SourceError, match=r"row 9, field 'prompt_id': 'a' is the id of row 4 too"):
         build([raw("q", prompt_id="a", row=4), raw("r", prompt_id="a", row=9)])
+    first = replace(raw("q", prompt_id="a", row=4), file="s.jsonl")
+    with pytest.raises(SourceError, match=r"t\.jsonl, row 9, .*'a' is the id of row 4 of s\.jsonl too"):
+        build([first, raw("r", prompt_id="a", row=9)])
 
 
 def test_an_empty_source_is_an_error():
@@ -129,3 +133,90 @@ def test_the_proof_counts_and_names_an_offender():
     ):
         with pytest.raises(InputError, match=f"held-out prompt {test[0].prompt_id} shares its {what}"):
             prove_disjoint([*train, replace(train[0], **change)], test)
+
+
+def again(before, rows, **settings):
+    """The prompts of a source that has grown, by text; what was there before is carried over."""
+    kept = {
+        p.prompt_id: Carried(cluster_id=p.cluster_id, split=p.split, has_reference=p.reference is not None)
+        for p in before
+        if p.status == "ok"
+    }
+    return build_prompts(rows, PromptsSection(**settings), source="s", labels=LABELS, before=kept)
+
+
+HALVES = {"pretrain": 0.0, "train": 0.5, "validation": 0.0, "test": 0.5}
+
+
+def pair_in_two_splits():
+    """Two texts of different splits, and one that is a near-duplicate of both."""
+    for seed in range(100):
+        words = " ".join(f"w{seed}-{i}" for i in range(30))
+        one, other, bridge = f"{words} a b c d e", f"f g h i j {words}", words
+        prompts = build([raw(one), raw(other)], fractions=HALVES)
+        if len({p.cluster_id for p in prompts}) == 2 and len({p.split for p in prompts}) == 2:
+            return raw(one), raw(other), raw(bridge)
+    raise AssertionError("no such pair")
+
+
+@pytest.mark.parametrize("where", ["last", "first"])
+def test_a_row_between_two_splits_is_set_aside_and_moves_nobody(where):
+    one, other, bridge = pair_in_two_splits()
+    before = build([one, other], fractions=HALVES)
+    rows = [one, other, bridge] if where == "last" else [bridge, one, other]
+    without = build(rows, fractions=HALVES)
+    assert len({p.split for p in without}) == 1, "all in one cluster: one of the old rows has moved"
+    after = {p.text: p for p in again(before, rows, fractions=HALVES)}
+    assert [after[p.text] for p in before] == before
+    assert after[bridge.text].status == "duplicate"
+    assert "was in the split" in (after[bridge.text].error or "")
+    third = again(list(after.values()), rows, fractions=HALVES)
+    assert third == sorted(after.values(), key=lambda p: p.prompt_id)
+
+
+def test_a_new_row_before_its_old_near_duplicate_follows_it():
+    text = "the quick brown fox jumps over the lazy dog near the old stone bridge at noon on monday in {} spring"
+    moved = 0
+    for number in range(20):
+        old, new = raw(text.format(f"early{number}")), raw(text.format(f"late{number}"))
+        before = build([old], fractions=HALVES)
+        after = {p.text: p for p in again(before, [new, old], fractions=HALVES)}
+        assert after[old.text] == before[0]
+        assert (after[new.text].cluster_id, after[new.text].split) == (before[0].cluster_id, before[0].split)
+        assert after[new.text].status == "ok"
+        moved += {p.text: p for p in build([new, old], fractions=HALVES)}[old.text].split != before[0].split
+    assert moved, "without the earlier run some old rows move"
+
+
+def test_a_row_whose_source_puts_it_beside_its_trained_near_duplicate_is_set_aside():
+    old = raw("a b c", split="train", cluster_key="k")
+    before = build([old])
+    after = {p.text: p for p in again(before, [old, raw("d e f", split="test", cluster_key="k")])}
+    assert after["a b c"] == before[0]
+    assert after["d e f"].status == "duplicate"
+    (moved,) = again(before, [raw("a b c", split="test", cluster_key="k")])
+    assert (moved.status, moved.error) == ("duplicate", "it or its near-duplicate was in the split train before")
+
+
+def test_experts_stay_experts_when_rows_come():
+    before = build(many(200), num_expert=10)
+    after = again(before, many(400), num_expert=12)
+    experts = [{p.prompt_id for p in prompts if p.split == "train" and p.reference} for prompts in (before, after)]
+    assert experts[0] < experts[1]
+    assert len(experts[1]) == 12
+    assert not experts[0] < {p.prompt_id for p in build(many(400), num_expert=12) if p.split == "train" and p.reference}
+
+
+def test_a_grown_source_adds_rows_to_every_split():
+    before = build(many(300))
+    after = again(before, [*many(300), *(replace(r, text=f"again {r.text} more words") for r in many(300))])
+    by_id = {p.prompt_id: p for p in after}
+    assert [by_id[p.prompt_id] for p in before] == before
+    assert Counter(p.split for p in after)["test"] > Counter(p.split for p in before)["test"]
+    assert [p for p in after if p.status != "ok"] == []
+
+
+def test_an_earlier_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"prompts\.before: there is no file .*prompt\.parquet"):
+        external(str(tmp_path / "prompt.parquet"))
+    assert external(None) == {}
