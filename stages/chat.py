@@ -24,17 +24,19 @@ def ask(
     *,
     schema: dict[str, Any] | None = None,
     ledger: Ledger | None = None,
+    repeat: int = 0,
 ) -> Iterator[Reply]:
     """One reply for each (system, user) question, in order; of equal questions one is asked.
 
-    With a JSON schema the answers are JSON that fits it. `ledger` is kept as replies arrive; its dollars, from earlier
-    calls too, count towards `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk,
-    and the cap holds for all of them. Raises InputError for what asking again would not mend: no key, a cap on
-    money without a price, or a request that the endpoint refuses; what is under way is then cancelled.
+    With a JSON schema the answers are JSON that fits it. Another `repeat` is another question to the cache of replies,
+    and the same to the server. `ledger` is kept as replies arrive; its dollars, from earlier calls too, count towards
+    `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk, and the cap holds for
+    all of them. Raises InputError for what asking again would not mend: no key, a cap on money without a price, or a
+    request that the endpoint refuses; what is under way is then cancelled.
     """
     if ledger is None:
         ledger = _ledgers.setdefault((settings.base_url, settings.model), Ledger())
-    run = partial(Questions(settings, schema, ledger).answer, questions)
+    run = partial(Questions(settings, schema, ledger, repeat).answer, questions)
     early: dict[int, Reply] = {}
     following = 0
     with closing(iterate(run)) as arrivals:

@@ -29,6 +29,7 @@ ADVICE = {
     404: "check model and base_url",
     429: "the account of the key in {variable} has no quota left, which waiting does not mend",
 }
+MALFORMED = {400, 422}
 # Of these the server's words are not quoted: they are about the key.
 ABOUT_THE_KEY = {401, 403}
 
@@ -79,7 +80,7 @@ class Endpoint:
             return self._answered(found)
         retried = (found.status in RETRIED or found.status >= 500) and not _out_of_quota(found)
         return Outcome(
-            error=f"HTTP {found.status}" if retried else self._refusal(found),
+            error=f"HTTP {found.status}" if retried else self._refusal(found, structured="response_format" in body),
             again=retried,
             overloaded=found.status in OVERLOADED,
             retry_after=retry_after(found.headers),
@@ -114,8 +115,10 @@ class Endpoint:
             return Outcome(error=str(error), usage=usage, may_cost=True, headers=found.headers)
         return Outcome(reply=reply, usage=usage, may_cost=True, headers=found.headers)
 
-    def _refusal(self, found: _Response) -> str:
+    def _refusal(self, found: _Response, *, structured: bool) -> str:
         advice = ADVICE.get(found.status, "check base_url").format(variable=self._settings.api_key_variable)
+        if structured and found.status in MALFORMED:
+            advice = f"if it does not know response_format json_schema, set structured: text; else {advice}"
         said = "" if found.status in ABOUT_THE_KEY else _message(found.body)
         quoted = f"; it says: {self._strip(said)[:300]}" if said else ""
         return f"the endpoint refuses requests to {self._settings.model!r} ({found.status}): {advice}{quoted}"

@@ -35,8 +35,9 @@ class _Request:
 class Questions:
     """One call's questions; everything that needs the event loop is made in `answer`."""
 
-    def __init__(self, settings: ChatSettings, schema: dict[str, Any] | None, ledger: Ledger):
+    def __init__(self, settings: ChatSettings, schema: dict[str, Any] | None, ledger: Ledger, repeat: int):
         self._settings, self._schema, self._ledger = settings, schema, ledger
+        self._repeat = {"repeat": repeat} if repeat else {}
 
     async def answer(self, questions: Sequence[tuple[str, str]], put: Put) -> None:
         """Puts (index, reply) of each question as soon as it is known. Raises InputError, perhaps in a group."""
@@ -75,7 +76,7 @@ class Questions:
             fitting = {"name": "answer", "strict": True, "schema": self._schema}
             body["response_format"] = {"type": "json_schema", "json_schema": fitting}
             letters += len(json.dumps(self._schema))
-        key = digest({"base_url": self._endpoint.url, "body": body})
+        key = digest({"base_url": self._endpoint.url, "body": body, **self._repeat})
         return _Request(key, body, Estimate.of(letters, self._settings))
 
     async def _start(self, group: asyncio.TaskGroup, request: _Request) -> asyncio.Future[Reply]:
