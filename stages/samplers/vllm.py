@@ -74,8 +74,8 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     yield from rows
 
 
-def pool(folder: Path, settings: Settings) -> Pool:
-    """The engines of this model, started when first asked; groups that differ in their sampling alone share them."""
+def pool(folder: Path, settings: EngineSettings) -> Pool:
+    """The engines of this model, started when first asked; uses that differ in their sampling alone share them."""
     engine = EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
     key = f"{folder} {engine.model_dump_json()}"
     with _lock:
