@@ -114,7 +114,7 @@ class Presentation:
     slot: int
     """From 1."""
     total: float | None = None
-    """None when the reply was unusable."""
+    """None when the reply was unusable, or abstained from this candidate."""
     num_asks: int = 1
     """Questions until this reply: 2 when the first reply was unusable."""
 
@@ -130,6 +130,18 @@ class PairVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeTotal:
+    """What one of several judges gave a candidate, in units of its own."""
+
+    judge: str
+    """Its name in the recipe."""
+    teacher: str
+    total: float | None = None
+    """None when it abstained or has no judgement; the status tells which."""
+    status: Status = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """What one teacher says of one candidate.
 
@@ -138,13 +150,15 @@ class Judgement:
               presentations=(Presentation(slot=1, total=7.0), Presentation(slot=2, total=6.0)))
     """
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     prompt_id: str
     candidate_id: str
     teacher: str
+    """The kind of judge: the name of its file in stages/teachers."""
     aspects: tuple[AspectScore, ...] = ()
     total: float | None = None
+    """The score that orders; None with status ok: the judge abstains."""
     label: str | None = None
     """The label found in the answer; None when it states none."""
     correct: bool | None = None
@@ -156,6 +170,8 @@ class Judgement:
     """One a list in which the teacher saw it; where lists disagree, `total` alone says what was made of them."""
     verdicts: tuple[PairVerdict, ...] = ()
     """Pairwise questions in which it was shown first."""
+    judges: tuple[JudgeTotal, ...] = ()
+    """What each of several judges gave; `total` is what was made of it."""
     status: Status = "ok"
     error: str | None = None
 

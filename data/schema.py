@@ -49,11 +49,21 @@ def _judgement_2(table: pa.Table) -> pa.Table:
     return table
 
 
+def _judgement_3(table: pa.Table) -> pa.Table:
+    """`judges`: one judge alone had judged."""
+    parts = [("judge", pa.string(), False), ("teacher", pa.string(), False), ("total", pa.float64(), True)]
+    parts.append(("status", pa.string(), False))
+    kind = pa.list_(pa.field("element", pa.struct([pa.field(*part) for part in parts]), nullable=False))
+    at = table.schema.get_field_index("verdicts") + 1
+    return table.add_column(at, pa.field("judges", kind, nullable=False), pa.array([[]] * len(table), kind))
+
+
 MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Prompt", 1): _prompt_2,
     ("PartialOrder", 1): _partial_order_2,
     ("Evaluation", 1): _evaluation_2,
     ("Judgement", 1): _judgement_2,
+    ("Judgement", 2): _judgement_3,
 }
 """(record name, version found) -> function that gives the table of the next version."""
 

@@ -25,6 +25,7 @@ from stages import (
     reference,
     report,
     student,
+    teacher_traits,
     train,
 )
 from stages.methods import pit
@@ -179,12 +180,12 @@ def _generate(r: Round) -> Step:
 
 
 def _judge(r: Round) -> Step:
-    needs_model = judge.needs_model(r.judge)
+    needs_model = teacher_traits.needs_model(r.judge)
     audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
     settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
     return Step(
         name=r.named("judge"),
-        stage=replace(judge.STAGE, in_child=needs_model),
+        stage=replace(judge.STAGE, in_child=teacher_traits.in_child(r.judge)),
         settings=settings,
         inputs={
             "prompts": ("prompts",),
@@ -192,7 +193,7 @@ def _judge(r: Round) -> Step:
             **({"teacher": ("teacher",)} if needs_model else {}),
         },
         external=judge.external(settings),
-        plugs=judge.plugs(r.judge),
+        plugs=teacher_traits.plugs(r.judge),
     )
 
 

@@ -23,7 +23,7 @@ def prunable(store: Store, *, keep_runs: int) -> list[Path]:
     artifacts = store.artifacts()
     dropped = [a.path for a in artifacts if a.ref not in kept]
     abandoned = list(store.root.glob("*/.work-*"))
-    live = {_rows_folder(store, a) for a in artifacts if a.ref in kept}
+    live = {folder for a in artifacts if a.ref in kept for folder in _rows_folders(store, a)}
     chunks = [path for path in store.root.glob("*/rows/*") if path not in live]
     return sorted([*dropped, *abandoned, *chunks])
 
@@ -57,9 +57,11 @@ def delete(paths: list[Path]) -> None:
         shutil.rmtree(path)
 
 
-def _rows_folder(store: Store, artifact: Artifact) -> Path | None:
+def _rows_folders(store: Store, artifact: Artifact) -> list[Path]:
+    """Of the artifact's code, and of that of each judge where there are several."""
     try:
-        code = artifact.manifest.key["code"]
+        found = artifact.manifest
     except CorruptFile:
-        return None
-    return store.root / artifact.stage / "rows" / digest(code)[:24]
+        return []
+    codes = [digest(found.key["code"]), *(judge["code"] for judge in found.metrics.get("judges", {}).values())]
+    return [store.root / artifact.stage / "rows" / code[:24] for code in codes]

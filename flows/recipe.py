@@ -12,21 +12,22 @@ from data.config import Config
 from data.errors import RecipeError
 from flows.nightly_settings import LATEST, NightlySettings
 from pipeline.recipe import apply_settings, read_yaml, validate
-from stages.audit import AuditSettings
 from stages.benchmark import Benchmark
+from stages.bounds import AuditSettings
 from stages.evaluate import EvaluateSection
 from stages.examples import ExamplesSettings
 from stages.feedback import FeedbackSettings
 from stages.feedback_examples import FeedbackExamplesSettings
 from stages.generate import GenerateSettings
 from stages.grading import TaskSettings
-from stages.judge import Teacher, is_audited, needs_model
+from stages.judge import Teacher
 from stages.lm_eval import LmEvalSettings
 from stages.optimiser import OptimiserSettings
 from stages.order import Strategy
 from stages.prompts import PromptsSection
 from stages.report import ReportSettings
 from stages.student import StudentSettings
+from stages.teacher_traits import is_audited, judging, members, needs_model, repeats
 from stages.train import METHODS, LoraSettings, Method, examples_kind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -179,17 +180,25 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _scores_exist(self) -> "Recipe":
-        for judge in (self.judge, *(r.judge for r in self.rounds.values() if r.judge)):
-            if getattr(judge, "total", None) == "score" and self.task.labels:
+        for one in (one for judge in self._judges() for one in judging(judge).values()):
+            if getattr(one, "total", None) == "score" and self.task.labels:
                 raise ValueError("judge.total: score compares with gold answers; a task with labels has none")
         return self
 
     @model_validator(mode="after")
     def _audit_happens(self) -> "Recipe":
-        judges = [self.judge, *(r.judge for r in self.rounds.values() if r.judge)]
-        if self.audit != AuditSettings() and not any(is_audited(judge) for judge in judges):
+        if self.audit != AuditSettings() and not any(is_audited(judge) for judge in self._judges()):
             raise ValueError("audit: a rule is not audited; leave the section out, or have another teacher judge")
+        if self.audit.repeats and not any(repeats(judge) for judge in self._judges()):
+            raise ValueError("audit.repeats asks a chat model again; this judge would say the same, so leave it out")
+        between = sorted({"min_judges_tau", "min_judges_alike"} & set(self.audit.bounds()))
+        if between and not any(members(judge) for judge in self._judges()):
+            raise ValueError(f"audit.{between[0]} compares judges; have `several` judge, or leave it out")
         return self
+
+    def _judges(self) -> list[Any]:
+        """Of every round."""
+        return [self.judge, *(r.judge for r in self.rounds.values() if r.judge)]
 
     @model_validator(mode="after")
     def _teacher_exists(self) -> "Recipe":

@@ -27,9 +27,13 @@ def ask(
     *,
     schema: dict[str, Any] | None = None,
     ledger: Ledger | None = None,
+    repeat: int = 0,
 ) -> Iterator[Reply]:
-    """One reply for each (system, user) question, in order, as by `complete`; with a JSON schema, JSON that fits it."""
-    requests = (question(system, user, schema) for system, user in questions)
+    """One reply for each (system, user) question, in order, as by `complete`; with a JSON schema, JSON that fits it.
+
+    Another `repeat` is another question to the cache of replies, and the same to the server.
+    """
+    requests = (question(system, user, schema, repeat=repeat) for system, user in questions)
     with closing(complete(requests, settings, ledger=ledger)) as found:
         for (reply,) in found:
             yield reply

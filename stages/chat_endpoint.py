@@ -34,6 +34,7 @@ ADVICE = {
     404: "check model and base_url",
     429: "the account of the key in {variable} has no quota left, which waiting does not mend",
 }
+MALFORMED = {400, 422}
 # Of these the server's words are not quoted: they are about the key.
 ABOUT_THE_KEY = {401, 403}
 
@@ -89,13 +90,13 @@ class Endpoint:
 
     def outcome(self, found: Response, wanted: Wanted) -> Outcome:
         """Of a response that should hold an answer."""
-        return self._answered(found, wanted) if found.ok else self.problem(found)
+        return self._answered(found, wanted) if found.ok else self.problem(found, structured=wanted.structured)
 
-    def problem(self, found: Response) -> Outcome:
+    def problem(self, found: Response, *, structured: bool = False) -> Outcome:
         """Of a response that is none."""
         retried = (found.status in RETRIED or found.status >= 500) and not _out_of_quota(found)
         return Outcome(
-            error=f"HTTP {found.status}" if retried else self._refusal(found),
+            error=f"HTTP {found.status}" if retried else self._refusal(found, structured=structured),
             again=retried,
             overloaded=found.status in OVERLOADED,
             retry_after=retry_after(found.headers),
@@ -156,8 +157,10 @@ class Endpoint:
             return Outcome(error=str(error), again=again, usage=usage, may_cost=True, headers=found.headers)
         return Outcome(replies=replies, usage=usage, may_cost=True, headers=found.headers)
 
-    def _refusal(self, found: Response) -> str:
+    def _refusal(self, found: Response, *, structured: bool) -> str:
         advice = ADVICE.get(found.status, "check base_url").format(variable=self._settings.api_key_variable)
+        if structured and found.status in MALFORMED:
+            advice = f"if it does not know response_format json_schema, set structured: text; else {advice}"
         said = "" if found.status in ABOUT_THE_KEY else _message(found.body)
         quoted = f"; it says: {self.quote(said)}" if said else ""
         return f"the endpoint refuses requests to {self._settings.model!r} ({found.status}): {advice}{quoted}"

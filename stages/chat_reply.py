@@ -28,10 +28,11 @@ def failed(error: str) -> Replies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a response must hold: so many answers, and their log-probs or not."""
+    """What a response must hold: so many answers, their log-probs or not, and whether they fit a schema."""
 
     num: int = 1
     logprobs: bool = False
+    structured: bool = False
 
 
 class Unsupported(ValueError):

@@ -17,11 +17,14 @@ from stages.chat_settings import ChatSettings
 class Request:
     """`options` are fields of the body by the protocol's names, beside those that the settings give.
 
+    Another `repeat` is another request to the cache of replies, and the same to the server.
+
     Request(messages=[{"role": "user", "content": "Why?"}], options={"n": 4, "top_p": 0.9, "logprobs": True})
     """
 
     messages: Sequence[Mapping[str, str]]
     options: Mapping[str, Any] = field(default_factory=dict)
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,22 @@ class Sending:
             "max_completion_tokens": settings.max_tokens,
             **request.options,
         }
-        wanted = Wanted(num=body.get("n", 1), logprobs=body.get("logprobs", False))
+        wanted = Wanted(
+            num=body.get("n", 1), logprobs=body.get("logprobs", False), structured="response_format" in body
+        )
+        repeat = {"repeat": request.repeat} if request.repeat else {}
         estimate = Estimate.of(_letters(body), settings.max_tokens * wanted.num)
-        return cls(digest({"base_url": url, "body": body}), body, estimate, wanted)
+        return cls(digest({"base_url": url, "body": body, **repeat}), body, estimate, wanted)
 
 
-def question(system: str, user: str, schema: dict[str, Any] | None) -> Request:
+def question(system: str, user: str, schema: dict[str, Any] | None, *, repeat: int = 0) -> Request:
     """With a JSON schema the answer is JSON that fits it."""
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     if schema is None:
-        return Request(messages=messages)
+        return Request(messages=messages, repeat=repeat)
     fitting = {"name": "answer", "strict": True, "schema": schema}
-    return Request(messages=messages, options={"response_format": {"type": "json_schema", "json_schema": fitting}})
+    shape = {"type": "json_schema", "json_schema": fitting}
+    return Request(messages=messages, options={"response_format": shape}, repeat=repeat)
 
 
 def _letters(body: dict[str, Any]) -> int:

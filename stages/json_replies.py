@@ -1,13 +1,17 @@
-"""Questions to a chat model whose replies hold a JSON object; an unusable reply is asked for once more."""
+"""Questions to a chat model whose replies hold a JSON object; an unusable reply is asked for once more.
+
+Who replies is a function of the caller's: an endpoint, a model that is loaded here, an engine.
+"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from stages.chat import ChatSettings, Reply, ask
+from stages.chat_reply import Reply
 
 T = TypeVar("T")
+Schema = dict[str, Any]
 
 SYSTEM = "You are a careful and impartial judge of answers. You reply with one JSON object and nothing else."
 
@@ -17,12 +21,16 @@ COMPLAINT = (
 )
 """The question stands first, as before, so that an endpoint that caches prefixes finds it."""
 
+Structured = Literal["json_schema", "text"]
+"""Whether a reply is held to its schema while it is written, or only read by it afterwards."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question(Generic[T]):
     """`read` turns the reply's text into a value; it raises ValueError, in words for the one who replied."""
 
     text: str
+    schema: Schema
     read: Callable[[str], T]
 
 
@@ -36,23 +44,28 @@ class Answer(Generic[T]):
     num_asks: int = 1
 
 
-def ask_once(questions: Sequence[Question[T]], chat: ChatSettings) -> list[Answer[T]]:
-    return [_answer(question, reply) for question, reply in zip(questions, _replies(questions, chat), strict=True)]
+Replies = Callable[[Sequence[Question[Any]]], Sequence[Reply]]
+"""One reply a question, in order; never called without any."""
 
 
-def ask_twice(questions: Sequence[Question[T]], chat: ChatSettings) -> list[Answer[T]]:
+def ask_once(questions: Sequence[Question[T]], replies: Replies) -> list[Answer[T]]:
+    found = replies(questions) if questions else []
+    return [_answer(question, reply) for question, reply in zip(questions, found, strict=True)]
+
+
+def ask_twice(questions: Sequence[Question[T]], replies: Replies) -> list[Answer[T]]:
     """As `ask_once`; then what was unparsable is asked once more, with what was wrong."""
-    replies = _replies(questions, chat)
-    answers = [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
+    found = replies(questions) if questions else []
+    answers = [_answer(question, reply) for question, reply in zip(questions, found, strict=True)]
     wrong = [i for i, answer in enumerate(answers) if answer.status == "unparsable"]
     again = [
         replace(
             questions[i],
-            text=COMPLAINT.format(question=questions[i].text, error=answers[i].error, reply=replies[i].text),
+            text=COMPLAINT.format(question=questions[i].text, error=answers[i].error, reply=found[i].text),
         )
         for i in wrong
     ]
-    for i, answer in zip(wrong, ask_once(again, chat), strict=True):
+    for i, answer in zip(wrong, ask_once(again, replies), strict=True):
         answers[i] = replace(answer, num_asks=2)
     return answers
 
@@ -72,8 +85,14 @@ def json_object(text: str, key: str) -> dict[str, Any]:
     raise ValueError(f"it holds no JSON object with {key!r}")
 
 
-def _replies(questions: Sequence[Question[T]], chat: ChatSettings) -> list[Reply]:
-    return list(ask([(SYSTEM, question.text) for question in questions], chat)) if questions else []
+def object_schema(properties: Mapping[str, Schema]) -> Schema:
+    """An object with all of these and nothing else, as strict endpoints want it."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def _answer(question: Question[T], reply: Reply) -> Answer[T]:

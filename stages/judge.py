@@ -1,8 +1,9 @@
-"""Stage judge: what a teacher says of every candidate."""
+"""Stage judge: what a teacher, or several, says of every candidate, and how far that can be trusted."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import Field
@@ -11,17 +12,18 @@ from data import registry
 from data.config import Config, key_of
 from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
-from pipeline.fingerprint import canonical, text_digest
+from pipeline.fingerprint import canonical, code_digests, digest, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
-from stages import audit
-from stages.audit import AuditSettings
+from stages import audit, bounds, teacher_traits
+from stages.agreement import agreement, scoring
+from stages.bounds import AuditSettings
 from stages.grading import TaskSettings
 from stages.joins import by_prompt, join
 from stages.loaded import LazyModel
+from stages.teacher_traits import TEACHERS, members, module_of
 
-TEACHERS = "stages.teachers"
 Teacher = registry.settings_union(TEACHERS, "teacher")
 
 Item = tuple[Prompt, list[Candidate]]
@@ -42,51 +44,137 @@ class JudgeSettings(Config):
 
 def external(settings: JudgeSettings) -> dict[str, str]:
     """Digests of files that the teacher and its audit read."""
-    return _of_teacher(settings.teacher) | (audit.external(settings.audit) if is_audited(settings.teacher) else {})
+    audited = bounds.external(settings.audit) if teacher_traits.is_audited(settings.teacher) else {}
+    return teacher_traits.external(settings.teacher) | audited
 
 
 def run(job: Job) -> None:
     settings: JudgeSettings = job.settings
     statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
     num_accepted = sum(status in JUDGED for status in statuses)
-    teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
-    model = LazyModel(job.input("teacher")) if teacher.NEEDS_MODEL else None
-    identity = model.identity if model else None
-    parts = [key_of(settings.teacher), key_of(settings.task), identity, _of_teacher(settings.teacher)]
-    start = canonical(parts).decode()
-    columns = None if teacher.NEEDS_MODEL else CANDIDATE_COLUMNS
-    map_rows(
-        job,
-        (Unit(_row_key(start, item), item) for item in _items(job, columns)),
-        lambda chunk: _judge(chunk, teacher, settings, model),
-        Judgement,
-        total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS)),
-        chunk_size=settings.teacher.chunk_size,
-    )
+    if members(settings.teacher):
+        _ask_several(job, settings)
+    else:
+        audited = _ask_one(job, "", settings.teacher)
+        if audited is not None:
+            job.metrics["audit"] = audited
     found = sum(job.counts["judgement"].values())
     job.conserve("candidates", expected=num_accepted, found=found)
     job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
-    if is_audited(settings.teacher):
-        other = settings.audit.compare_with
-        job.metrics["audit"] = audit.audit(_judged(job), other=Path(other) if other else None)
-        audit.check(job.metrics["audit"], settings.audit, where=job.name)
+    if "audit" in job.metrics:
+        judges = {name: judge["audit"] for name, judge in job.metrics.get("judges", {}).items() if "audit" in judge}
+        bounds.check(job.metrics["audit"], settings.audit, where=job.name, judges=judges)
 
 
-def _judged(job: Job) -> Iterator[tuple[list[Judgement], dict[str, int]]]:
+def _ask_several(job: Job, settings: JudgeSettings) -> None:
+    """Each judge's table and numbers, then the table of what they make together."""
+    judges = members(settings.teacher)
+    job.metrics["judges"] = {name: _ask_member(job, name, teacher) for name, teacher in judges.items()}
+    for count in ("units", "units_found", "units_computed"):
+        job.metrics[count] = sum(found[count] for found in job.metrics["judges"].values())
+    job.write(_combined(job, settings), Judgement)
+    other = settings.audit.compare_with
+    job.metrics["audit"] = audit.audit(_judged(job, _table(job)), other=Path(other) if other else None)
+    job.metrics["agreement"] = [_agreement(job, a, b) for a, b in combinations(judges, 2)]
+    for measure in ("tau", "alike"):
+        values = [found[measure] for found in job.metrics["agreement"] if found[measure] is not None]
+        job.metrics["audit"] |= {f"judges_{measure}": min(values)} if values else {}
+
+
+def _ask_member(job: Job, name: str, teacher: Any) -> dict[str, Any]:
+    """As it would be asked alone, under the same keys; gives its metrics."""
+    code = digest(code_digests(STAGE.modules + teacher_traits.plugs(teacher)))
+    own = replace(job, code=code, counts={}, metrics={})
+    audited = _ask_one(own, name, teacher)
+    _table(job).rename(_table(job, name))
+    found = {"teacher": teacher.teacher, "code": code, **own.metrics, "counts": own.counts["judgement"]}
+    return found if audited is None else {**found, "audit": audited}
+
+
+def _agreement(job: Job, first: str, second: str) -> dict[str, Any]:
+    tables = [(scoring(found) for _, found in _rows(_table(job, name))) for name in (first, second)]
+    found = agreement(zip(*tables, strict=True))
+    return {"judges": [first, second], "tau": found.tau, "alike": found.alike, "prompts": found.num_prompts}
+
+
+def _ask_one(job: Job, name: str, teacher: Any) -> audit.Audit | None:
+    """Writes the table of its judgements and, of some prompts, that of what it says again; gives its audit.
+
+    name: among several judges. Another teacher's table is compared with what several make together.
+    """
+    settings: JudgeSettings = job.settings
+    module = module_of(teacher)
+    model = LazyModel(job.input("teacher")) if module.NEEDS_MODEL else None
+    _ask(job, teacher, model)
+    again = _ask_again(job, name, teacher, model)
+    if hasattr(module, "close"):
+        module.close()
+    if not teacher_traits.is_audited(teacher):
+        return None
+    other = settings.audit.compare_with if not name else None
+    return audit.audit(_judged(job, _table(job)), other=Path(other) if other else None, again=again)
+
+
+def _ask_again(job: Job, name: str, teacher: Any, model: LazyModel | None) -> Path | None:
+    """The table of prompts that are asked about once more, where the answer may be another."""
+    if not job.settings.audit.repeats or not teacher_traits.repeats(teacher):
+        return None
+    chosen = job.settings.audit.asked_again(prompt.prompt_id for prompt, _ in _items(job, CANDIDATE_COLUMNS))
+    first = _table(job).rename(job.path / "first.parquet")
+    _ask(replace(job, counts={}, metrics={}), teacher, model, repeat=1, chosen=chosen)
+    again = _table(job).rename(_table(job, name, stem="repeat"))
+    first.rename(_table(job))
+    return again
+
+
+def _ask(job: Job, teacher: Any, model: LazyModel | None, *, repeat: int = 0, chosen: set[str] | None = None) -> None:
+    """Writes the table of judgements by one teacher, of all prompts or of those chosen."""
+    identity = model.identity if model else None
+    parts = [key_of(teacher), key_of(job.settings.task), identity, teacher_traits.external(teacher)]
+    start = canonical([*parts, repeat] if repeat else parts).decode()
+    columns = None if teacher_traits.needs_tokens(teacher) else CANDIDATE_COLUMNS
+    map_rows(
+        job,
+        (Unit(_row_key(start, item), item) for item in _items(job, columns, chosen)),
+        lambda chunk: _judge(chunk, teacher, job.settings.task, model, repeat),
+        Judgement,
+        total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
+        chunk_size=teacher.chunk_size,
+        ahead=int(teacher_traits.own_process(teacher)),
+    )
+
+
+def _combined(job: Job, settings: JudgeSettings) -> Iterator[Judgement]:
+    """One judgement a candidate, of those in the judges' tables."""
+    module = module_of(settings.teacher)
+    tables = {name: _rows(_table(job, name)) for name in members(settings.teacher)}
+    for prompt, candidates in _items(job, CANDIDATE_COLUMNS):
+        said = {name: next(rows)[1] for name, rows in tables.items()}
+        yield from module.combine(prompt, candidates, said, settings.teacher, settings.task)
+
+
+def _judged(job: Job, table: Path) -> Iterator[tuple[list[Judgement], dict[str, int]]]:
     """The judgements of each prompt, with the lengths of its answers."""
-    groups = by_prompt(read_records(job.path / f"{table_name(Judgement)}.parquet", Judgement))
-    for (prompt, candidates), (prompt_id, judgements) in zip(_items(job, CANDIDATE_COLUMNS), groups, strict=True):
+    for (prompt, candidates), (prompt_id, judgements) in zip(_items(job, CANDIDATE_COLUMNS), _rows(table), strict=True):
         assert prompt.prompt_id == prompt_id, f"{prompt.prompt_id} is judged as {prompt_id}"
         yield judgements, {c.candidate_id: len(c.text) for c in candidates}
 
 
-def _items(job: Job, columns: list[str] | None) -> Iterator[Item]:
-    """Every prompt that has candidates to be judged, with these."""
+def _rows(table: Path) -> Iterator[tuple[str, list[Judgement]]]:
+    return by_prompt(read_records(table, Judgement))
+
+
+def _table(job: Job, judge: str = "", stem: str = table_name(Judgement)) -> Path:
+    return job.path / f"{stem}{f'_by_{judge}' if judge else ''}.parquet"
+
+
+def _items(job: Job, columns: list[str] | None, chosen: set[str] | None = None) -> Iterator[Item]:
+    """Every prompt that has candidates to be judged, with these; of those chosen, if given."""
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
     candidates = job.input("candidates").records(Candidate, columns=columns)
     for prompt, found in join(prompts, candidates):
         judged = [c for c in found if c.status in JUDGED]
-        if judged:
+        if judged and (chosen is None or prompt.prompt_id in chosen):
             yield prompt, judged
 
 
@@ -99,10 +187,10 @@ def _row_key(start: str, item: Item) -> str:
 
 
 def _judge(
-    chunk: list[Item], teacher: ModuleType, settings: JudgeSettings, model: LazyModel | None
+    chunk: list[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, repeat: int
 ) -> list[list[Judgement]]:
-    loaded = model.loaded if model else None
-    results: list[list[Any]] = list(teacher.judge(chunk, settings.teacher, settings.task, loaded))
+    options = {"repeat": repeat} if repeat else {}
+    results: list[list[Any]] = list(module_of(teacher).judge(chunk, teacher, task, model, **options))
     for (prompt, candidates), judgements in zip(chunk, results, strict=True):
         asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
         assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
@@ -114,38 +202,3 @@ STAGE = Stage(
     run=run,
     modules=("stages.judge", "stages.grading", "stages.joins", "stages.loaded", "data.text", "pipeline.rows"),
 )
-MODEL_MODULES = (
-    "stages.tokens",
-    "stages.batch",
-    "stages.forward",
-    "stages.layout",
-    "stages.attention",
-    "stages.head",
-    "stages.models",
-)
-"""What else decides the result of a teacher with a model."""
-
-
-def needs_model(settings: Any) -> bool:
-    return registry.load(TEACHERS, settings.teacher, kind="teacher").NEEDS_MODEL
-
-
-def is_audited(settings: Any) -> bool:
-    """A rule needs none: it says the same whatever stands beside an answer."""
-    return settings.teacher != "rule"
-
-
-def plugs(settings: Any) -> tuple[str, ...]:
-    """The modules, beside the stage's own, that decide what this teacher says."""
-    teacher = registry.load(TEACHERS, settings.teacher, kind="teacher")
-    return (
-        *registry.family(TEACHERS, settings.teacher),
-        *(MODEL_MODULES if teacher.NEEDS_MODEL else ()),
-        *getattr(teacher, "MODULES", ()),
-        *(("stages.audit",) if is_audited(settings) else ()),
-    )
-
-
-def _of_teacher(settings: Any) -> dict[str, str]:
-    teacher = registry.load(TEACHERS, settings.teacher, kind="teacher")
-    return teacher.external(settings) if hasattr(teacher, "external") else {}

@@ -16,7 +16,8 @@ from data.config import Config
 from data.errors import SourceError
 from data.records import AspectScore, Candidate, Prompt
 from data.text import unit_hash
-from stages.json_replies import json_object
+from stages.combining import weighted_mean
+from stages.json_replies import Schema, json_object, object_schema
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -26,14 +27,20 @@ class Aspect(Config):
 
     name: str = Field(min_length=1, description="As it stands in the reply.")
     description: str = Field(description="What it means, in one line.")
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="In the total, a weighted mean.")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="In the total, a weighted mean; stated in questions that ask for an order or a verdict.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """A judge's scores of one candidate, in the aspects' order."""
+class Mark:
+    """What a reply gives one candidate. total: None where the judge abstains."""
 
-    aspects: tuple[AspectScore, ...]
+    total: float | None
+    aspects: tuple[AspectScore, ...] = ()
     rationale: str | None = None
 
 
@@ -76,25 +83,33 @@ def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any
         raise SourceError(f"cannot be used as a template: {error}", file=path) from error
 
 
-def read_scores(
-    text: str, *, num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]
-) -> list[Scores]:
-    """The scores of each candidate, in the order shown. Raises ValueError that says what is wrong with the reply."""
-    entries = json_object(text, "candidates")["candidates"]
+def scores_schema(num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]) -> Schema:
+    """Of the reply that `read_scores` reads; the reason stands before the scores, so that it can decide them."""
+    score = {"type": "number", "minimum": scale[0], "maximum": scale[1]}
+    scores = object_schema({aspect.name: score for aspect in aspects})
+    entry = object_schema({"rationale": {"type": "string"}, "scores": {"anyOf": [scores, {"type": "null"}]}})
+    answers = object_schema({tag(i): {"$ref": "#/$defs/answer"} for i in range(num_candidates)})
+    return {"$defs": {"answer": entry}, **object_schema({"candidates": answers})}
+
+
+def read_scores(text: str, *, num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]) -> list[Mark]:
+    """A mark for each candidate, in the order shown: from an object by tag, or a list of objects with `tag`.
+
+    Raises ValueError that says what is wrong with the reply.
+    """
+    given = json_object(text, "candidates")["candidates"]
+    entries = [{"tag": name, **entry} for name, entry in given.items()] if _is_by_tag(given) else given
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError("'candidates' is no list of objects")
+        raise ValueError("'candidates' is neither an object of objects nor a list of them")
     tags = [tag(i) for i in range(num_candidates)]
-    by_tag = _by_tag(entries, tags)
-    return [_scores(name, by_tag[name], aspects, scale) for name in tags]
-
-
-def weighted_mean(scores: Mapping[str, float], aspects: Sequence[Aspect]) -> float:
-    """To six decimals, so that rounding errors make no order out of a tie."""
-    return round(sum(a.weight * scores[a.name] for a in aspects) / sum(a.weight for a in aspects), 6)
-
-
-def _by_tag(entries: list[dict[str, Any]], tags: list[str]) -> dict[str, dict[str, Any]]:
     found = [str(entry.get("tag")) for entry in entries]
+    check_tags(found, tags)
+    by_tag = dict(zip(found, entries, strict=True))
+    return [_mark(name, by_tag[name], aspects, scale) for name in tags]
+
+
+def check_tags(found: Sequence[str], tags: Sequence[str]) -> None:
+    """Raises ValueError unless each tag is there once and nothing else."""
     problems = {
         "unknown": sorted(set(found) - set(tags)),
         "missing": [name for name in tags if name not in found],
@@ -103,21 +118,33 @@ def _by_tag(entries: list[dict[str, Any]], tags: list[str]) -> dict[str, dict[st
     said = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
     if said:
         raise ValueError(f"the tags must be {', '.join(tags)}, each once; {'; '.join(said)}")
-    return dict(zip(found, entries, strict=True))
 
 
-def _scores(name: str, entry: dict[str, Any], aspects: Sequence[Aspect], scale: tuple[float, float]) -> Scores:
-    given = entry.get("scores")
-    if not isinstance(given, dict):
-        raise ValueError(f"candidate {name} has no object 'scores'")
+def _is_by_tag(given: object) -> bool:
+    return isinstance(given, dict) and all(isinstance(entry, dict) for entry in given.values())
+
+
+def _mark(name: str, entry: dict[str, Any], aspects: Sequence[Aspect], scale: tuple[float, float]) -> Mark:
+    given = entry.get("scores", "")
+    rationale = entry.get("rationale")
+    rationale = rationale if isinstance(rationale, str) and rationale.strip() else None
+    if given is None:
+        return Mark(total=None, rationale=rationale)
+    scores = _scores(name, given, aspects, scale)
+    return Mark(
+        total=weighted_mean(scores, {aspect.name: aspect.weight for aspect in aspects}),
+        aspects=tuple(AspectScore(name=key, score=score) for key, score in scores.items()),
+        rationale=rationale,
+    )
+
+
+def _scores(name: str, given: object, aspects: Sequence[Aspect], scale: tuple[float, float]) -> dict[str, float]:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"candidate {name} has no object 'scores', nor null for none")
     unknown = sorted(set(given) - {aspect.name for aspect in aspects})
     if unknown:
         raise ValueError(f"candidate {name} has scores of unknown aspects: {', '.join(unknown)}")
-    rationale = entry.get("rationale")
-    return Scores(
-        aspects=tuple(AspectScore(name=a.name, score=_number(name, a.name, given.get(a.name), scale)) for a in aspects),
-        rationale=rationale if isinstance(rationale, str) and rationale.strip() else None,
-    )
+    return {a.name: _number(name, a.name, given.get(a.name), scale) for a in aspects}
 
 
 def _number(name: str, aspect: str, value: object, scale: tuple[float, float]) -> float:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from stages.json_replies import json_object
+from stages.json_replies import Schema, json_object, object_schema
 from stages.win_rate import Comparison
 
 Pair = tuple[str, str]
@@ -17,6 +17,11 @@ Totals = Mapping[str, float]
 
 WORDS = {"A": "win", "B": "lose", "TIE": "tie", "ABSTAIN": "abstain"}
 TURNED = {"win": "lose", "lose": "win", "tie": "tie"}
+
+SCHEMA: Schema = object_schema(
+    {"rationale": {"type": "string"}, "verdict": {"type": "string", "enum": ["A", "B", "tie", "abstain"]}}
+)
+"""Of the reply that `read_verdict` reads."""
 
 GAP = 0.01
 """How far a verdict sets two totals apart, in units of the scale."""

@@ -16,6 +16,7 @@ from data.text import unit_hash
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
 from stages import lm_eval
+from stages.audit_table import audit_table
 from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
 from stages.grading import TaskSettings
 from stages.joins import join
@@ -104,7 +105,7 @@ def run(job: Job) -> None:
             for line in lm_eval.rows(artifact.step.removeprefix("lm_eval/"), artifact.manifest.metrics["tasks"])
         ],
         curves=curves(job.inputs["train"]),
-        audit=audit_rows(job.input("judgements")),
+        audit=audit_table(job.input("judgements"), settings.recipe.get("audit", {})),
         legend=colours(answers.rows),
         prompts=shown_prompts(job, settings.report.num_examples),
         steps=[artifact for artifacts in job.inputs.values() for artifact in artifacts],
@@ -184,13 +185,6 @@ def curves(trained: Sequence[Artifact]) -> list[Markup]:
     return [Markup(line_chart(lines[m], title=CURVE_TITLES[m])) for m in CURVES if m in lines]
 
 
-def audit_rows(judgements: Artifact) -> list[tuple[str, str]]:
-    """(measure, value) of the judge's audit, in the order of their names; none where a rule judged."""
-    found = judgements.manifest.metrics.get("audit", {})
-    shown = {name: f"{value:,}" if isinstance(value, int) else f"{value:.3g}" for name, value in found.items()}
-    return [(name.replace("_", " "), shown[name]) for name in sorted(shown)]
-
-
 def shown_prompts(job: Job, number: int) -> list[ShownPrompt]:
     """Prompts whose candidates are really ordered, those with an expert's answer first, else by a hash of the id."""
     ordered = [o for o in job.input("orders").records(PartialOrder) if o.pairs]
@@ -222,6 +216,14 @@ def _shown(
 STAGE = Stage(
     name="report",
     run=run,
-    modules=("stages.report", "stages.results", "stages.statistics", "stages.drawing", "stages.joins"),
+    modules=(
+        "stages.report",
+        "stages.results",
+        "stages.statistics",
+        "stages.drawing",
+        "stages.joins",
+        "stages.audit",
+        "stages.audit_table",
+    ),
     assets=("stages/report_page.html",),
 )

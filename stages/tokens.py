@@ -13,7 +13,7 @@ def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | No
     Raises InputError when `messages` are given without a template, or when the ids begin with two BOS.
     """
     if tokenizer.chat_template:
-        turns = [{"role": m.role, "content": m.content} for m in messages or [Message(role="user", content=text)]]
+        turns = turns_of(text, messages)
         ids = list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False))
     elif messages:
         raise InputError("the prompt is a list of messages but the model's tokenizer has no chat template")
@@ -25,6 +25,11 @@ def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | No
     if bos is not None and bos != tokenizer.eos_token_id and ids[:2] == [bos, bos]:
         raise InputError("the tokenised prompt starts with two BOS tokens: the chat template adds one of its own")
     return ids
+
+
+def turns_of(text: str, messages: Sequence[Message] | None = None) -> list[dict[str, str]]:
+    """A conversation as chat templates take it."""
+    return [{"role": m.role, "content": m.content} for m in messages or [Message(role="user", content=text)]]
 
 
 def completion_token_ids(tokenizer: Any, text: str, *, ended: bool = True) -> list[int]:

@@ -90,11 +90,12 @@ class Pool:
 
 
 def pool(folder: Path, settings: EngineSettings) -> Pool:
-    """The engines of this model, started when first asked and shared by all who ask with these settings."""
-    key = f"{folder} {settings.model_dump_json()}"
+    """The engines of this model, started when first asked; uses that differ in other settings share them."""
+    engine = EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
+    key = f"{folder} {engine.model_dump_json()}"
     with _lock:
         if key not in _pools:
-            _pools[key] = Pool(folder, settings)
+            _pools[key] = Pool(folder, engine)
         return _pools[key]
 
 

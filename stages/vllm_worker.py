@@ -66,27 +66,36 @@ class _Loop:
                     self._finish(output)
 
     def _begin(self, chunk) -> None:
+        number, begun = chunk["id"], []
         try:
             requests = [self._request(ids, how) for ids, how in chunk["prompts"]]
+            for i, (prompt, how, adapter) in enumerate(requests):
+                self.engine.add_request(f"{number}/{i}", prompt, how, lora_request=adapter)
+                begun.append(f"{number}/{i}")
         except Exception as error:  # vLLM has exceptions of its own for what it does not take
-            self.say({"id": chunk["id"], "error": str(error)})
+            self.engine.abort_request(begun)
+            self.say({"id": number, "error": str(error)})
             return
-        self.waiting[chunk["id"]] = len(requests)
-        self.outputs[chunk["id"]] = [None] * len(requests)
-        for i, (prompt, how, adapter) in enumerate(requests):
-            self.engine.add_request(f"{chunk['id']}/{i}", prompt, how, lora_request=adapter)
+        self.waiting[number] = len(requests)
+        self.outputs[number] = [None] * len(requests)
         if not requests:
-            self._say_outputs(chunk["id"])
+            self._say_outputs(number)
 
     def _request(self, ids, how):
         from vllm import SamplingParams  # type: ignore[import-not-found]
         from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
         from vllm.lora.request import LoRARequest  # type: ignore[import-not-found]
-        from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
+        from vllm.sampling_params import (  # type: ignore[import-not-found]
+            RequestOutputKind,
+            StructuredOutputsParams,
+        )
 
         adapter = LoRARequest("adapter", 1, self.lora) if self.lora else None
         whole = RequestOutputKind.FINAL_ONLY  # all samples of a request, when the last of them is done
-        return TokensPrompt(prompt_token_ids=ids), SamplingParams(**how, output_kind=whole), adapter
+        schema = how.pop("json_schema", None)
+        held = StructuredOutputsParams(json=schema) if schema else None
+        sampling = SamplingParams(**how, structured_outputs=held, output_kind=whole)
+        return TokensPrompt(prompt_token_ids=ids), sampling, adapter
 
     def _finish(self, output) -> None:
         chunk, _, place = output.request_id.partition("/")

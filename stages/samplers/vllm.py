@@ -27,7 +27,7 @@ class Settings(AnswerSettings, EngineSettings):
 
 
 def engine(settings: Settings) -> EngineSettings:
-    return EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
+    return settings
 
 
 def num_candidates(settings: Settings) -> int:
@@ -44,7 +44,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     fitting, refused = views_that_fit(prompts, settings, model.tokenizer, context=context)
     seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in fitting]
     requests = [(ids, sampling(settings, seed)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
-    outputs = pool(model.folder, engine(settings)).outputs(requests)
+    outputs = pool(model.folder, settings).outputs(requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, view, _), seed, output in zip(fitting, seeds, outputs, strict=True):

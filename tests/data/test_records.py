@@ -109,10 +109,24 @@ def test_judgements_of_version_1_are_read(tmp_path):
     )
     write_records(tmp_path / "new.parquet", [plain, now], records.Judgement)
     assert list(read_records(tmp_path / "new.parquet", records.Judgement)) == [plain, now]
-    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["presentations", "verdicts"])
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["presentations", "verdicts", "judges"])
     metadata = {"record": "Judgement", "schema_version": "1"}
     pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
     assert list(read_records(tmp_path / "old.parquet", records.Judgement)) == [plain]
+
+
+def test_judgements_of_version_2_are_those_of_one_judge(tmp_path):
+    alone = records.Judgement(
+        prompt_id="p", candidate_id="a", teacher="openai", verdicts=(records.PairVerdict(other="b", verdict="tie"),)
+    )
+    share = records.JudgeTotal(judge="x", teacher="openai", total=None, status="refused")
+    of_several = records.Judgement(prompt_id="p", candidate_id="b", teacher="several", judges=(share,))
+    write_records(tmp_path / "new.parquet", [alone, of_several], records.Judgement)
+    assert list(read_records(tmp_path / "new.parquet", records.Judgement)) == [alone, of_several]
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["judges"])
+    metadata = {"record": "Judgement", "schema_version": "2"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
+    assert list(read_records(tmp_path / "old.parquet", records.Judgement)) == [alone]
 
 
 def test_a_truncated_file_is_named(tmp_path):

@@ -26,7 +26,8 @@ def served(model: Path, log: Path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        *(str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", "tiny"),
+        *(str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
+        *("--served-model-name", "tiny"),
         *("--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager"),
         *("--max-model-len", str(CONTEXT), "--no-enable-chunked-prefill", "--max-num-batched-tokens", str(2 * CONTEXT)),
     ]
@@ -58,10 +59,8 @@ def test_a_server_of_vllm_answers_and_judges(tmp_path, make_hasse, monkeypatch):
     recipe["student"]["scratch"] |= {"hidden_size": 64, "num_heads": 2, "context_length": CONTEXT}
     recipe["train"] |= {"steps": 1, "arms": {"sft": {"method": "sft"}}}
     hasse.write(recipe)
-    student = {step["step"]: step for step in hasse.json("run", str(hasse.recipe), "--only", "prompts")["steps"]}
-    assert student
-    (student,) = (s for s in hasse.json("run", str(hasse.recipe), "--only", "student")["steps"] if s["step"] == "student")
-    folder = Store(hasse.store).resolve(student["ref"]).path / "model"
+    hasse.run("--only", "prompts")
+    folder = Store(hasse.store).resolve(hasse.run("--only", "student")["student"]["ref"]).path / "model"
     with served(folder, tmp_path / "server.log") as url:
         endpoint = {"model": "tiny", "base_url": url, "api_key_variable": "CHAT_KEY"}
         asked = {"num_samples": 3, "max_tokens": 24, "temperature": 1.0}
@@ -73,10 +72,12 @@ def test_a_server_of_vllm_answers_and_judges(tmp_path, make_hasse, monkeypatch):
                 {"sampler": "openai", **asked, **endpoint, "logprobs": True},
             ]
         }
+        aspects = [{"name": "fit", "description": "It fits."}]
         chat = {**endpoint, "max_tokens": 1024}
-        recipe["judge"] = {"teacher": "openai", "chat": chat, "orders": 1, "aspects": [{"name": "fit", "description": "It fits."}]}
+        recipe["judge"] = {"teacher": "openai", "chat": chat, "orders": 1, "aspects": aspects}
+        recipe["order"] = {"strategy": "scores"}
         hasse.write(recipe)
-        steps = {step["step"]: step for step in hasse.json("run", str(hasse.recipe))["steps"]}
+        steps = hasse.run()
     store = Store(hasse.store)
     generated, judged = (store.resolve(steps[name]["ref"]) for name in ("generate", "judge"))
     by_source = {}

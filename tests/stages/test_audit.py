@@ -6,7 +6,9 @@ from pydantic import ValidationError
 from data.errors import WorkError
 from data.parquet import write_records
 from data.records import Judgement, PairVerdict, Presentation
-from stages.audit import AuditSettings, audit, check, kendall
+from stages.agreement import agreement, kendall
+from stages.audit import MEASURES, audit
+from stages.bounds import AuditSettings, check
 
 
 def row(name, total, *, prompt_id="p", slots=(), totals=(), asks=1, **fields):
@@ -35,7 +37,7 @@ def test_numbers_worked_on_paper():
     assert found["overruled"] == 0.0  # both shown first win: a tie, and the totals tie
     assert found["abstained"] == pytest.approx(1 / 6)  # of 3 judgements and 3 verdicts
     assert found["length_correlation"] == pytest.approx(50 / (50 / 3 * 200) ** 0.5)
-    assert (found["calls"], found["calls_of_all_pairs"]) == (5, 6)
+    assert (found["calls"], found["calls_of_all_pairs"], found["calls_saved"]) == (5, 6, 1)
     assert found["refused"] == found["asked_again"] == 0
 
 
@@ -86,6 +88,40 @@ def test_another_teachers_table_is_compared_by_prompt(tmp_path):
     write_records(tmp_path / "other.parquet", other, Judgement)
     found = audit([(THREE, LENGTHS)], other=tmp_path / "other.parquet")
     assert found["tau"] == pytest.approx(2 / (2 * 3) ** 0.5)  # a and b tie here
+    assert found["alike"] == pytest.approx(2 / 3)
+
+
+def test_what_was_said_again_is_compared_where_it_was_asked(tmp_path):
+    again = [row("a", 7.0), row("b", 4.0), row("c", None, status="refused")]
+    write_records(tmp_path / "again.parquet", again, Judgement)
+    elsewhere = [row("a", 1.0, prompt_id="q"), row("b", 2.0, prompt_id="q")]
+    found = audit([(THREE, LENGTHS), (elsewhere, LENGTHS)], again=tmp_path / "again.parquet")
+    assert found["repeat_alike"] == 0  # a and b tied before
+    assert found["repeat_shift"] == pytest.approx((1 + 2) / 2)
+    assert "repeat_tau" not in found
+    assert "tau" not in found
+
+
+def test_two_scorings_agree_as_far_as_they_score_the_same_candidates():
+    first = {"a": 3.0, "b": 2.0, "c": 1.0, "x": 0.0}
+    found = agreement([(first, {"a": 9.0, "b": 9.0, "c": 1.0}), ({"a": 1.0}, {"b": 1.0})])
+    assert found.alike == pytest.approx(2 / 3)
+    assert found.tau == pytest.approx(2 / (3 * 2) ** 0.5)
+    assert found.shift == pytest.approx((6 + 7 + 0) / 3)
+    assert found.num_prompts == 1
+    assert agreement([({"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0})]).alike == 1
+    nothing = agreement([({}, {})])
+    assert (nothing.tau, nothing.alike, nothing.shift, nothing.num_prompts) == (None, None, None, 0)
+
+
+def test_a_larger_sample_of_prompts_asked_again_holds_a_smaller_one():
+    ids = [f"p{i}" for i in range(400)]
+    few, more = (AuditSettings(repeats=n).asked_again(ids) for n in (3, 10))
+    assert (len(few), len(more)) == (3, 10)
+    assert few < more < AuditSettings(repeats=0.1).asked_again(ids)
+    assert 20 < len(AuditSettings(repeats=0.1).asked_again(ids)) < 60
+    assert AuditSettings(repeats=1).asked_again(ids) < few
+    assert AuditSettings().asked_again(ids) == set()
 
 
 def test_a_bound_that_is_missed_is_named_with_the_value():
@@ -99,10 +135,28 @@ def test_a_bound_that_is_missed_is_named_with_the_value():
         check(found, AuditSettings(min_gold_auc=0.5), where="judge")
     with pytest.raises(ValidationError, match="set compare_with"):
         AuditSettings(min_tau=0.2)
+    with pytest.raises(ValidationError, match="set repeats"):
+        AuditSettings(max_repeat_shift=0.2)
+    with pytest.raises(ValidationError, match=r"repeats is 2\.5"):
+        AuditSettings(repeats=2.5)
+
+
+def test_of_several_judges_each_must_satisfy_what_is_not_measured_on_their_totals():
+    found, judges = {"gold_auc": 0.8, "refused": 0.0}, {"a": {"gold_auc": 0.6, "refused": 0.3}, "b": {"refused": 0.1}}
+    check(found, AuditSettings(min_gold_auc=0.7, max_refused=0.3), where="judge", judges=judges)
+    with pytest.raises(
+        WorkError, match=r"judge, judge a: refused of the judgements is 0\.3, audit\.max_refused is 0\.2"
+    ):
+        check(found, AuditSettings(max_refused=0.2), where="judge", judges=judges)
+    with pytest.raises(WorkError, match=r"judge: gold_auc of the judgements is 0\.8"):
+        check(found, AuditSettings(min_gold_auc=0.9), where="judge", judges=judges)
+    with pytest.raises(WorkError, match="nothing that was judged tells of consistent"):
+        check(found, AuditSettings(min_consistent=0.9), where="judge", judges=judges)
 
 
 def test_every_bound_is_one_of_a_number_that_is_measured(tmp_path):
     write_records(tmp_path / "same.parquet", THREE, Judgement)
-    found = audit([(THREE, LENGTHS)], other=tmp_path / "same.parquet")
+    found = audit([(THREE, LENGTHS)], other=tmp_path / "same.parquet", again=tmp_path / "same.parquet")
+    measured = {*found, "judges_tau", "judges_alike"}  # those of several judges: see test_judge
     names = [name for name in AuditSettings.model_fields if name.startswith(("min_", "max_"))]
-    assert {name[4:] for name in names} <= set(found)
+    assert {name[4:] for name in names} <= measured <= set(MEASURES)

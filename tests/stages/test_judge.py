@@ -10,7 +10,8 @@ from data.records import Candidate, Judgement, Prompt
 from pipeline import run as running
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
-from stages import judge, report
+from stages import judge, teacher_traits
+from stages.audit_table import audit_table
 from stages.grading import TaskSettings
 from stages.teachers import recorded, rule
 
@@ -52,7 +53,7 @@ def made(tmp_path):
             settings=settings,
             inputs={"prompts": ("given",), "candidates": ("given",)},
             external=judge.external(settings),
-            plugs=judge.plugs(teacher),
+            plugs=teacher_traits.plugs(teacher),
         )
         given = running.perform(store, GIVEN, {}, progress=lambda done, total: None).artifact
         return running.perform(store, step, {"given": given}, progress=lambda done, total: None).artifact
@@ -66,14 +67,16 @@ def test_a_teacher_that_can_err_is_audited(made):
     assert (found["gold_auc"], found["tie"], found["filtered"]) == (0.5, 0, 0)
     assert found["length_correlation"] == pytest.approx((5 - 2) / (2 * (25 + 4)) ** 0.5)
     assert [j.total for j in artifact.records(Judgement)] == [8, 3, 4, 6]
-    shown = dict(report.audit_rows(artifact))
-    assert (shown["gold auc"], shown["tie"]) == ("0.5", "0")
+    table = audit_table(artifact, {"min_gold_auc": 0.4, "max_tie": None})
+    shown = {row.measure: (row.values, row.bound) for row in table.rows}
+    assert table.columns == ["Value"]
+    assert (shown["gold auc"], shown["tie"]) == ((["0.5"], "at least 0.4"), (["0"], ""))
 
 
 def test_a_rule_is_not(made):
     artifact = made(teacher=rule.Settings())
     assert "audit" not in artifact.manifest.metrics
-    assert report.audit_rows(artifact) == []
+    assert audit_table(artifact, {}) is None
 
 
 def test_a_bound_stops_the_stage_and_its_rows_are_kept(made):

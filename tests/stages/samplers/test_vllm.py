@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from data.errors import ChildDied, InputError
-from data.records import Prompt
+from data.records import Candidate, Prompt
 from stages.batch import collate
 from stages.forward import sequence_logps
+from stages.grading import TaskSettings
 from stages.samplers import diverse, vllm
+from stages.teachers import logprob
 from stages.vllm_engine import EngineSettings, Pool, close_pools, interpreter, visible_gpus
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[3] / ".venv-vllm/bin/python"))
@@ -123,6 +125,24 @@ def test_diverse_sets_come_from_the_engine_too(model):
         passing = [k for k, (ok, _) in enumerate(found) if ok]
         assert attempt == (passing[0] if passing else min(range(4), key=lambda k: found[k][1]))
     assert max(attempts) > 0, "no set had to be sampled again: make the threshold lower"
+
+
+@pytest.mark.slow
+@with_vllm
+def test_given_text_is_scored_as_by_the_training_stack(model):
+    prompts = [prompt_of(text) for text in ("b c d", "e f", "g h k m n")]
+    texts = ["e f", "b c d k", "g " * 40, "g " * 80]
+    items = [
+        (p, [Candidate(prompt_id=p.prompt_id, candidate_id=f"a-{i}", text=t, source="s") for i, t in enumerate(texts)])
+        for p in prompts
+    ]
+    lazy = SimpleNamespace(**vars(model), loaded=SimpleNamespace(model=model.network))
+    engine = {"engine": EngineSettings(**ON_CPU)}
+    here, there = (list(logprob.judge(items, logprob.Settings(**s), TaskSettings(), lazy)) for s in ({}, engine))
+    for ours, theirs in zip(here, there, strict=True):
+        assert [j.status for j in ours] == [j.status for j in theirs] == ["ok", "ok", "ok", "filtered"]
+        for a, b in zip(ours[:3], theirs[:3], strict=True):
+            assert a.aspects[0].score == pytest.approx(b.aspects[0].score, abs=1e-3)
 
 
 @pytest.mark.slow

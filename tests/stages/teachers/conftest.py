@@ -14,9 +14,13 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         question = body["messages"][1]["content"]
         self.server.chat.questions.append(question)
+        self.server.chat.bodies.append(body)
         said = self.server.chat.answer(question)
         if said == "busy":
             self.reply(500, {"error": {"message": "busy", "type": "error", "code": "x"}})
+            return
+        if said == "malformed":
+            self.reply(400, {"error": {"message": "response_format: what is that?", "type": "error", "code": "x"}})
             return
         refused, cut = said == "refuse", said == "cut"
         message = {"role": "assistant", "content": None if refused else said}
@@ -41,7 +45,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def chat(monkeypatch):
-    """`answer`: question -> text, or refuse, cut, busy; `questions`: all that were asked; `settings`: of the client."""
+    """`answer`: question -> text, or refuse, cut, busy, malformed; `questions`: all that were asked, `bodies`: as they
+
+    were sent; `settings`: of the client.
+    """
     monkeypatch.setenv("SOME_KEY", "secret")
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     settings = {
@@ -51,7 +58,7 @@ def chat(monkeypatch):
         "concurrency": 4,
         "max_retries": 0,
     }
-    httpd.chat = SimpleNamespace(answer=None, questions=[], settings=settings)
+    httpd.chat = SimpleNamespace(answer=None, questions=[], bodies=[], settings=settings)
     threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     yield httpd.chat
     httpd.shutdown()

@@ -1,5 +1,7 @@
 """The teacher's score of an answer: its own log-probs where it sampled it, a forward pass where it did not."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from data.records import Candidate, Prompt
@@ -20,7 +22,8 @@ def test_scores_worked_on_paper():
 
 @pytest.fixture
 def teacher(tiny_model, tiny_tokenizer):
-    return LoadedModel(tiny_model, tiny_tokenizer, "weights", "tokenizer")
+    loaded = LoadedModel(tiny_model, tiny_tokenizer, "weights", "tokenizer")
+    return SimpleNamespace(loaded=loaded, checkpoint=loaded, tokenizer=tiny_tokenizer, context=64)
 
 
 def totals(candidates, teacher, **settings):
@@ -31,7 +34,7 @@ def totals(candidates, teacher, **settings):
 
 def test_its_own_samples_and_a_forward_pass_agree(teacher):
     settings = transformers.Settings(num_samples=3, temperature=1.0, max_tokens=6, model="teacher")
-    (sampled,) = transformers.sample([PROMPT], settings, teacher)
+    (sampled,) = transformers.sample([PROMPT], settings, teacher.loaded)
     finished = [c for c in sampled if c.token_ids]
     kept = totals(finished, teacher)
     again = totals(finished, teacher, rescore=True)

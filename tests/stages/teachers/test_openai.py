@@ -5,11 +5,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from data.errors import SourceError
+from data.errors import InputError, SourceError
 from data.records import Candidate, Message, PairVerdict, Presentation, Prompt
 from stages.audit import audit
 from stages.grading import TaskSettings
-from stages.listwise import presentation_orders, tag
+from stages.listwise import presentation_orders
 from stages.teachers import openai
 
 TASK = TaskSettings(labels=("yes", "no"))
@@ -78,6 +78,100 @@ def test_two_orders_cancel_a_preference_for_the_first_place_and_keep_what_each_g
     assert chat.questions[0][:start] == chat.questions[1][:end]  # what an endpoint can cache
 
 
+def test_a_list_may_be_put_in_order_instead_with_ties_and_abstentions(chat, shown):
+    def answer(question):
+        assert "- quality (weight 2): How good it is." in question
+        assert "(weight 1)" not in question
+        tag = {text: name for name, text in shown(question).items()}
+        order = [tag["best"], [tag["middling"], tag["so so"]], [tag["worst"]]]
+        return json.dumps({"rationale": "So.", "ranking": order, "abstained": [tag["odd"]]})
+
+    chat.answer = answer
+    aspects = [{**ONE_ASPECT[0], "weight": 2}, {"name": "other", "description": "x"}]
+    texts = ("worst", "middling", "best", "odd", "so so")
+    found, (alone,) = judged([item(*texts), item("alone", prompt_id="q")], chat, mode="ranking", aspects=aspects)
+    assert [j.total for j in found] == [1, 5.5, 10, None, 5.5]
+    assert {j.status for j in found} == {"ok"}
+    assert (found[0].aspects, found[0].rationale) == ((), "So.")
+    assert {p.total for p in found[1].presentations} == {5.5}
+    assert (alone.total, alone.status, alone.presentations) == (None, "ok", ())  # it leaves nobody behind
+    assert len(chat.questions) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ({"ranking": ["A"]}, "missing: B"),
+        ({"ranking": [["A", "B"], ["A"]]}, "given twice: A"),
+        ({"ranking": ["A", "B"], "abstained": ["B"]}, "given twice: B"),
+        ({"ranking": ["A", "B", "C"]}, "unknown: C"),
+        ({"ranking": "A > B"}, "must be lists"),
+        ({"order": ["A", "B"]}, "no JSON object with 'ranking'"),
+    ],
+)
+def test_an_order_that_is_not_whole_is_unparsable(chat, reply, error):
+    chat.answer = lambda question: json.dumps(reply)
+    ((first, _),) = judged([item("5", "4")], chat, mode="ranking", orders=1)
+    assert (first.status, first.total) == ("unparsable", None)
+    assert error in first.error
+
+
+def test_a_judge_may_abstain_from_an_answer_and_has_no_total_for_it_then(chat, shown):
+    def answer(question):
+        tags = {text: name for name, text in shown(question).items()}
+        given = {tags["5"]: {"quality": 5}, tags["4"]: {"quality": 4}, tags["odd"]: None}
+        if tags["4"] == "A":
+            given["A"] = None
+        entries = {name: {"rationale": "So.", "scores": mark} for name, mark in given.items()}
+        return json.dumps({"candidates": entries})
+
+    chat.answer = answer
+    item_ = next(i for i in (item("5", "4", "odd", prompt_id=f"p{n}") for n in range(99)) if in_both_orders(i, "4"))
+    ((good, half, odd),) = judged([item_], chat, aspects=ONE_ASPECT, pairwise="disagreements")
+    assert [(j.total, j.status) for j in (good, half, odd)] == [(5.0, "ok"), (None, "ok"), (None, "ok")]
+    assert sorted(str(p.total) for p in half.presentations) == ["4.0", "None"]  # once it was shown first
+    assert (good.aspects[0].score, half.aspects, odd.aspects) == (5.0, (), ())
+    found = audit([((good, half, odd), {j.candidate_id: 1 for j in (good, half, odd)})])
+    assert found["abstained"] == pytest.approx(2 / 3)
+
+
+def in_both_orders(item_, text):
+    """Whether the answer is shown first in one of the orders and not in the other."""
+    prompt, candidates = item_
+    first, second = presentation_orders(prompt.prompt_id, candidates, num_orders=2, seed=0)
+    return (first[0].text == text) != (second[0].text == text)
+
+
+def test_replies_are_held_to_a_schema_that_fits_the_aspects_and_the_number_of_answers(chat, shown):
+    chat.answer = by_number(shown)
+    judged([item("5", "4"), item("3", "2", "1", prompt_id="q")], chat, aspects=ONE_ASPECT, orders=1)
+    schemas = [body["response_format"]["json_schema"]["schema"] for body in chat.bodies]
+    tags = [schema["properties"]["candidates"]["required"] for schema in schemas]
+    assert sorted(tags) == [["A", "B"], ["A", "B", "C"]]
+    scores_, null = schemas[0]["$defs"]["answer"]["properties"]["scores"]["anyOf"]
+    assert scores_["properties"] == {"quality": {"type": "number", "minimum": 1, "maximum": 10}}
+    assert null == {"type": "null"}
+
+
+def test_a_server_that_knows_no_schema_is_told_apart_and_can_be_asked_for_text(chat, shown):
+    usual = by_number(shown)
+    chat.answer = lambda question: "malformed" if "response_format" in chat.bodies[-1] else usual(question)
+    with pytest.raises(InputError, match=r"\(400\): .*set structured: text.*what is that\?"):
+        judged([item("5")], chat, aspects=ONE_ASPECT)
+    ((only,),) = judged([item("5")], chat, aspects=ONE_ASPECT, structured="text")
+    assert only.total == 5.0
+
+
+def test_a_repeated_question_is_asked_of_the_server_and_not_of_the_cache(chat, shown, tmp_path):
+    chat.answer = by_number(shown)
+    chat.settings["cache"] = tmp_path / "replies.sqlite"
+    settings = openai.Settings(chat=chat.settings, aspects=ONE_ASPECT)
+    for repeat, num_asked in ((0, 2), (0, 2), (1, 4), (1, 4), (2, 6)):
+        list(openai.judge([item("5", "4")], settings, TASK, None, repeat=repeat))
+        assert len(chat.questions) == num_asked
+    assert len(set(chat.questions)) == 2
+
+
 def test_an_unusable_reply_is_asked_for_once_more_with_what_was_wrong(chat, shown):
     def answer(question):
         return by_number(shown)(question) if "could not be used" in question else scores(A={"quality": 11})
@@ -95,7 +189,7 @@ def test_an_unusable_reply_is_asked_for_once_more_with_what_was_wrong(chat, show
     [
         ("I like A.", "no JSON object with 'candidates'"),
         ('{"candidates": [{"tag": "A", "scores": {"quality": 3}}', "no JSON object with 'candidates'"),
-        ('{"candidates": "A"}', "no list of objects"),
+        ('{"candidates": "A"}', "neither an object of objects nor a list"),
         (scores(A={"quality": 3}), "missing: B"),
         (scores(A={"quality": 3}, B={"quality": 3}, C={"quality": 3}), "unknown: C"),
         ('{"candidates": [{"tag": "A"}, {"tag": "A"}, {"tag": "B"}]}', "given twice: A"),
@@ -105,7 +199,7 @@ def test_an_unusable_reply_is_asked_for_once_more_with_what_was_wrong(chat, show
         (scores(A={"quality": 0.5}, B={"quality": 3}), "the score 0.5 of 'quality' is not from 1 to 10"),
         (scores(A={"quality": float("nan")}, B={"quality": 3}), "not from 1 to 10"),
         (scores(A={"quality": 3, "style": 3}, B={"quality": 3}), "unknown aspects: style"),
-        (scores(A=3, B={"quality": 3}), "candidate A has no object 'scores'"),
+        (scores(A=3, B={"quality": 3}), "candidate A has no object 'scores', nor null"),
     ],
 )
 def test_what_stays_unusable_is_unparsable_and_never_guessed(chat, reply, error):
@@ -169,23 +263,6 @@ def test_pairs_without_a_verdict_keep_their_means(chat, shown):
     ((first, second),) = judged([item("5", "4")], chat, aspects=ONE_ASPECT, pairwise="disagreements")
     assert (first.total, second.total, first.verdicts[0].verdict) == (6.0, 5.0, "unparsable")
     assert len(chat.questions) == 4
-
-
-def test_orders_are_functions_of_the_ids_and_the_seed_alone():
-    _, candidates = item(*"abcde")
-    first, second = presentation_orders("p", candidates, num_orders=2, seed=0)
-    assert sorted(c.text for c in first) == sorted(c.text for c in second) == list("abcde")
-    assert first != second
-    assert presentation_orders("p", candidates[::-1], num_orders=2, seed=0) == [first, second]
-    assert presentation_orders("p", candidates, num_orders=1, seed=0) == [first]
-    assert (
-        len({tuple(c.text for c in presentation_orders("p", candidates, num_orders=1, seed=s)[0]) for s in range(9)})
-        > 5
-    )
-    for seed in range(20):
-        a, b = presentation_orders("p", candidates[:2], num_orders=2, seed=seed)
-        assert a == b[::-1]
-    assert [tag(i) for i in (0, 25, 26, 52)] == ["A", "Z", "AA", "BA"]
 
 
 def test_a_template_of_ones_own_decides_the_question_and_enters_the_key(chat, shown, tmp_path):

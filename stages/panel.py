@@ -1,0 +1,164 @@
+"""List-wise judging by a chat model, whoever puts the questions to it.
+
+All answers to a prompt are judged in one question, by aspects: scored, or put in order. Each prompt is asked in one or
+two presentation orders; with two, totals are means, and what each order gave is kept in `presentations`. A prompt one
+of whose orders gave no usable reply has no totals, and so has a candidate that one of them abstains from: half of a
+balanced design would carry the judge's preference for a place. With `pairwise: disagreements`, pairs on which the two
+orders contradict each other are asked on their own, in both orders, and the totals are moved until they respect the
+verdicts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import fmean
+
+from data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
+from stages.grading import TaskSettings, stated
+from stages.json_replies import Answer, Question, Replies, ask_once, ask_twice
+from stages.listwise import Mark, presentation_orders, read_scores, render, scores_schema
+from stages.listwise_ranks import ranking_schema, read_ranking
+from stages.pairwise import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
+from stages.panel_settings import PanelSettings
+
+MODULES = (
+    "stages.panel",
+    "stages.panel_settings",
+    "stages.combining",
+    "stages.listwise",
+    "stages.listwise_ranks",
+    "stages.pairwise",
+    "stages.json_replies",
+    "stages.win_rate",
+)
+
+
+@dataclass(kw_only=True)
+class Panel:
+    """A prompt with its lists, each with what was answered to it, and what was said of its pairs."""
+
+    prompt: Prompt
+    candidates: list[Candidate]
+    orders: list[list[Candidate]]
+    answers: list[Answer[list[Mark]]] = field(default_factory=list)
+    verdicts: dict[Pair, str] = field(default_factory=dict)
+    """(shown first, shown second) -> as in PairVerdict."""
+
+    @property
+    def marks(self) -> list[dict[str, Mark]]:
+        """Of each list: candidate_id -> mark; empty where the reply is unusable."""
+        shown = zip(self.orders, self.answers, strict=True)
+        return [{c.candidate_id: m for c, m in zip(order, a.value or [], strict=False)} for order, a in shown]
+
+    @property
+    def totals(self) -> list[dict[str, float]]:
+        """Of each list: candidate_id -> total, of the candidates that every list gives one, in their own order."""
+        given = [{name: m.total for name, m in marks.items() if m.total is not None} for marks in self.marks]
+        common = [c.candidate_id for c in self.candidates if all(c.candidate_id in found for found in given)]
+        return [{name: found[name] for name in common} for found in given]
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]],
+    settings: PanelSettings,
+    task: TaskSettings,
+    *,
+    teacher: str,
+    replies: Replies,
+) -> Iterator[list[Judgement]]:
+    """One judgement a candidate, in the name of `teacher`; all lists of a chunk are asked together, then all pairs."""
+    panels = [
+        Panel(prompt=prompt, candidates=candidates, orders=_orders(prompt, candidates, settings))
+        for prompt, candidates in items
+    ]
+    _ask_lists(panels, settings, replies)
+    if settings.pairwise == "disagreements":
+        _ask_pairs(panels, settings, replies)
+    for panel in panels:
+        yield _judgements(panel, task, teacher)
+
+
+def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings) -> list[list[Candidate]]:
+    """None where there is nothing to put in order."""
+    if settings.mode == "ranking" and len(candidates) == 1:
+        return []
+    return presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed)
+
+
+def _ask_lists(panels: list[Panel], settings: PanelSettings, replies: Replies) -> None:
+    shown = [(panel, order) for panel in panels for order in panel.orders]
+    questions = [_list_question(panel.prompt, order, settings) for panel, order in shown]
+    for (panel, _), answer in zip(shown, ask_twice(questions, replies), strict=True):
+        panel.answers.append(answer)
+
+
+def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettings) -> Question[list[Mark]]:
+    low, high = (f"{bound:g}" for bound in settings.scale)
+    text = render(settings.list_path, prompt, order, aspects=settings.aspects, low=low, high=high)
+    if settings.mode == "ranking":
+        read = partial(read_ranking, num_candidates=len(order), scale=settings.scale)
+        return Question(text=text, schema=ranking_schema(len(order)), read=read)
+    schema = scores_schema(len(order), settings.aspects, settings.scale)
+    read = partial(read_scores, num_candidates=len(order), aspects=settings.aspects, scale=settings.scale)
+    return Question(text=text, schema=schema, read=read)
+
+
+def _ask_pairs(panels: list[Panel], settings: PanelSettings, replies: Replies) -> None:
+    asked: list[tuple[Panel, Pair]] = []
+    for panel in panels:
+        if len(panel.orders) == 2:
+            for a, b in reversed_pairs(*panel.totals):
+                asked += [(panel, (a, b)), (panel, (b, a))]
+    questions = [_pair_question(panel, pair, settings) for panel, pair in asked]
+    for (panel, pair), answer in zip(asked, ask_once(questions, replies), strict=True):
+        panel.verdicts[pair] = answer.value or answer.status
+
+
+def _pair_question(panel: Panel, pair: Pair, settings: PanelSettings) -> Question[str]:
+    by_id = {candidate.candidate_id: candidate for candidate in panel.candidates}
+    shown = [by_id[name] for name in pair]
+    text = render(settings.pair_path, panel.prompt, shown, aspects=settings.aspects)
+    return Question(text=text, schema=SCHEMA, read=read_verdict)
+
+
+def _judgements(panel: Panel, task: TaskSettings, teacher: str) -> list[Judgement]:
+    decided = {
+        (a, b): decide((a, b), said, panel.verdicts[b, a])
+        for (a, b), said in list(panel.verdicts.items())[::2]  # each pair stands there twice, turned round
+    }
+    totals = panel.totals
+    final = settle(totals[0], totals[-1], decided) if totals else {}
+    return [_judgement(candidate, panel, final, task, teacher) for candidate in panel.candidates]
+
+
+def _judgement(
+    candidate: Candidate, panel: Panel, final: dict[str, float], task: TaskSettings, teacher: str
+) -> Judgement:
+    name = candidate.candidate_id
+    label, correct = stated(candidate.text, panel.prompt, task)
+    unusable = next((answer for answer in panel.answers if answer.value is None), None)
+    found = [marks.get(name) for marks in panel.marks]
+    marks = [mark for mark in found if mark is not None]
+    return Judgement(
+        prompt_id=candidate.prompt_id,
+        candidate_id=name,
+        teacher=teacher,
+        aspects=_mean(marks) if name in final else (),
+        total=final.get(name),
+        label=label,
+        correct=correct,
+        rationale=next((mark.rationale for mark in marks if mark.rationale), None),
+        presentation_order=tuple(c.candidate_id for c in panel.orders[0]) if panel.orders else (),
+        presentations=tuple(
+            Presentation(slot=order.index(candidate) + 1, total=mark and mark.total, num_asks=answer.num_asks)
+            for order, mark, answer in zip(panel.orders, found, panel.answers, strict=True)
+        ),
+        verdicts=tuple(PairVerdict(other=b, verdict=said) for (a, b), said in panel.verdicts.items() if a == name),
+        status=unusable.status if unusable else "ok",  # type: ignore[arg-type]  one of the statuses
+        error=unusable.error if unusable else None,
+    )
+
+
+def _mean(marks: Sequence[Mark]) -> tuple[AspectScore, ...]:
+    columns = zip(*(mark.aspects for mark in marks), strict=True)
+    return tuple(AspectScore(name=column[0].name, score=fmean(a.score for a in column)) for column in columns)

@@ -1,0 +1,74 @@
+"""Teacher `vllm`: the recipe's teacher model, in engines of vLLM, judges all answers to a prompt in one question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from data.records import Candidate, Judgement, Prompt
+from stages import local_chat, panel, panel_settings
+from stages.chat_reply import Reply
+from stages.grading import TaskSettings
+from stages.json_replies import Question, Structured
+from stages.local_chat import Asked, LocalChatSettings
+from stages.vllm_engine import EngineSettings, close_pools, pool
+
+if TYPE_CHECKING:
+    from stages.loaded import LazyModel
+
+NEEDS_MODEL = True
+OWN_PROCESS = True
+REPEATS = True
+MODULES = (*panel.MODULES, *local_chat.MODULES, "stages.vllm_engine", "stages.vllm_worker")
+external = panel_settings.external
+close = close_pools
+
+
+class Settings(LocalChatSettings, EngineSettings):
+    teacher: Literal["vllm"] = "vllm"
+    structured: Structured = Field(
+        default="json_schema", description="json_schema: the engine holds replies to a schema; text: it does not."
+    )
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]],
+    settings: Settings,
+    task: TaskSettings,
+    model: LazyModel,
+    *,
+    repeat: int = 0,
+) -> Iterator[list[Judgement]]:
+    replies = partial(_replies, settings=settings, model=model, repeat=repeat)
+    yield from panel.judge(items, settings, task, teacher="vllm", replies=replies)
+
+
+def _replies(questions: Sequence[Question[Any]], *, settings: Settings, model: LazyModel, repeat: int) -> list[Reply]:
+    context = min(model.context, settings.max_model_len or model.context)
+    writes = partial(_written, settings=settings, model=model)
+    return local_chat.replies(
+        questions, settings, tokenizer=model.tokenizer, context=context, repeat=repeat, writes=writes
+    )
+
+
+def _written(asked: list[Asked], *, settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
+    requests = [(one.token_ids, _sampling(settings, one)) for one in asked]
+    outputs = pool(model.folder, settings).outputs(requests)
+    (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
+    return [(reply["text"], reply["finish_reason"]) for reply in replies]
+
+
+def _sampling(settings: Settings, asked: Asked) -> dict[str, Any]:
+    held = {"json_schema": asked.schema} if settings.structured == "json_schema" else {}
+    return {
+        "n": 1,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "max_tokens": settings.max_tokens,
+        "seed": asked.seed,
+        "skip_special_tokens": True,
+        **held,
+    }
