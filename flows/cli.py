@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +11,12 @@ import click
 from data.errors import HasseError
 
 STORE = click.option(
-    "--store", "store_path", default="store", envvar="HASSE_STORE", show_default=True, help="Folder of the artifacts."
+    "--store",
+    "store_path",
+    default="store",
+    envvar="HASSE_STORE",
+    show_default=True,
+    help="Folder of the artifacts, or s3://bucket/prefix.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 SET = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help="Change one setting of the recipe.")
@@ -47,9 +51,9 @@ def run(
     from flows import screen
     from flows.recipe import load_recipe
     from flows.walk import forecast, walk
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    settings, store = load_recipe(recipe, list(assignments)), Store(store_path)
+    settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if dry_run:
         screen.show_forecast(forecast(settings, store), as_json=as_json)
         return
@@ -71,9 +75,9 @@ def run(
 def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool) -> None:
     """List what is in the store."""
     from flows import views
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    store = Store(store_path)
+    store = open_store(store_path)
     print_rows(views.runs(store) if runs else views.artifacts(store, stage=stage), as_json=as_json)
 
 
@@ -84,9 +88,9 @@ def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool
 def show(ref: str, store_path: str, as_json: bool) -> None:
     """Show the manifest of artifact REF: `stage/fingerprint`, a beginning of it, or a stage for its newest."""
     from flows import views
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    manifest = views.manifest(Store(store_path).resolve(ref))
+    manifest = views.manifest(open_store(store_path).resolve(ref))
     click.echo(json.dumps(manifest, indent=1) if as_json else views.as_yaml(manifest))
 
 
@@ -111,9 +115,9 @@ def inspect(
 ) -> None:
     """Show rows of artifact REF."""
     from flows import views
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    artifact = Store(store_path).resolve(ref)
+    artifact = open_store(store_path).resolve(ref)
     if sql is not None:
         rows = views.query(artifact, sql)
     else:
@@ -129,9 +133,9 @@ def inspect(
 def explain(ref: str, other: str | None, store_path: str, as_json: bool) -> None:
     """Print the parts of REF's key, and what differs from OTHER or from the last artifact of the same step."""
     from flows import views
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    explanation = views.explain(Store(store_path), ref, other)
+    explanation = views.explain(open_store(store_path), ref, other)
     click.echo(json.dumps(explanation, indent=1) if as_json else views.as_yaml(explanation))
 
 
@@ -141,9 +145,9 @@ def explain(ref: str, other: str | None, store_path: str, as_json: bool) -> None
 def verify(store_path: str, as_json: bool) -> None:
     """Check every file in the store against its digest; exit code 1 when one is wrong."""
     from flows import views
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    rows = views.verify(Store(store_path))
+    rows = views.verify(open_store(store_path))
     print_rows(rows, as_json=as_json)
     if any(row["problems"] for row in rows):
         sys.exit(1)
@@ -157,14 +161,16 @@ def verify(store_path: str, as_json: bool) -> None:
 def prune(store_path: str, keep_runs: int, yes: bool, as_json: bool) -> None:
     """Delete artifacts and row chunks that no recent run uses."""
     from flows import views
-    from flows.prune import delete, prunable
-    from pipeline.store import Store
+    from flows.prune import prunable
+    from pipeline.remote import open_store
 
-    paths = prunable(Store(store_path), keep_runs=keep_runs)
-    print_rows(views.sizes(paths, Path(store_path)), as_json=as_json)
+    store = open_store(store_path)
+    names = prunable(store, keep_runs=keep_runs)
+    print_rows(views.sizes(store, names), as_json=as_json)
     if yes:
-        delete(paths)
-    elif paths and not as_json:
+        for name in names:
+            store.delete(name)
+    elif names and not as_json:
         click.echo("Nothing was deleted; add --yes to delete these.")
 
 

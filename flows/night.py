@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from data.errors import InputError, StoreError, WorkError
 from data.records import Prompt
 from flows.promotion import History, Night, check_terms, history_path, judge_night, read_history, terms, write_history
-from flows.prune import delete, outdated
+from flows.prune import outdated
 from flows.recipe import Recipe
 from flows.walk import Run
 from pipeline.store import Artifact, Store, disk_errors
@@ -39,7 +39,8 @@ def night(recipe: Recipe, store: Store, run: Callable[[Recipe], Run], *, name: s
         finished = run(tonight(recipe, history, store))
         found = _record(recipe, store, history, finished, name or finished.run_id)
         if recipe.nightly.keep_runs is not None:
-            delete(outdated(store, recipe.name, keep_runs=recipe.nightly.keep_runs))
+            for ref in outdated(store, recipe.name, keep_runs=recipe.nightly.keep_runs):
+                store.delete(ref)
     return found, finished
 
 

@@ -28,9 +28,9 @@ def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect:
     from flows.promotion import read_history
     from flows.recipe import load_recipe
     from flows.walk import walk
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    settings, store = load_recipe(recipe, list(assignments)), Store(store_path)
+    settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows.nightly import run_as_flow
 
@@ -53,9 +53,9 @@ def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) 
     """Show which model of RECIPE is the latest, and the last nights; without RECIPE the latest of each."""
     from flows import views
     from flows.recipe import load_recipe
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    store = Store(store_path)
+    store = open_store(store_path)
     if recipe is None:
         if path_only:
             raise click.UsageError("--path needs a RECIPE")

@@ -4,7 +4,6 @@ A night that starts too late ends as Cancelled, `Dropped`, and so does one that 
 """
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -19,7 +18,7 @@ from flows import prefect_flow
 from flows.night import AlreadyRunning, hours_late, night
 from flows.promotion import Night, as_markdown
 from flows.recipe import Recipe
-from pipeline.store import Store
+from pipeline.remote import absolute, open_store
 
 DROPPED = "Dropped"
 
@@ -33,7 +32,7 @@ def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
     late = _hours_late(recipe)
     if late is not None:
         return Cancelled(name=DROPPED, message=f"dropped, {late:.1f} hours late")
-    place = Store(Path(store).absolute())
+    place = open_store(absolute(store))
     try:
         found, _ = night(
             recipe,

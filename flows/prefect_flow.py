@@ -19,6 +19,7 @@ from prefect.context import TaskRunContext
 from flows.chain import plan
 from flows.recipe import Recipe
 from flows.walk import Run, begin, span, stored
+from pipeline.remote import absolute, open_store
 from pipeline.run import Done, look_up, perform
 from pipeline.stage import Step, fingerprint
 from pipeline.store import Artifact, Store
@@ -38,7 +39,7 @@ def hasse_flow(
 
     The arguments are those of `hasse run`.
     """
-    place = Store(Path(store).absolute())
+    place = open_store(absolute(store))
     run = begin(recipe, place)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
@@ -60,29 +61,29 @@ def hasse_flow(
 def run_as_flow(recipe: Recipe, store: Store, *, from_stage: str | None, only: str | None) -> Run:
     """Run the flow against the server of PREFECT_API_URL, or Prefect's own ephemeral one; gives the run."""
     name = f"{recipe.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-    run_id = hasse_flow(recipe, store=str(store.root), from_stage=from_stage, only=only, run_name=name)
+    run_id = hasse_flow(recipe, store=store.location, from_stage=from_stage, only=only, run_name=name)
     return _read_run(store, run_id, recipe)
 
 
 def _as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refresh: bool) -> Done:
     """The step as a Prefect task, whose result is a reference; shown as Cached when the store has the artifact."""
     key = fingerprint(step.key(artifacts))
-    valid = not refresh and look_up(store, step, artifacts) is not None
+    there = None if refresh else look_up(store, step, artifacts)
     as_task = task(
         name=step.name,
         task_run_name=step.name.replace("{", "{{").replace("}", "}}"),
-        cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: f"{store.root}/{step.stage.name}/{key}"),
+        cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: f"{store}/{step.stage.name}/{key}"),
         persist_result=True,
         result_storage_key=f"hasse-{step.stage.name}-{key}.json",
         result_serializer="json",
-        refresh_cache=not valid,
+        refresh_cache=there is None,
     )(_perform)
     found = as_task(_Quiet(step), _Quiet(store), _Quiet(artifacts), refresh)
     return Done(
         step=step.name,
-        artifact=Artifact(Path(found["path"])),
-        cached=valid or found["cached"],
-        seconds=0.0 if valid else found["seconds"],
+        artifact=there or store.open(Path(found["path"])),
+        cached=there is not None or found["cached"],
+        seconds=0.0 if there else found["seconds"],
     )
 
 
@@ -108,7 +109,7 @@ def _describe(done: Done) -> str:
     from flows.views import rows
 
     manifest = done.artifact.manifest
-    lines = [f"# {done.step}", "", f"`{done.artifact.path}`", "", "| table | status | rows |", "|--|--|--:|"]
+    lines = [f"# {done.step}", "", f"`{done.artifact.location}`", "", "| table | status | rows |", "|--|--|--:|"]
     lines += [
         f"| {table} | {status} | {count} |"
         for table, by_status in manifest.counts.items()
@@ -166,7 +167,7 @@ def _read_run(store: Store, run_id: str, recipe: Recipe) -> Run:
     done = [
         Done(
             step=step["step"],
-            artifact=Artifact(store.root / step["ref"]),
+            artifact=store.artifact(step["ref"]),
             cached=step["cached"],
             seconds=step["seconds"],
         )

@@ -94,6 +94,7 @@ def history_path(store: Store, recipe: str) -> Path:
 def read_history(store: Store, recipe: str) -> History:
     """Without nights when there has been none. Raises CorruptFile."""
     path = history_path(store, recipe)
+    store.gather(path.parent, path.name)
     if not path.exists():
         return History(recipe=recipe)
     try:
@@ -106,6 +107,7 @@ def read_history(store: Store, recipe: str) -> History:
 
 def read_histories(store: Store) -> list[History]:
     """Of every recipe that has had a night, by name."""
+    store.gather(store.root / FOLDER, "*.json")
     return [read_history(store, path.stem) for path in sorted((store.root / FOLDER).glob("*.json"))]
 
 
@@ -115,6 +117,7 @@ def write_history(store: Store, history: History) -> None:
     latest = asdict(history.latest) if history.latest else None
     values = {"recipe": history.recipe, "terms": history.terms, "latest": latest}
     write_atomically(path, json.dumps({**values, "nights": [asdict(night) for night in history.nights]}, indent=1))
+    store.share(path)
 
 
 def pinned(store: Store) -> set[str]:

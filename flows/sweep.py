@@ -56,6 +56,7 @@ def sweep(
     page = store.root / SWEEPS / f"{recipes[0].name}-{datetime.now(UTC):%Y%m%d-%H%M%S}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, _page(recipes[0].name, swept, rows))
+    store.share(page)
     return Sweep(rows=rows, page=page)
 
 

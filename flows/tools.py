@@ -46,10 +46,23 @@ def golden(file: Path, as_json: bool) -> None:
 def preview(ref: str, store_path: str, limit: int, as_json: bool) -> None:
     """Show examples of artifact REF as the trainer sees them: the prompt, and the segments whose tokens are learned."""
     from flows import views
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    store = Store(store_path)
+    store = open_store(store_path)
     print_rows(views.preview(store, store.resolve(ref), limit=limit), as_json=as_json)
+
+
+@click.command()
+@click.argument("ref")
+@STORE
+def fetch(ref: str, store_path: str) -> None:
+    """Bring every file of artifact REF to this machine and print its folder, say to load a checkpoint."""
+    from pipeline.remote import open_store
+
+    artifact = open_store(store_path).resolve(ref)
+    for name in {name.partition("/")[0] for name in artifact.manifest.files}:
+        artifact.file(name)
+    click.echo(str(artifact.path))
 
 
 @click.group()
@@ -66,9 +79,9 @@ def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[
     """Write the queue of RECIPE's answers, with guidelines beside it; its candidates must be judged in the store."""
     from flows.annotate import export_queue
     from flows.recipe import load_recipe
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    number = export_queue(load_recipe(recipe, list(assignments)), Store(store_path), out)
+    number = export_queue(load_recipe(recipe, list(assignments)), open_store(store_path), out)
     click.echo(f"{number} answers in {out}, guidelines in {out.with_suffix('.guidelines.md')}")
 
 
@@ -99,9 +112,9 @@ def annotate_import(files: tuple[Path, ...], queue: Path, out: Path, as_json: bo
 def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **options: Any) -> None:
     """Improve answers with CHECKPOINT, an improver trained by PIT: a folder, or an artifact of the store."""
     from flows.improve import improve_file
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
-    rows = improve_file(Store(store_path), checkpoint, prompts, out, **options)
+    rows = improve_file(open_store(store_path), checkpoint, prompts, out, **options)
     changed = sum(row["improved"] != row["answer"] for row in rows)
     click.echo(f"{len(rows)} answers, {changed} changed, in {out}")
 
@@ -115,13 +128,13 @@ def export(ref: str, kind: str, out: Path, store_path: str) -> None:
     """Write the orders of artifact REF as a data set that `datasets` loads."""
     from data.errors import InputError
     from data.registry import unknown
-    from pipeline.store import Store
+    from pipeline.remote import open_store
     from stages.export import FORMATS
     from stages.export import export as write
 
     if kind not in FORMATS:
         raise InputError(unknown(kind, list(FORMATS), kind="format"))
-    store = Store(store_path)
+    store = open_store(store_path)
     orders = store.resolve(ref)
     if orders.stage != "order":
         raise InputError(f"{orders.ref} is of the stage {orders.stage}; only orders are exported")
@@ -141,10 +154,10 @@ def sweep(
     """Run RECIPE once for each combination of settings; what they share is computed once."""
     from flows import screen
     from flows.sweep import sweep as run_all
-    from pipeline.store import Store
+    from pipeline.remote import open_store
 
     with screen.listener(quiet=as_json) as listener:
-        done = run_all(recipe, Store(store_path), listener, over=over, assignments=list(assignments), seeds=seeds)
+        done = run_all(recipe, open_store(store_path), listener, over=over, assignments=list(assignments), seeds=seeds)
     if as_json:
         click.echo(json.dumps({"results": done.rows, "page": str(done.page)}, indent=1))
     else:
@@ -177,12 +190,12 @@ def duel(
 ) -> None:
     """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
     from flows.improve import model_of
-    from pipeline.store import Store
+    from pipeline.remote import open_store
     from stages.chat import ChatSettings
     from stages.duel import answers, read_questions
     from stages.duel import duel as compare
 
-    store, asked = Store(store_path), read_questions(questions, limit)
+    store, asked = open_store(store_path), read_questions(questions, limit)
     one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable)
     rows, rate = compare(asked, one, other, endpoint)
@@ -201,4 +214,4 @@ def duel(
         print_rows([summary], as_json=False)
 
 
-COMMANDS = (golden, preview, annotate, improve, export, sweep, duel)
+COMMANDS = (golden, preview, fetch, annotate, improve, export, sweep, duel)

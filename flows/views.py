@@ -38,7 +38,7 @@ def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
 
     if not artifact.table_path(TrainingExample).is_file():
         raise InputError(f"{artifact.ref} holds no training examples; give examples or feedback_examples")
-    tokenizer = load_tokenizer(model_folder(store.resolve(artifact.manifest.inputs["student"][0])))
+    tokenizer = load_tokenizer(model_folder(store.resolve(artifact.manifest.inputs["student"][0]), weights=False))
     usable = (e for e in artifact.records(TrainingExample) if e.status == "ok")
     return [
         {
@@ -71,7 +71,7 @@ def manifest(artifact: Artifact) -> Row:
     """Everything the manifest says, with the path."""
     found = artifact.manifest
     files = {name: {"bytes": f.num_bytes, "sha256": f.sha256} for name, f in found.files.items()}
-    return {"ref": artifact.ref, "path": str(artifact.path), **vars(found), "files": files}
+    return {"ref": artifact.ref, "path": artifact.location, **vars(found), "files": files}
 
 
 def rows(artifact: Artifact, *, table: str | None, prompt_id: str | None, status: str | None, limit: int) -> list[Row]:
@@ -102,11 +102,10 @@ def query(artifact: Artifact, sql: str) -> list[Row]:
     import duckdb
 
     connection = duckdb.connect()
-    for name, path in _tables(artifact).items():
-        connection.execute(
-            f"create view {name} as select * from read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')"
-        )
+    paths = {name: str(artifact.file(file)).replace("'", "''") for name, file in _tables(artifact).items()}
     try:
+        for name, path in paths.items():
+            connection.execute(f"create view {name} as select * from read_parquet('{path}')")
         found = connection.execute(sql)
         table = found.to_arrow_table()
         return [] if table is None else table.to_pylist()
@@ -130,8 +129,8 @@ def verify(store: Store) -> list[Row]:
     return [{"ref": a.ref, "files": _num_files(a), "problems": a.problems(full=True)} for a in store.artifacts()]
 
 
-def sizes(paths: list[Path], root: Path) -> list[Row]:
-    return [{"path": str(p.relative_to(root)), "mb": round(_num_bytes(p) / 1e6, 3)} for p in paths]
+def sizes(store: Store, names: list[str]) -> list[Row]:
+    return [{"path": name, "mb": round(store.num_bytes(name) / 1e6, 3)} for name in names]
 
 
 def recipes() -> list[Row]:
@@ -199,7 +198,7 @@ def night_row(night: Row) -> Row:
 
 
 def _model(store: Store, ref: str) -> Path:
-    return model_folder(Artifact(store.root / ref)).absolute()
+    return model_folder(store.artifact(ref)).absolute()
 
 
 def as_yaml(values: Row) -> str:
@@ -221,8 +220,13 @@ def _artifact(artifact: Artifact) -> Row:
     }
 
 
-def _tables(artifact: Artifact) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(artifact.path.glob("*.parquet"))}
+def _tables(artifact: Artifact) -> dict[str, str]:
+    """Table -> its file."""
+    return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if _is_table(name)}
+
+
+def _is_table(name: str) -> bool:
+    return name.endswith(".parquet") and "/" not in name
 
 
 def _table(artifact: Artifact, name: str | None) -> Path:
@@ -231,7 +235,7 @@ def _table(artifact: Artifact, name: str | None) -> Path:
         raise InputError(f"{artifact.ref} has no tables; its files are listed by `hasse show {artifact.ref}`")
     if name is not None and name not in tables:
         raise InputError(registry.unknown(name, list(tables), kind="table"))
-    return tables[name] if name else next(iter(tables.values()))
+    return artifact.file(tables[name] if name else next(iter(tables.values())))
 
 
 def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
@@ -251,7 +255,3 @@ def _num_files(artifact: Artifact) -> int:
         return len(artifact.manifest.files)
     except CorruptFile:
         return 0
-
-
-def _num_bytes(path: Path) -> int:
-    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size

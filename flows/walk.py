@@ -44,6 +44,7 @@ class Run:
         path = store.root / RUNS / f"{self.run_id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(self.describe(), indent=1))
+        store.share(path)
 
     def describe(self) -> dict[str, Any]:
         steps = [
@@ -111,9 +112,7 @@ def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
     """The step's artifact, which must be there. Raises InputError."""
     artifact = look_up(store, step, artifacts)
     if artifact is None:
-        raise InputError(
-            f"step {step.name} is not in the store {store.root}; run without --from-stage and --only first"
-        )
+        raise InputError(f"step {step.name} is not in the store {store}; run without --from-stage and --only first")
     return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
 
 
@@ -161,10 +160,11 @@ def _without_seed(step: Step, artifacts: dict[str, Artifact]) -> str:
 
 def read_runs(store: Store) -> list[dict[str, Any]]:
     """Every recorded run, oldest first."""
+    store.gather(store.root / RUNS, "*.json")
     runs = [json.loads(path.read_text()) for path in (store.root / RUNS).glob("*.json")]
     return sorted(runs, key=lambda run: run["started"])
 
 
 def report_path(run: Run) -> Path | None:
     artifact = run.artifacts.get("report")
-    return artifact.path / "report.html" if artifact else None
+    return artifact.file("report.html") if artifact else None

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from data.parquet import WRITE_OPTIONS, batched, to_table
 from data.schema import schema_of
 from pipeline.stage import Job
-from pipeline.store import disk_errors, table_name
+from pipeline.store import Store, disk_errors, table_name
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
@@ -61,7 +61,7 @@ def map_rows(
     `total` is the number of units, for the progress and for the check that none was lost.
     The job's metrics tell how many units were found and how many computed. Units are streamed, only keys are held.
     """
-    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record)
+    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record, job.store)
     known = {} if job.refresh else chunks.index()
     keys: list[str] = []
     computed = 0
@@ -112,14 +112,15 @@ def _missing(units: Iterable[Unit[I]], known: Mapping[str, "_Place"], keys: list
 
 
 class RowChunks:
-    """The append-only chunks of one stage at one version of its code."""
+    """The append-only chunks of one stage at one version of its code, in a folder of the store."""
 
-    def __init__(self, folder: Path, record: type):
-        self.folder, self.record = folder, record
+    def __init__(self, folder: Path, record: type, store: Store):
+        self.folder, self.record, self.store = folder, record, store
         self.schema = schema_of(record).append(pa.field(KEY, pa.string(), nullable=False))
 
     def index(self) -> dict[str, _Place]:
         """Key -> where its rows are. A chunk that cannot be read is set aside: its rows are computed again."""
+        self.store.gather(self.folder, "*.parquet")
         found: dict[str, _Place] = {}
         for path in sorted(self.folder.glob("*.parquet")):
             try:
@@ -145,6 +146,7 @@ class RowChunks:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.rename(path)
+        self.store.share(path)
         return _runs(repeated, path)
 
     def collect(self, places: Iterable[_Place]) -> Iterator[pa.Table]:

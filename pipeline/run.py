@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.fingerprint import digest
 from pipeline.manifest import Manifest, git_commit, package_versions
 from pipeline.process import run_in_child
+from pipeline.remote import open_store
 from pipeline.stage import Job, Progress, Step, fingerprint, producer
 from pipeline.store import Artifact, Store, content_digest, describe_files, disk_errors
 
@@ -49,17 +50,17 @@ def perform(
             inputs = {
                 name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()
             }
-            arguments = (store.root, step, key, inputs, refresh)
+            arguments = (store.location, step, key, inputs, refresh)
             if step.stage.in_child:
                 path = run_in_child(compute, *arguments, on_event=lambda event: progress(*event))
             else:
                 path = compute(*arguments, lambda event: progress(*event))
-            artifact = Artifact(path)
+            artifact = store.open(path)
     return Done(step=step.name, artifact=artifact, cached=cached, seconds=time.monotonic() - started)
 
 
 def compute(
-    root: Path,
+    location: str,
     step: Step,
     key: dict[str, Any],
     inputs: dict[str, list[tuple[str, Path]]],
@@ -68,16 +69,17 @@ def compute(
 ) -> Path:
     """Run the stage function and publish what it made; gives the artifact's path.
 
-    inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the work folder is kept.
+    location: of the store. inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the
+    work folder is kept.
     """
-    store, started = Store(root), time.monotonic()
+    store, started = open_store(location), time.monotonic()
     work = store.work_folder(step.stage.name, fingerprint(key))
-    with disk_errors(root):
+    with disk_errors(store.root):
         work.mkdir(parents=True, exist_ok=True)
         job = Job(
             name=step.name,
             settings=step.settings,
-            inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
+            inputs={name: [store.open(path, step) for step, path in found] for name, found in inputs.items()},
             path=work,
             store=store,
             progress=lambda done, total: send((done, total)),
@@ -93,17 +95,18 @@ def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dic
     if step.stage.estimate is None:
         return None
     inputs = {name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()}
-    return run_in_child(_estimate, store.root, step, inputs, on_event=lambda event: None)
+    return run_in_child(_estimate, store.location, step, inputs, on_event=lambda event: None)
 
 
-def _estimate(root: Path, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
+def _estimate(location: str, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
+    store = open_store(location)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             name=step.name,
             settings=step.settings,
-            inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
+            inputs={name: [store.open(path, step) for step, path in found] for name, found in inputs.items()},
             path=Path(folder),
-            store=Store(root),
+            store=store,
             progress=lambda done, total: None,
             code="",
         )

@@ -6,26 +6,33 @@ invalid: it is never served, and the next run rebuilds it.
 """
 
 import contextlib
-import errno
-import fcntl
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from data.errors import CorruptFile, InputError, StoreError
+from data.errors import CorruptFile, InputError
 from data.parquet import read_records
+from pipeline.files import (
+    STAMPS,
+    disk_errors,
+    locked,
+    problem,
+    read_stamps,
+    stamps_of,
+    sync_folder,
+    write_atomically,
+    write_stamps,
+)
 from pipeline.fingerprint import digest, file_digest
 from pipeline.manifest import FileEntry, Manifest
 
 R = TypeVar("R")
 
 MANIFEST = "manifest.json"
-STAMPS = "stamps.json"
 LOGS = "logs"
 
 
@@ -52,8 +59,17 @@ class Artifact:
         """`stage/fingerprint`, the name by which commands and manifests speak of it."""
         return f"{self.stage}/{self.path.name}"
 
+    @property
+    def location(self) -> str:
+        """Where the user finds it."""
+        return str(self.path)
+
+    def file(self, name: str) -> Path:
+        """One of its files or folders, on this machine."""
+        return self.path / name
+
     def table_path(self, record: type) -> Path:
-        return self.path / f"{table_name(record)}.parquet"
+        return self.file(f"{table_name(record)}.parquet")
 
     def records(self, record: type[R], *, columns: list[str] | None = None) -> Iterator[R]:
         """The rows of the artifact's table of that record."""
@@ -68,19 +84,34 @@ class Artifact:
             files = self.manifest.files
         except CorruptFile as error:
             return [str(error)]
-        trusted = {} if full else _read_stamps(self.path)
-        found = [p for name, entry in files.items() if (p := _problem(self.path, name, entry, trusted.get(name)))]
-        if not found and _stamps(self.path, files) != trusted:
+        trusted = {} if full else read_stamps(self.path)
+        found = [p for name, entry in files.items() if (p := problem(self.path, name, entry, trusted.get(name)))]
+        if not found and stamps_of(self.path, files) != trusted:
             with contextlib.suppress(OSError):
-                _write_stamps(self.path, files)
+                write_stamps(self.path, files)
         return found
 
 
 class Store:
-    """A folder of artifacts."""
+    """A folder of artifacts.
+
+    What it offers beyond a folder (`open`, `share`, `gather`) is for a store that several machines see.
+    """
+
+    chosen_by = "--store"
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
+        if ":/" in str(root):
+            raise InputError(f"{root} is no folder; a store by its URI is opened by `open_store`")
+
+    def __str__(self) -> str:
+        return self.location
+
+    @property
+    def location(self) -> str:
+        """What opens the same store in another process."""
+        return str(self.root)
 
     def check_writable(self) -> None:
         """Raises InputError when nothing can be written there."""
@@ -91,7 +122,7 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise InputError(
-                f"the store {self.root} cannot be written ({error.strerror}); choose another with --store"
+                f"the store {self.root} cannot be written ({error.strerror}); choose another with {self.chosen_by}"
             ) from error
 
     def find(self, stage: str, fingerprint: str) -> Artifact | None:
@@ -101,10 +132,23 @@ class Store:
             return None
         return artifact
 
+    def open(self, path: Path, step: str = "") -> Artifact:
+        """The artifact whose path another process has told."""
+        return Artifact(path, step)
+
+    def refs(self) -> list[str]:
+        """Of every artifact with a manifest, oldest first."""
+        found = [path for path in self.root.glob(f"*/*/{MANIFEST}") if path.parent.name[0] != "."]
+        found.sort(key=lambda path: (path.stat().st_mtime_ns, path))
+        return [path.parent.relative_to(self.root).as_posix() for path in found]
+
+    def artifact(self, ref: str) -> Artifact:
+        """One of `refs`."""
+        return Artifact(self.root / ref)
+
     def artifacts(self) -> list[Artifact]:
         """Every artifact with a manifest, oldest first."""
-        found = [Artifact(path.parent) for path in self.root.glob(f"*/*/{MANIFEST}") if path.parent.name[0] != "."]
-        return sorted(found, key=lambda artifact: ((artifact.path / MANIFEST).stat().st_mtime_ns, artifact.ref))
+        return [self.artifact(ref) for ref in self.refs()]
 
     def resolve(self, ref: str) -> Artifact:
         """The artifact of a reference: `stage/fingerprint`, a unique beginning of it, or a stage (its newest).
@@ -112,33 +156,60 @@ class Store:
         Raises InputError when there is none or more than one.
         """
         stage, _, prefix = ref.partition("/")
-        matches = [a for a in self.artifacts() if a.stage == stage and a.path.name.startswith(prefix)]
+        refs = self.refs()
+        matches = [r for r in refs if r.startswith(f"{stage}/{prefix}")]
         if not matches and not prefix:
-            matches = [a for a in self.artifacts() if a.path.name.startswith(stage)]
+            matches = [r for r in refs if r.partition("/")[2].startswith(stage)]
         if prefix and len(matches) > 1:
-            raise InputError(f"{ref!r} fits {len(matches)} artifacts: {', '.join(a.ref for a in matches)}")
+            raise InputError(f"{ref!r} fits {len(matches)} artifacts: {', '.join(matches)}")
         if not matches:
-            stages = sorted({a.stage for a in self.artifacts()})
-            raise InputError(
-                f"no artifact {ref!r} in {self.root}; stages with artifacts: {', '.join(stages) or 'none'}"
-            )
-        return matches[-1]
+            stages = sorted({r.partition("/")[0] for r in refs})
+            raise InputError(f"no artifact {ref!r} in {self}; stages with artifacts: {', '.join(stages) or 'none'}")
+        return self.artifact(matches[-1])
 
     def work_folder(self, stage: str, fingerprint: str) -> Path:
         """Where an artifact is built; it keeps its place over a crash, so that training can resume in it."""
         return self.root / stage / f".work-{fingerprint}"
 
     def publish(self, work: Path, manifest: Manifest) -> Artifact:
-        """Make the work folder the artifact: manifest last, then one rename. A broken artifact there is replaced."""
-        target = self.root / manifest.stage / manifest.fingerprint
+        """Make the work folder the artifact: manifest last, then one rename. An artifact there is replaced."""
+        return Artifact(self._settle(work, manifest, self.root / manifest.stage / manifest.fingerprint))
+
+    def _settle(self, work: Path, manifest: Manifest, target: Path) -> Path:
         with disk_errors(self.root):
             write_atomically(work / MANIFEST, manifest.to_json())
-            _write_stamps(work, manifest.files)
+            write_stamps(work, manifest.files)
             if target.exists():
                 shutil.rmtree(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
             work.rename(target)
-            _sync_folder(target.parent)
-        return Artifact(target)
+            sync_folder(target.parent)
+        return target
+
+    def share(self, path: Path) -> None:
+        """Let other machines see a file that lies below the root."""
+
+    def gather(self, folder: Path, pattern: str) -> None:
+        """Bring the files that other machines have shared in a folder below the root."""
+
+    def rows(self) -> list[str]:
+        """The folders of row chunks, by name."""
+        return self._names("*/rows/*")
+
+    def abandoned(self) -> list[str]:
+        """Folders of work that was begun and not finished, by name; some may still be going on."""
+        return self._names("*/.work-*")
+
+    def num_bytes(self, name: str) -> int:
+        """Of all that lies below a folder of that name."""
+        return sum(path.stat().st_size for path in (self.root / name).rglob("*") if path.is_file())
+
+    def delete(self, name: str) -> None:
+        """A folder of that name, such as an artifact by its reference."""
+        shutil.rmtree(self.root / name)
+
+    def _names(self, pattern: str) -> list[str]:
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(pattern))
 
     @contextlib.contextmanager
     def lock(self, stage: str, fingerprint: str) -> Iterator[None]:
@@ -146,9 +217,8 @@ class Store:
         folder = self.root / ".locks"
         with disk_errors(self.root):
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / f"{stage}-{fingerprint}").open("w")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            (folder / f"{stage}-{fingerprint}").touch()
+        with locked(folder / f"{stage}-{fingerprint}"):
             yield
 
 
@@ -170,63 +240,3 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
 
 def content_digest(files: dict[str, FileEntry]) -> str:
     return digest({name: entry.sha256 for name, entry in files.items() if entry.content})
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or, after a crash, the former file; never a part."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn a full or failing disk into a StoreError that says what is kept."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
-            raise
-        raise StoreError(
-            f"the store {root} could not be written: {error.strerror}. Finished chunks and artifacts are kept; "
-            "make room (`hasse prune` shows what can go) and run the same command again"
-        ) from error
-
-
-def _problem(folder: Path, name: str, entry: FileEntry, stamp: list[int] | None) -> str | None:
-    path = folder / name
-    if not path.exists():
-        return f"{name} is missing"
-    stat = path.stat()
-    if stat.st_size != entry.num_bytes:
-        return f"{name} has {stat.st_size} bytes instead of {entry.num_bytes}"
-    if stamp != [stat.st_size, stat.st_mtime_ns] and file_digest(path) != entry.sha256:
-        return f"{name} differs from its digest"
-    return None
-
-
-def _stamps(folder: Path, files: Iterable[str]) -> dict[str, list[int]]:
-    stats = {name: (folder / name).stat() for name in files}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-
-
-def _read_stamps(folder: Path) -> dict[str, list[int]]:
-    try:
-        return json.loads((folder / STAMPS).read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_stamps(folder: Path, files: Iterable[str]) -> None:
-    write_atomically(folder / STAMPS, json.dumps(_stamps(folder, files)))
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

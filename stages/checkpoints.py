@@ -16,10 +16,17 @@ from pipeline.store import Artifact, table_name
 MODEL = "model"
 
 
-def model_folder(artifact: Artifact) -> Path:
-    """Where the checkpoint's weights and tokenizer are."""
+def model_folder(artifact: Artifact, *, weights: bool = True) -> Path:
+    """Where the checkpoint's tokenizer and weights are, on this machine; without `weights`, these may be elsewhere."""
     (checkpoint,) = artifact.records(Checkpoint)
-    return Path(checkpoint.location) if checkpoint.location else artifact.path / MODEL
+    if checkpoint.location:
+        return Path(checkpoint.location)
+    if weights:
+        return artifact.file(MODEL)
+    for name in artifact.manifest.files:
+        if name.startswith(f"{MODEL}/") and not name.endswith(".safetensors"):
+            artifact.file(name)
+    return artifact.path / MODEL
 
 
 def identity(path: Path) -> dict[str, str]:
