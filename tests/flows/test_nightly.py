@@ -13,7 +13,7 @@ from data.parquet import write_records
 from data.records import Candidate, Evaluation, Prompt
 from flows.night import AlreadyRunning, alone, hours_late, night
 from flows.promotion import compare, history_path, pinned, read_history
-from flows.prune import delete, outdated, prunable
+from flows.prune import outdated, prunable
 from flows.recipe import Recipe
 from flows.walk import Run, walk
 from pipeline.recipe import apply_settings, validate
@@ -217,7 +217,8 @@ def test_prune_keeps_what_the_latest_points_at_and_the_next_night_goes_on(copied
     third = {artifact.ref for artifact in nights.runs[2].artifacts.values()}
     assert verdict.checkpoint not in third, "no recent run has used it"
     gone = prunable(copied.store, keep_runs=1)
-    delete(gone)
+    for name in gone:
+        copied.store.delete(name)
     left = {artifact.ref for artifact in copied.store.artifacts()}
     assert nights.runs[0].artifacts["train/sft/seed-0"].ref not in left
     assert left == third | pinned(copied.store)
@@ -236,7 +237,7 @@ def test_a_night_that_deletes_leaves_what_other_recipes_use(copied, nights):
     record |= {"run_id": "other", "status": "running", "steps": [{"step": "x", "ref": other}]}
     record["recipe"] = {"name": "other"}
     (copied.store.root / "runs" / "other.json").write_text(json.dumps(record))
-    gone = {Artifact(path).ref for path in outdated(copied.store, "colours", keep_runs=1)}
+    gone = set(outdated(copied.store, "colours", keep_runs=1))
     assert nights.runs[0].artifacts["evaluate/sft/seed-0"].ref in gone
     assert other not in gone
     assert not gone & pinned(copied.store)
