@@ -7,8 +7,10 @@ its keys and its progress. The first pass of each side is thrown away.
 """
 
 import argparse
+import atexit
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -56,12 +58,12 @@ def main() -> None:
         model, prompts = make_model(Path(folder) / "model"), make_prompts(given.prompts)
         settings = vllm.Settings(**ENGINE, **ASKED)
         peer = Peer(model, prompts, settings)
+        atexit.register(peer.close)
         stage = [run_stage(Path(folder) / f"store-{i}", model, prompts, settings) for i in range(1)]
         own = [peer.once()]
         for i in range(given.repeats):
             stage.append(run_stage(Path(folder) / f"store-{i + 1}", model, prompts, settings))
             own.append(peer.once())
-        peer.close()
         close_pools()
     ratios = sorted(a / b for a, b in zip(stage[1:], own[1:], strict=True))
     print(f"{given.prompts} prompts x {settings.num_samples} answers of at most {settings.max_tokens} tokens")
@@ -149,6 +151,7 @@ class Peer:
             stderr=subprocess.DEVNULL,
             text=True,
             env={**os.environ, **ENVIRONMENT},
+            start_new_session=True,
         )
         engine = engine_arguments(model.folder, vllm.engine(settings))
         ids = [model.tokenizer(prompt.text).input_ids for prompt in prompts]
@@ -162,7 +165,7 @@ class Peer:
         return seconds
 
     def close(self) -> None:
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)  # vLLM has processes of its own
         self.process.wait()
 
     def _say(self, message: dict[str, Any]) -> None:
