@@ -143,7 +143,7 @@ def _generate(r: Round) -> Step:
     samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
     return Step(
         name=r.named("generate"),
-        stage=generate.STAGE,
+        stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks() else None),
         settings=r.generate,
         inputs={"prompts": ("prompts",), **models},
         plugs=tuple(sorted(samplers)),
@@ -152,11 +152,12 @@ def _generate(r: Round) -> Step:
 
 def _judge(r: Round) -> Step:
     needs_model = judge.needs_model(r.judge)
+    estimate = judge.estimate if judge.asks(r.judge) else None
     audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
     settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
     return Step(
         name=r.named("judge"),
-        stage=replace(judge.STAGE, in_child=needs_model),
+        stage=replace(judge.STAGE, in_child=needs_model, estimate=estimate),
         settings=settings,
         inputs={
             "prompts": ("prompts",),
@@ -207,7 +208,7 @@ def _feedback(r: Round) -> Step:
     assert r.recipe.feedback is not None, "checked by the recipe"
     return Step(
         name=r.named("feedback"),
-        stage=feedback.STAGE,
+        stage=replace(feedback.STAGE, estimate=feedback.estimate if feedback.asks(r.recipe.feedback) else None),
         settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
         inputs={
             "prompts": ("prompts",),

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from data import registry
 from data.errors import InputError
 from flows.chain import plan
+from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
 from pipeline.run import Done, estimate, look_up, perform
-from pipeline.stage import Progress, Step, producer
+from pipeline.stage import Progress, Step, fingerprint, producer
 from pipeline.store import Artifact, Store, write_atomically
 
 RUNS = "runs"
@@ -78,6 +79,7 @@ def walk(
     run = begin(recipe, store)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
+    check_prices(steps[first:last])
     try:
         for i, step in enumerate(steps[:last]):
             if i < first:
@@ -87,6 +89,7 @@ def walk(
                 done = perform(store, step, run.artifacts, progress=progress, refresh=from_stage is not None)
             listener.finished(step, done)
             run.done.append(done)
+            stop_unpaid(done)
         run.status = "done"
     except BaseException as error:
         run.status = f"{type(error).__name__}: {error}"
@@ -108,8 +111,8 @@ def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[i
 
 
 def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
-    """The step's artifact, which must be there. Raises InputError."""
-    artifact = look_up(store, step, artifacts)
+    """The step's artifact, which must be there, though perhaps with open rows. Raises InputError."""
+    artifact = store.find(step.stage.name, fingerprint(step.key(artifacts)))
     if artifact is None:
         raise InputError(
             f"step {step.name} is not in the store {store.root}; run without --from-stage and --only first"

@@ -13,7 +13,7 @@ from pipeline.fingerprint import digest
 from pipeline.manifest import Manifest, git_commit, package_versions
 from pipeline.process import run_in_child
 from pipeline.stage import Job, Progress, Step, fingerprint, producer
-from pipeline.store import Artifact, Store, content_digest, describe_files, disk_errors
+from pipeline.store import LOGS, Artifact, Store, content_digest, describe_files, disk_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,13 @@ class Done:
 
 
 def look_up(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Artifact | None:
-    """The step's artifact, if the store has it, given those of the steps before it."""
-    return store.find(step.stage.name, fingerprint(step.key(artifacts)))
+    """The step's artifact, if the store has it whole, given those of the steps before it."""
+    return _whole(store, step, fingerprint(step.key(artifacts)))
+
+
+def _whole(store: Store, step: Step, fingerprint: str) -> Artifact | None:
+    artifact = store.find(step.stage.name, fingerprint)
+    return None if artifact is None or artifact.manifest.open_units else artifact
 
 
 def perform(
@@ -43,7 +48,7 @@ def perform(
     with store.lock(step.stage.name, fingerprint(key)):
         if refresh:
             discard_work(store, step, key)
-        artifact = None if refresh else store.find(step.stage.name, fingerprint(key))
+        artifact = None if refresh else _whole(store, step, fingerprint(key))
         cached = artifact is not None
         if artifact is None:
             inputs = {
@@ -68,12 +73,16 @@ def compute(
 ) -> Path:
     """Run the stage function and publish what it made; gives the artifact's path.
 
-    inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the work folder is kept.
+    inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the work folder is kept, and
+    so are the logs of one that ended with open rows.
     """
     store, started = Store(root), time.monotonic()
     work = store.work_folder(step.stage.name, fingerprint(key))
     with disk_errors(root):
         work.mkdir(parents=True, exist_ok=True)
+        unfinished = None if refresh else store.find(step.stage.name, fingerprint(key))
+        if unfinished is not None:
+            _carry_over(unfinished.path / LOGS, work / LOGS)
         job = Job(
             name=step.name,
             settings=step.settings,
@@ -88,25 +97,41 @@ def compute(
         return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path
 
 
+def _carry_over(logs: Path, target: Path) -> None:
+    """Copied beside the target first, so that a kill leaves all of it or nothing."""
+    if not logs.is_dir() or target.exists():
+        return
+    beside = target.with_name(f".{LOGS}")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(logs, beside)
+    beside.rename(target)
+
+
 def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
     """What computing the step would take, as its stage has it; None where it has no estimate. Nothing is published."""
     if step.stage.estimate is None:
         return None
     inputs = {name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()}
-    return run_in_child(_estimate, store.root, step, inputs, on_event=lambda event: None)
+    arguments = (store.root, step, digest(step.code()), inputs)
+    if step.stage.in_child:
+        return run_in_child(_estimate, *arguments, on_event=lambda event: None)
+    return _estimate(*arguments, lambda event: None)
 
 
-def _estimate(root: Path, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
+def _estimate(
+    root: Path, step: Step, code: str, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]
+) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             name=step.name,
             settings=step.settings,
             inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
-            path=Path(folder),
+            path=Path(folder) / step.stage.name / "estimate",
             store=Store(root),
             progress=lambda done, total: None,
-            code="",
+            code=code,
         )
+        job.path.mkdir(parents=True)
         assert step.stage.estimate is not None
         return step.stage.estimate(job)
 
@@ -131,6 +156,7 @@ def _manifest(job: Job, step: Step, key: dict[str, Any], seconds: float) -> Mani
         inputs={name: [artifact.ref for artifact in artifacts] for name, artifacts in job.inputs.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
+        cost_usd=job.metrics.get("cost", {}).get("dollars", 0.0),
         git_commit=git_commit(),
         packages=package_versions(),
     )

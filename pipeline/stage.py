@@ -64,11 +64,15 @@ class Step:
         """
         return {
             "stage": self.stage.name,
-            "code": code_digests(self.stage.modules + self.plugs) | asset_digests(self.stage.assets),
+            "code": self.code(),
             "config": key_of(self.settings),
             "inputs": {name: [_identity(artifacts, step) for step in steps] for name, steps in self.inputs.items()},
             "external": dict(self.external),
         }
+
+    def code(self) -> dict[str, str]:
+        """Digests of the source texts that decide the result."""
+        return code_digests(self.stage.modules + self.plugs) | asset_digests(self.stage.assets)
 
 
 def producer(step: str) -> str:

@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 from stages.chat_budget import Ledger
+from stages.chat_cache import cache_path
 from stages.chat_loop import iterate
 from stages.chat_questions import Questions
 from stages.chat_reply import Reply
 from stages.chat_settings import ChatSettings, Price
+from stages.spending import current
 
 __all__ = ["ChatSettings", "Ledger", "Price", "Reply", "ask"]
 
@@ -28,12 +30,16 @@ def ask(
     """One reply for each (system, user) question, in order; of equal questions one is asked.
 
     With a JSON schema the answers are JSON that fits it. `ledger` is kept as replies arrive; its dollars, from earlier
-    calls too, count towards `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk,
-    and the cap holds for all of them. Raises InputError for what asking again would not mend: no key, a cap on
-    money without a price, or a request that the endpoint refuses; what is under way is then cancelled.
+    calls too, count towards `budget_usd`. Left out, it is the stage's (see `Spending`), else the process's own of that
+    model: work goes chunk by chunk, and the cap holds for all of them. Raises InputError for what asking again would
+    not mend: no key, no price, or a request that the endpoint refuses; what is under way is then cancelled.
     """
+    stage = current()
     if ledger is None:
-        ledger = _ledgers.setdefault((settings.base_url, settings.model), Ledger())
+        where = settings.base_url, settings.model
+        ledger = stage.ledger(settings.model) if stage else _ledgers.setdefault(where, Ledger())
+    if stage and cache_path(settings) is None:
+        settings = settings.model_copy(update={"cache": stage.replies})
     run = partial(Questions(settings, schema, ledger).answer, questions)
     early: dict[int, Reply] = {}
     following = 0

@@ -1,7 +1,6 @@
 """The way of each question to its reply: looked up, paid for, let through, sent, and sent again."""
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class Questions:
         for index, question in enumerate(questions):
             request = self._request(question)
             if request.key in replies:
-                self._ledger.repeated += 1
+                self._ledger.add(repeated=1)
             else:
                 replies[request.key] = await self._start(group, request)
             replies[request.key].add_done_callback(partial(self._deliver, index, put))
@@ -70,19 +69,17 @@ class Questions:
             "temperature": self._settings.temperature,
             "max_completion_tokens": self._settings.max_tokens,
         }
-        letters = len(system) + len(user)
         if self._schema is not None:
             fitting = {"name": "answer", "strict": True, "schema": self._schema}
             body["response_format"] = {"type": "json_schema", "json_schema": fitting}
-            letters += len(json.dumps(self._schema))
         key = digest({"base_url": self._endpoint.url, "body": body})
-        return _Request(key, body, Estimate.of(letters, self._settings))
+        return _Request(key, body, Estimate.of_question(question, self._schema, self._settings))
 
     async def _start(self, group: asyncio.TaskGroup, request: _Request) -> asyncio.Future[Reply]:
         """Waits until the question is asked, not until it is answered: so few are under way, and in order."""
         reply = self._cache.get(request.key)
         if reply is not None:
-            self._ledger.cached += 1
+            self._ledger.add(cached=1)
         elif self._budget.stopped or (ticket := await self._admit(request)) is None:
             reply = STOPPED
         else:
@@ -91,10 +88,10 @@ class Questions:
         known.set_result(reply)
         return known
 
-    async def _admit(self, request: _Request) -> Ticket | None:
+    async def _admit(self, request: _Request, *, again: bool = False) -> Ticket | None:
         """Before every try; None when there is no money for it."""
         ticket = await self._gate.enter(request.estimate.tokens)
-        if self._budget.reserve(request.estimate):
+        if self._budget.reserve(request.estimate, again=again):
             return ticket
         self._gate.leave(ticket, Outcome())
         return None
@@ -110,17 +107,15 @@ class Questions:
         outcome, tried = await self._once(request, ticket), 1
         while outcome.reply is None and outcome.again and tried <= self._settings.max_retries:
             await asyncio.sleep(_pause(tried, outcome))
-            if (again := await self._admit(request)) is None:
+            if (ticket := await self._admit(request, again=True)) is None:
                 return STOPPED
-            self._ledger.retries += 1
-            outcome, tried = await self._once(request, again), tried + 1
+            outcome, tried = await self._once(request, ticket), tried + 1
         if not outcome.again:
             raise InputError(outcome.error)
         return outcome.reply or Reply(text="", status="failed", error=f"{outcome.error}; asked {tried} times")
 
     async def _once(self, request: _Request, ticket: Ticket) -> Outcome:
         """One try. The reply is in the cache before anything can stop it from being used."""
-        self._ledger.requests += 1
         outcome = Outcome(error="cancelled", may_cost=True)
         try:
             outcome = await self._endpoint.send(request.body)

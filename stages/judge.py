@@ -12,14 +12,16 @@ from data.config import Config, key_of
 from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
 from pipeline.fingerprint import canonical, text_digest
-from pipeline.rows import Unit, map_rows
+from pipeline.rows import Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
 from stages import audit
 from stages.audit import AuditSettings
+from stages.chat_estimate import estimate as estimated
 from stages.grading import TaskSettings
 from stages.joins import by_prompt, join
 from stages.loaded import LazyModel
+from stages.spending import Spending
 
 TEACHERS = "stages.teachers"
 Teacher = registry.settings_union(TEACHERS, "teacher")
@@ -51,25 +53,34 @@ def run(job: Job) -> None:
     num_accepted = sum(status in JUDGED for status in statuses)
     teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
     model = LazyModel(job.input("teacher")) if teacher.NEEDS_MODEL else None
-    identity = model.identity if model else None
-    parts = [key_of(settings.teacher), key_of(settings.task), identity, _of_teacher(settings.teacher)]
-    start = canonical(parts).decode()
-    columns = None if teacher.NEEDS_MODEL else CANDIDATE_COLUMNS
+    spending = Spending(job, estimate)
     map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _items(job, columns)),
-        lambda chunk: _judge(chunk, teacher, settings, model),
+        _units(job, model),
+        lambda chunk: _judge(chunk, teacher, settings, model, spending),
         Judgement,
         total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS)),
         chunk_size=settings.teacher.chunk_size,
     )
+    spending.close(job)
     found = sum(job.counts["judgement"].values())
     job.conserve("candidates", expected=num_accepted, found=found)
     job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
     if is_audited(settings.teacher):
         other = settings.audit.compare_with
         job.metrics["audit"] = audit.audit(_judged(job), other=Path(other) if other else None)
-        audit.check(job.metrics["audit"], settings.audit, where=job.name)
+        if "budget_stopped" not in job.metrics.get("units_open", {}):  # else the run stops, and for that reason
+            audit.check(job.metrics["audit"], settings.audit, where=job.name)
+
+
+def estimate(job: Job) -> dict[str, Any] | None:
+    """What judging the prompts without judgements takes in questions and money; None where no endpoint is asked."""
+    settings: JudgeSettings = job.settings
+    if not asks(settings.teacher):
+        return None
+    teacher = registry.load(TEACHERS, settings.teacher.teacher, kind="teacher")
+    items = (unit.item for unit in missing(job, _units(job, None), Judgement))
+    return estimated(teacher.questions(items, settings.teacher))
 
 
 def _judged(job: Job) -> Iterator[tuple[list[Judgement], dict[str, int]]]:
@@ -90,6 +101,15 @@ def _items(job: Job, columns: list[str] | None) -> Iterator[Item]:
             yield prompt, judged
 
 
+def _units(job: Job, model: LazyModel | None) -> Iterator[Unit[Item]]:
+    settings: JudgeSettings = job.settings
+    identity = model.identity if model else None
+    parts = [key_of(settings.teacher), key_of(settings.task), identity, _of_teacher(settings.teacher)]
+    start = canonical(parts).decode()
+    for item in _items(job, None if model else CANDIDATE_COLUMNS):
+        yield Unit(_row_key(start, item), item)
+
+
 def _row_key(start: str, item: Item) -> str:
     prompt, candidates = item
     turns = [[m.role, m.content] for m in prompt.messages or ()]
@@ -99,10 +119,11 @@ def _row_key(start: str, item: Item) -> str:
 
 
 def _judge(
-    chunk: list[Item], teacher: ModuleType, settings: JudgeSettings, model: LazyModel | None
+    chunk: list[Item], teacher: ModuleType, settings: JudgeSettings, model: LazyModel | None, spending: Spending
 ) -> list[list[Judgement]]:
     loaded = model.loaded if model else None
-    results: list[list[Any]] = list(teacher.judge(chunk, settings.teacher, settings.task, loaded))
+    with spending.of_this_thread():
+        results: list[list[Any]] = list(teacher.judge(chunk, settings.teacher, settings.task, loaded))
     for (prompt, candidates), judgements in zip(chunk, results, strict=True):
         asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
         assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
@@ -128,6 +149,11 @@ MODEL_MODULES = (
 
 def needs_model(settings: Any) -> bool:
     return registry.load(TEACHERS, settings.teacher, kind="teacher").NEEDS_MODEL
+
+
+def asks(settings: Any) -> bool:
+    """Whether the teacher asks a chat endpoint."""
+    return hasattr(registry.load(TEACHERS, settings.teacher, kind="teacher"), "questions")
 
 
 def is_audited(settings: Any) -> bool:

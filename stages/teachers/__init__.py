@@ -7,6 +7,7 @@ A teacher module has
 and may have
     MODULES: tuple[str, ...]                     other modules whose source decides what it says
     def external(settings) -> dict[str, str]     digests of files that it reads
+    def questions(items, settings) -> Iterator[Planned]     where it asks a chat endpoint: what `judge` would ask
 
 `items` are (prompt, its candidates); `task` says what a right answer is; `model` is a LoadedModel or None.
 """

@@ -6,9 +6,10 @@ the judge's preference for a place. With `pairwise: disagreements`, pairs on whi
 are asked on their own, in both orders, and the totals are moved until they respect the verdicts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -19,9 +20,11 @@ from data.config import Config, unkeyed
 from data.errors import SourceError
 from data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
 from pipeline.fingerprint import file_digest
+from pipeline.rows import OPEN
 from stages.chat import ChatSettings
+from stages.chat_estimate import Planned
 from stages.grading import TaskSettings, stated
-from stages.json_replies import Answer, Question, ask_once, ask_twice
+from stages.json_replies import SYSTEM, Answer, Question, ask_once, ask_twice
 from stages.listwise import Aspect, Scores, presentation_orders, read_scores, render, weighted_mean
 from stages.pairwise import Pair, decide, read_verdict, reversed_pairs, settle
 
@@ -109,19 +112,30 @@ def judge(
     items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings, model: None
 ) -> Iterator[list[Judgement]]:
     """One judgement a candidate; all lists of a chunk are asked together, then all pairs."""
-    panels = [
-        Panel(
-            prompt=prompt,
-            candidates=candidates,
-            orders=presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed),
-        )
-        for prompt, candidates in items
-    ]
+    panels = [_panel(prompt, candidates, settings) for prompt, candidates in items]
     _ask_lists(panels, settings)
     if settings.pairwise == "disagreements":
         _ask_pairs(panels, settings)
     for panel in panels:
         yield _judgements(panel, settings, task)
+
+
+def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Settings) -> Iterator[Planned]:
+    """The lists, and all pairs, of which those are asked on which the lists turn out to disagree."""
+    for prompt, candidates in items:
+        panel = _panel(prompt, candidates, settings)
+        for order in panel.orders:
+            text = _list_question(prompt, order, settings).text
+            yield Planned(question=(SYSTEM, text), chat=settings.chat)
+        if settings.pairwise == "disagreements" and len(panel.orders) == 2:
+            for a, b in permutations(candidates, 2):
+                text = _pair_question(panel, (a.candidate_id, b.candidate_id), settings).text
+                yield Planned(question=(SYSTEM, text), chat=settings.chat, sure=False)
+
+
+def _panel(prompt: Prompt, candidates: list[Candidate], settings: Settings) -> Panel:
+    orders = presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed)
+    return Panel(prompt=prompt, candidates=candidates, orders=orders)
 
 
 def _ask_lists(panels: list[Panel], settings: Settings) -> None:
@@ -185,7 +199,7 @@ def _judgement(
 ) -> Judgement:
     name = candidate.candidate_id
     label, correct = stated(candidate.text, panel.prompt, task)
-    unusable = next((answer for answer in panel.answers if answer.value is None), None)
+    unusable = _unusable(panel)
     scores = [
         answer.value[order.index(candidate)]
         for order, answer in zip(panel.orders, panel.answers, strict=True)
@@ -209,6 +223,14 @@ def _judgement(
         status=unusable.status if unusable else "ok",  # type: ignore[arg-type]  one of the statuses
         error=unusable.error if unusable else None,
     )
+
+
+def _unusable(panel: Panel) -> Answer | None:
+    """What keeps the prompt from being judged: first of all what was not asked, for that is asked by the next run."""
+    if "budget_stopped" in panel.verdicts.values():
+        return Answer(value=None, status="budget_stopped", error="not all of its pairs were asked")
+    found = [answer for answer in panel.answers if answer.value is None]
+    return min(found, key=lambda answer: answer.status not in OPEN, default=None)
 
 
 def _mean(scores: Sequence[Scores]) -> tuple[AspectScore, ...]:
