@@ -6,6 +6,7 @@ from typing import Any
 
 from data import registry
 from flows.improver_chain import improver_chain
+from flows.money import endpoints
 from flows.recipe import RESAMPLE, SOURCES, Recipe
 from flows.rounds import Round, Trained
 from pipeline.stage import Step
@@ -57,6 +58,8 @@ def plan(recipe: Recipe) -> list[Step]:
     runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
     made = {"evaluate": evaluations, "benchmark": measured, "lm_eval": harness}
     inputs = {"train": runs} | {name: [step.name for step in found] for name, found in made.items()}
+    if paid := [step.name for step in steps if any(endpoints(step.settings))]:
+        inputs["paid"] = paid
     return [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
 
 

@@ -53,7 +53,8 @@ def expected(estimate: dict[str, Any]) -> str:
     calls, most = estimate["calls"], estimate["calls_at_most"]
     asked = f"{calls:,} calls" + (f", up to {most:,}" if most > calls else "")
     tokens = f"{estimate['input_tokens']:,} tokens in, at most {estimate['output_tokens']:,} out"
-    return f"{asked}; {tokens}; {_dollars(estimate)}"
+    rough = "with the longest candidates: " if estimate.get("rough") else ""
+    return f"{rough}{asked}; {tokens}; {_dollars(estimate)}"
 
 
 def _dollars(estimate: dict[str, Any]) -> str:

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from flows.forecast import Forecast
 from flows.money import expected, spent
-from flows.walk import Forecast, Run, report_path
+from flows.walk import Run, report_path
 from pipeline.run import Done
 from pipeline.stage import Progress as OnProgress
 from pipeline.stage import Step
@@ -140,10 +141,8 @@ def show_results(run: Run, *, as_json: bool) -> None:
     cached = sum(done.cached for done in run.done)
     print(f"{len(run.done)} steps, {cached} cached, {sum(done.seconds for done in run.done):.0f} s. Run {run.run_id}")
     for done in run.done:
-        if done.artifact.manifest.open_units:
-            print(
-                f"{done.step}: {sum(done.artifact.manifest.open_units.values())} failed; the same command asks again."
-            )
+        if failed := done.artifact.manifest.open_units.get("failed"):
+            print(f"{done.step}: {failed} failed for now; the same command asks for them again.")
     if report:
         print(f"Report: {report_path(run)}")
 

@@ -12,8 +12,8 @@ from data.errors import InputError
 from flows.chain import plan
 from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
-from pipeline.run import Done, estimate, look_up, perform
-from pipeline.stage import Progress, Step, fingerprint, producer
+from pipeline.run import Done, perform
+from pipeline.stage import Progress, Step, fingerprint
 from pipeline.store import Artifact, Store, write_atomically
 
 RUNS = "runs"
@@ -118,48 +118,6 @@ def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
             f"step {step.name} is not in the store {store.root}; run without --from-stage and --only first"
         )
     return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What a run would do with a step: `cached`, `compute`, or `compute` after others that are not there yet."""
-
-    step: Step
-    action: str
-    ref: str | None
-    estimate: dict[str, Any] | None = None
-    """Of a step that would be computed from inputs that are there, by its stage."""
-
-
-def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
-    """The plan with what is cached. A step behind one that is to be computed is taken to be computed too; it may
-
-    still be found in the store, if the step before it turns out as it was.
-    """
-    artifacts: dict[str, Artifact] = {}
-    found = []
-    estimates: dict[str, Any] = {}
-    for step in plan(recipe):
-        needed = [producer(name) for names in step.inputs.values() for name in names]
-        known = all(name in artifacts for name in needed)
-        artifact = look_up(store, step, artifacts) if known else None
-        expected = None
-        if artifact is not None:
-            artifacts[step.name] = artifact
-        elif known:
-            alike = _without_seed(step, artifacts)
-            if alike not in estimates:
-                estimates[alike] = estimate(store, step, artifacts)
-            expected = estimates[alike]
-        action = "cached" if artifact else "compute"
-        found.append(Forecast(step=step, action=action, ref=artifact and artifact.ref, estimate=expected))
-    return found
-
-
-def _without_seed(step: Step, artifacts: dict[str, Artifact]) -> str:
-    """The same for steps that differ in nothing but the seed: they take the same."""
-    key = step.key(artifacts)
-    return json.dumps({**key, "config": {**key["config"], "seed": None}}, sort_keys=True)
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:

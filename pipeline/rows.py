@@ -88,6 +88,19 @@ def missing(job: Job, units: Iterable[Unit[I]], record: type) -> Iterator[Unit[I
     return _missing(units, _known(job, record)[1], [])
 
 
+def imagine_rows(job: Job, units: Iterable[Unit[I]], stand_ins: Callable[[I], Sequence[R]], record: type[R]) -> None:
+    """Write the job's table as `map_rows` would, with stand-ins for the rows that it would compute."""
+    chunks, known = _known(job, record)
+    schema = schema_of(record)
+    with pq.ParquetWriter(job.path / f"{table_name(record)}.parquet", schema) as writer:
+        for is_known, run in groupby(units, key=lambda unit: unit.key in known):
+            if is_known:
+                for table in chunks.collect(known[unit.key] for unit in run):
+                    writer.write_table(table.cast(schema))
+            else:
+                writer.write_table(to_table([row for unit in run for row in stand_ins(unit.item)], record))
+
+
 def _known(job: Job, record: type) -> tuple["RowChunks", dict[str, "_Place"]]:
     chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record)
     return chunks, {} if job.refresh else chunks.index()

@@ -111,29 +111,49 @@ def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dic
     """What computing the step would take, as its stage has it; None where it has no estimate. Nothing is published."""
     if step.stage.estimate is None:
         return None
-    inputs = {name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()}
-    arguments = (store.root, step, digest(step.code()), inputs)
-    if step.stage.in_child:
+    arguments = (store.root, step, _paths(step, artifacts))
+    if step.stage.estimate_in_child:
         return run_in_child(_estimate, *arguments, on_event=lambda event: None)
     return _estimate(*arguments, lambda event: None)
 
 
-def _estimate(
-    root: Path, step: Step, code: str, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]
-) -> Any:
+def imagine(store: Store, step: Step, artifacts: Mapping[str, Artifact], folder: Path) -> Artifact | None:
+    """What the step may leave behind, in a folder of the caller's; None where its stage cannot tell."""
+    if step.stage.imagine is None:
+        return None
+    job = _passing_job(store.root, step, _paths(step, artifacts), folder)
+    step.stage.imagine(job)
+    return Artifact(job.path, step.name)
+
+
+def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[tuple[str, Path]]]:
+    """Of the inputs that are there."""
+    return {
+        name: [(producer(s), artifacts[producer(s)].path) for s in steps]
+        for name, steps in step.inputs.items()
+        if all(producer(s) in artifacts for s in steps)
+    }
+
+
+def _estimate(root: Path, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
+    assert step.stage.estimate is not None
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            name=step.name,
-            settings=step.settings,
-            inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
-            path=Path(folder) / step.stage.name / "estimate",
-            store=Store(root),
-            progress=lambda done, total: None,
-            code=code,
-        )
-        job.path.mkdir(parents=True)
-        assert step.stage.estimate is not None
-        return step.stage.estimate(job)
+        return step.stage.estimate(_passing_job(root, step, inputs, Path(folder)))
+
+
+def _passing_job(root: Path, step: Step, inputs: dict[str, list[tuple[str, Path]]], folder: Path) -> Job:
+    """One whose folder is not in the store."""
+    path = folder / step.stage.name / digest(step.name)
+    path.mkdir(parents=True)
+    return Job(
+        name=step.name,
+        settings=step.settings,
+        inputs={name: [Artifact(path, step) for step, path in found] for name, found in inputs.items()},
+        path=path,
+        store=Store(root),
+        progress=lambda done, total: None,
+        code=digest(step.code()),
+    )
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:

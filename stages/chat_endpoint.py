@@ -90,13 +90,13 @@ class Endpoint:
         await self._client.close()
 
     async def _post(self, body: dict[str, Any]) -> _Response | Outcome:
+        import httpx2
         import openai
 
-        create = self._client.chat.completions.with_raw_response.create
         try:
             async with asyncio.timeout(self._settings.timeout):  # the client's own is for each read of a socket
-                # As typed arguments the body would be walked and copied: a quarter of a request's processor time.
-                found = (await create(model="", messages=[], extra_body=body)).http_response
+                # `chat.completions.create` walks and copies its arguments: 20 % of a request's processor time.
+                found = await self._client.post("/chat/completions", body=body, cast_to=httpx2.Response)
         except openai.APIStatusError as error:
             found = error.response
         except (openai.APITimeoutError, TimeoutError):

@@ -40,8 +40,8 @@ def price_of(settings: ChatSettings) -> Price:
     if price is None:
         priced = ", ".join({**users_prices(), **settings.prices}) or "none"
         raise InputError(
-            f"the price of the model {settings.model!r} is not known (known: {priced}), and no model is taken to be free; "
-            f"give input and output in dollars per million tokens, or free: true, in `prices` of the recipe or in {_path()}"
+            f"the price of the model {settings.model!r} is not known (known: {priced}), and none is taken to be free; "
+            f"give input and output in dollars per million tokens, or free: true, in `prices` beside it or in {_path()}"
         )
     return price
 

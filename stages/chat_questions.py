@@ -107,9 +107,9 @@ class Questions:
         outcome, tried = await self._once(request, ticket), 1
         while outcome.reply is None and outcome.again and tried <= self._settings.max_retries:
             await asyncio.sleep(_pause(tried, outcome))
-            if (ticket := await self._admit(request, again=True)) is None:
+            if (admitted := await self._admit(request, again=True)) is None:
                 return STOPPED
-            outcome, tried = await self._once(request, ticket), tried + 1
+            outcome, tried = await self._once(request, admitted), tried + 1
         if not outcome.again:
             raise InputError(outcome.error)
         return outcome.reply or Reply(text="", status="failed", error=f"{outcome.error}; asked {tried} times")

@@ -12,7 +12,7 @@ from data import registry
 from data.config import Config, key_of, unkeyed
 from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical, text_digest
-from pipeline.rows import Unit, map_rows, missing
+from pipeline.rows import Unit, imagine_rows, map_rows, missing
 from pipeline.stage import Job, Stage
 from stages import parity
 from stages.chat_estimate import estimate as estimated
@@ -97,6 +97,24 @@ def estimate(job: Job) -> dict[str, Any] | None:
     return estimated(chain.from_iterable(planned))
 
 
+def imagine(job: Job) -> None:
+    """Candidates that are not known yet are taken to be as long as they may be, at four letters a token."""
+    settings: GenerateSettings = job.settings
+    units = _units(settings, _prompts(job), _models(job))
+    imagine_rows(job, units, lambda request: _stand_ins(settings.groups[request[0]], request[1]), Candidate)
+
+
+def _stand_ins(group: Any, prompt: Prompt) -> list[Candidate]:
+    texts = _given(group, prompt)
+    if not texts:
+        tokens = group.max_tokens if hasattr(group, "max_tokens") else group.chat.max_tokens
+        texts = ("x" * 4 * tokens,) * _sampler(group).num_candidates(group)
+    return [
+        Candidate(prompt_id=prompt.prompt_id, candidate_id=f"{group.name}-{i}", text=text, source="student")
+        for i, text in enumerate(texts)
+    ]
+
+
 def _models(job: Job) -> dict[str, LazyModel]:
     return {name: LazyModel(job.input(name)) for name in ("student", "teacher") if name in job.inputs}
 
@@ -135,7 +153,9 @@ def _sampler(group: Any) -> ModuleType:
 
 
 def _row_key(group: Any, prompt: Prompt, models: dict[str, LazyModel]) -> str:
-    """Everything that decides the candidates of this prompt in this group."""
+    """Everything that decides the candidates of this prompt in this group; "" where its model is not there yet."""
+    if _sampler(group).NEEDS_MODEL and group.model not in models:
+        return ""
     model = canonical(models[group.model].identity).decode() if _sampler(group).NEEDS_MODEL else ""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
@@ -182,4 +202,5 @@ STAGE = Stage(
         "pipeline.rows",
     ),
     in_child=True,
+    imagine=imagine,
 )

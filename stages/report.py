@@ -105,9 +105,10 @@ def run(job: Job) -> None:
         ],
         curves=curves(job.inputs["train"]),
         audit=audit_rows(job.input("judgements")),
+        costs=costs(job.inputs.get("paid", [])),
         legend=colours(answers.rows),
         prompts=shown_prompts(job, settings.report.num_examples),
-        steps=[artifact for artifacts in job.inputs.values() for artifact in artifacts],
+        steps=[artifact for name, artifacts in job.inputs.items() if name != "paid" for artifact in artifacts],
         split=job.input("prompts").manifest.metrics,
         settings=yaml.safe_dump(settings.recipe, sort_keys=False, allow_unicode=True),
     )
@@ -189,6 +190,11 @@ def audit_rows(judgements: Artifact) -> list[tuple[str, str]]:
     found = judgements.manifest.metrics.get("audit", {})
     shown = {name: f"{value:,}" if isinstance(value, int) else f"{value:.3g}" for name, value in found.items()}
     return [(name.replace("_", " "), shown[name]) for name in sorted(shown)]
+
+
+def costs(paid: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """What each step asked of chat endpoints over all its tries, and what was expected before the first."""
+    return [{"step": a.step, **a.manifest.metrics["cost"]} for a in paid if "cost" in a.manifest.metrics]
 
 
 def shown_prompts(job: Job, number: int) -> list[ShownPrompt]:

@@ -88,8 +88,14 @@ def unreliable(seed: int, share: float = 0.3) -> Callable[[Asked], Act]:
 
 
 class ChatServer:
-    def __init__(self, plan: Callable[[Asked], Act] = lambda _: GOOD):
-        self.plan = plan
+    """`say`: user message -> text of a good answer."""
+
+    def __init__(
+        self,
+        plan: Callable[[Asked], Act] = lambda _: GOOD,
+        say: Callable[[str], str] = lambda text: f"Answer to {text}",
+    ):
+        self.plan, self.say = plan, say
         self.asked: list[Asked] = []
         self.answered: Counter[str] = Counter()  # whole good answers that somebody was there to read
         self.abandoned = 0  # requests whose client had gone when the answer was ready
@@ -140,7 +146,8 @@ class ChatServer:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
         if first.startswith("GET"):
-            counts = {"peak": max(a.running for a in self.asked), "answered": dict(self.answered)}
+            peak = max(a.running for a in self.asked)
+            counts = {"peak": peak, "requests": len(self.asked), "answered": dict(self.answered)}
             return await self._write(writer, Act(body=counts))
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.running += 1
@@ -170,7 +177,7 @@ class ChatServer:
             return await self._cut(writer)
         if act.body is None:
             self.answered[asked.text] += 1
-        return await self._write(writer, act, f"Answer to {asked.text}")
+        return await self._write(writer, act, self.say(asked.text))
 
     async def _cut(self, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
