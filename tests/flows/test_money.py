@@ -1,6 +1,7 @@
 """What a run pays to a chat endpoint: told before, kept to a cap, gone on from, and shown afterwards."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -139,8 +140,19 @@ def test_the_command_tells_stops_and_goes_on(finished, hasse):
         less = {step["step"]: step for step in hasse.json(*run, "--dry-run")}
         assert 0 < less["judge"]["estimate"]["calls"] < 48
         hasse.write({**hasse.tiny, "judge": chat_judge(server, budget_usd=3)})
-        hasse(*run, "--only", "judge")
+        steps = hasse.run()
         assert len(server.asked) == len(server.answered) == 48
+    without, page = (
+        pages(command.store, steps["report"]["ref"]) for command, steps in ((finished, finished.steps), (hasse, steps))
+    )
+    assert "<h3>Money</h3>" not in without
+    (costs_of_judge,) = re.findall(r"<tr><td>judge</td><td>m</td>(.*?)</tr>", page)
+    assert '<td class="n">48</td><td class="n">0</td>' in costs_of_judge
+    assert page.count("<td>judge</td><td>judgement</td>") == 1
+
+
+def pages(store, ref):
+    return (store / ref / "report.html").read_text()
 
 
 def test_what_is_shown_of_money():

@@ -9,15 +9,16 @@ import sys
 from dataclasses import replace
 
 from data.config import Config
-from data.records import Candidate, Prompt
+from data.records import Candidate, Judgement, Prompt
 from pipeline import run as running
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
-from stages import chat_questions, judge
+from stages import chat_questions, feedback, judge
 from stages.grading import TaskSettings
 from stages.teachers import openai
 
 NUM_CANDIDATES = 4
+TASK = TaskSettings(labels=("yes", "no"))
 PRICES = {"m": {"input": 1, "output": 1000}}
 STUBBORN = {"concurrency": 16, "max_retries": 12, "timeout": 2, "max_tokens": 20}
 
@@ -26,10 +27,16 @@ class GivenSettings(Config):
     num_prompts: int
 
 
+def _write_judged(job):
+    """One answer each, found right."""
+    names = _write_prompts(job)
+    ids = [{"prompt_id": p, "candidate_id": "c0"} for p in names]
+    job.write([Candidate(**i, text=f"Of {i['prompt_id']}.", source="student") for i in ids], Candidate)
+    job.write([Judgement(**i, teacher="rule", label="yes", correct=True) for i in ids], Judgement)
+
+
 def _write_given(job):
-    names = [f"p{i:04}" for i in range(job.settings.num_prompts)]
-    common = {"source": "s", "split": "train", "label": "yes"}
-    job.write([Prompt(prompt_id=p, text=f"Is {p} so?", cluster_id=p, **common) for p in names], Prompt)
+    names = _write_prompts(job)
     job.write(
         (
             Candidate(prompt_id=p, candidate_id=f"c{k}", text=f"{k} of {p}", source="student")
@@ -38,6 +45,19 @@ def _write_given(job):
         ),
         Candidate,
     )
+
+
+def _write_prompts(job):
+    names = [f"p{i:04}" for i in range(job.settings.num_prompts)]
+    common = {"source": "s", "split": "train", "label": "yes"}
+    job.write([Prompt(prompt_id=p, text=f"Is {p} so?", cluster_id=p, **common) for p in names], Prompt)
+    return names
+
+
+def judged(num_prompts):
+    """The same prompts with a candidate c0, found right."""
+    stage = Stage(name="judged", run=_write_judged, modules=("data.records",))
+    return Step(name="judged", stage=stage, settings=GivenSettings(num_prompts=num_prompts))
 
 
 def given(num_prompts):
@@ -50,7 +70,7 @@ def judging(url, *, chunk_size=500, pairwise="never", prices=PRICES, **chat):
     """The step that judges them."""
     chat = {"model": "m", "base_url": url, "api_key_variable": "CHAT_KEY", "prices": prices, **STUBBORN, **chat}
     teacher = openai.Settings(chat=chat, chunk_size=chunk_size, pairwise=pairwise)
-    settings = judge.JudgeSettings(teacher=teacher, task=TaskSettings(labels=("yes", "no")))
+    settings = judge.JudgeSettings(teacher=teacher, task=TASK)
     return Step(
         name="judge",
         stage=replace(judge.STAGE, estimate=judge.estimate),
@@ -58,6 +78,20 @@ def judging(url, *, chunk_size=500, pairwise="never", prices=PRICES, **chat):
         inputs={"prompts": ("given",), "candidates": ("given",)},
         external=judge.external(settings),
         plugs=judge.plugs(teacher),
+    )
+
+
+def annotating(url, *, budget_usd=None, **settings):
+    """The step that gives feedback on them."""
+    chat = {"model": "m", "base_url": url, "api_key_variable": "CHAT_KEY", "prices": PRICES, "budget_usd": budget_usd}
+    section = feedback.FeedbackSettings(annotator={"annotator": "chat", "chat": {**chat, **STUBBORN}}, **settings)
+    inputs = feedback.FeedbackInputs(feedback=section, task=TASK)
+    return Step(
+        name="feedback",
+        stage=replace(feedback.STAGE, estimate=feedback.estimate),
+        settings=inputs,
+        inputs=dict.fromkeys(("prompts", "candidates", "judgements"), ("judged",)),
+        external=feedback.external(section),
     )
 
 

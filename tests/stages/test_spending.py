@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from data.records import Judgement
+from data.parquet import write_records
+from data.records import Feedback, Judgement
 from pipeline import run as running
 from pipeline.store import Store
 from stages import chat_questions
 from stages.chat_cache import VARIABLE
 from stages.spending import Spending
 from tests.stages.chat_server import Act, ChatServer, completion, failed, unreliable
-from tests.stages.judging import NUM_CANDIDATES, given, judging, performed, say
+from tests.stages.judging import NUM_CANDIDATES, annotating, given, judged, judging, performed, say
 
 ROOT = Path(__file__).parent.parent.parent
 COST = 0.00501  # dollars of a reply: 10 tokens in and 5 out, as the server counts them
@@ -150,6 +151,24 @@ def test_made_anew_by_the_user_s_wish_it_is_paid_for_anew(store):
             found = performed(store, 3, judging(server.url, budget_usd=1), refresh=refresh).artifact
             assert found.manifest.metrics["cost"]["requests"] == 6
     assert set(server.answered.values()) == {2}
+
+
+def test_an_annotator_is_paid_for_what_people_left(store, tmp_path):
+    human = tmp_path / "human.parquet"
+    told = {"annotator": "human", "annotator_id": "ann", "text": "The answer is right. So it is.", "verdict": "right"}
+    write_records(human, [Feedback(prompt_id=f"p{i:04}", candidate_id="c0", **told) for i in range(8)], Feedback)
+    settings = {"human": str(human), "human_share": 0.25, "balance": False}
+    with ChatServer(say=lambda question: "Verdict: right\nBecause it is so.") as server:
+        step = annotating(server.url, budget_usd=1, **settings)
+        made = running.perform(store, judged(8), {}, progress=lambda done, total: None).artifact
+        expected = running.estimate(store, step, {"judged": made})
+        found = running.perform(store, step, {"judged": made}, progress=lambda done, total: None).artifact
+        letters = [sum(len(m["content"]) for m in a.body["messages"]) for a in server.asked]
+    assert expected["calls"] == len(letters) == 6
+    assert expected["input_tokens"] == sum(-(-n // 4) for n in letters)
+    assert found.manifest.metrics["by_people"] == 2
+    assert found.manifest.cost_usd == pytest.approx(6 * COST)
+    assert found.manifest.metrics["cost"]["estimate"] == expected
 
 
 # A stage that is killed
