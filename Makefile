@@ -54,6 +54,7 @@ format: install
 bench: install
 	$(BIN)/python -m tests.benchmarks.ordering
 	$(BIN)/python -m tests.benchmarks.training
+	$(BIN)/python -m tests.benchmarks.teaching
 
 constraints: install
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --extra workers --python-version 3.11 \

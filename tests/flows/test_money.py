@@ -108,16 +108,21 @@ def test_estimates_before_candidates_are_known_are_of_the_longest(hasse, tmp_pat
     class Elsewhere:
         url = "http://192.0.2.1/v1"
 
-    recipe = Recipe.model_validate({**hasse.tiny, "judge": chat_judge(Elsewhere)})
+    tiny = {**hasse.tiny, "judge": chat_judge(Elsewhere)}
+    recipe = Recipe.model_validate(tiny)
     store = Store(tmp_path / "store")
     assert {f.estimate for f in forecast(recipe, store)} == {None}
     with listener(quiet=True) as heard:
         walk(recipe, store, heard, only="prompts")
     found = {f.step.name: f.estimate for f in forecast(recipe, store)}["judge"]
+    groups = [{**group, "max_tokens": 16} if "max_tokens" in group else group for group in tiny["generate"]["groups"]]
+    longer = Recipe.model_validate({**tiny, "generate": {**tiny["generate"], "groups": groups}})
+    more = {f.step.name: f.estimate for f in forecast(longer, store)}["judge"]
     assert found is not None
+    assert more is not None
     assert (found["calls"], found["calls_at_most"], found["output_tokens"]) == (48, 48, 48 * 20)
     assert found["rough"]
-    assert found["input_tokens"] > 48 * 2 * 8  # of the two sampled answers alone
+    assert more["input_tokens"] - found["input_tokens"] == 48 * 2 * 8  # two sampled answers with 8 tokens more
     assert "with the longest candidates" in expected(found)
 
 

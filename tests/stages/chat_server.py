@@ -100,6 +100,7 @@ class ChatServer:
         self.answered: Counter[str] = Counter()  # whole good answers that somebody was there to read
         self.abandoned = 0  # requests whose client had gone when the answer was ready
         self.running = 0
+        self.last_answer = 0.0  # when
         self.hold_after: int | None = None  # so many good answers; then none until `thaw`, which drops those held
         self._tries: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
@@ -147,7 +148,8 @@ class ChatServer:
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
         if first.startswith("GET"):
             peak = max(a.running for a in self.asked)
-            counts = {"peak": peak, "requests": len(self.asked), "answered": dict(self.answered)}
+            seconds = self.last_answer - self.asked[0].time
+            counts = {"peak": peak, "requests": len(self.asked), "seconds": seconds, "answered": dict(self.answered)}
             return await self._write(writer, Act(body=counts))
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.running += 1
@@ -177,6 +179,7 @@ class ChatServer:
             return await self._cut(writer)
         if act.body is None:
             self.answered[asked.text] += 1
+            self.last_answer = time.monotonic()
         return await self._write(writer, act, self.say(asked.text))
 
     async def _cut(self, writer: asyncio.StreamWriter) -> bool:
