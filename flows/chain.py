@@ -6,6 +6,7 @@ from typing import Any
 
 from data import registry
 from flows.improver_chain import improver_chain
+from flows.money import endpoints
 from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, SOURCES, Recipe
 from flows.rounds import Round, Trained
@@ -64,6 +65,8 @@ def plan(recipe: Recipe) -> list[Step]:
     runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
     made = {"evaluate": evaluations, "benchmark": measured, "lm_eval": harness}
     inputs = {"train": runs} | {name: [step.name for step in found] for name, found in made.items()}
+    if paid := [step.name for step in steps if any(endpoints(step.settings))]:
+        inputs["paid"] = paid
     return [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
 
 
@@ -172,7 +175,7 @@ def _generate(r: Round) -> Step:
     samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
     return Step(
         name=r.named("generate"),
-        stage=generate.STAGE,
+        stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks() else None),
         settings=r.generate,
         inputs={"prompts": ("prompts",), **models},
         plugs=tuple(sorted(samplers)),
@@ -181,11 +184,12 @@ def _generate(r: Round) -> Step:
 
 def _judge(r: Round) -> Step:
     needs_model = teacher_traits.needs_model(r.judge)
+    estimate = judge.estimate if teacher_traits.asks(r.judge) else None
     audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
     settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
     return Step(
         name=r.named("judge"),
-        stage=replace(judge.STAGE, in_child=teacher_traits.in_child(r.judge)),
+        stage=replace(judge.STAGE, in_child=teacher_traits.in_child(r.judge), estimate=estimate),
         settings=settings,
         inputs={
             "prompts": ("prompts",),
@@ -236,7 +240,7 @@ def _feedback(r: Round) -> Step:
     assert r.recipe.feedback is not None, "checked by the recipe"
     return Step(
         name=r.named("feedback"),
-        stage=feedback.STAGE,
+        stage=replace(feedback.STAGE, estimate=feedback.estimate if feedback.asks(r.recipe.feedback) else None),
         settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
         inputs={
             "prompts": ("prompts",),

@@ -49,8 +49,9 @@ def run(
 ) -> None:
     """Run RECIPE: the name of a shipped one (see `hasse recipes`) or a YAML file."""
     from flows import screen
+    from flows.forecast import forecast
     from flows.recipe import load_recipe
-    from flows.walk import forecast, walk
+    from flows.walk import walk
     from pipeline.remote import open_store
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)

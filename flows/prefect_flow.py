@@ -17,6 +17,7 @@ from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
 from flows.chain import plan
+from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
 from flows.walk import Run, begin, span, stored
 from pipeline.remote import absolute, open_store
@@ -43,12 +44,14 @@ def hasse_flow(
     run = begin(recipe, place)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
+    check_prices(steps[first:last])
     try:
         for i, step in enumerate(steps[:last]):
             if i < first:
                 run.done.append(stored(place, step, run.artifacts))
             else:
                 run.done.append(_as_task(step, place, run.artifacts, refresh=from_stage is not None))
+            stop_unpaid(run.done[-1])
         run.status = "done"
     except BaseException as error:
         run.status = f"{type(error).__name__}: {error}"

@@ -12,7 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from flows.walk import Forecast, Run, report_path
+from flows.forecast import Forecast
+from flows.money import expected, spent
+from flows.walk import Run, report_path
 from pipeline.run import Done
 from pipeline.stage import Progress as OnProgress
 from pipeline.stage import Step
@@ -84,6 +86,9 @@ def note(done: Done) -> str:
     found = manifest.metrics.get("units_found")
     if found and not done.cached:
         counts.append(f"{found} of {manifest.metrics['units']} found in the store")
+    cost = manifest.metrics.get("cost", {})
+    if "requests" in cost and not done.cached:
+        counts.append(f"{cost['requests']:,} requests, {spent(cost)}")
     return "  ".join([how, *counts])
 
 
@@ -107,6 +112,8 @@ def takes(forecast: Forecast) -> str:
     found = forecast.estimate
     if found is None:
         return ""
+    if "calls" in found:
+        return expected(found)
     return (
         f"{found['steps']:,} steps, {found['useful_tokens']:,} tokens, {found['operations']:.1e} operations, "
         f"{found['peak_bytes'] / 2**30:.1f} GiB, {duration(found['seconds'])}; {found['layout'].split(':')[0]}"
@@ -133,6 +140,9 @@ def show_results(run: Run, *, as_json: bool) -> None:
         print(report.manifest.metrics["conclusion"])  # type: ignore[union-attr]
     cached = sum(done.cached for done in run.done)
     print(f"{len(run.done)} steps, {cached} cached, {sum(done.seconds for done in run.done):.0f} s. Run {run.run_id}")
+    for done in run.done:
+        if failed := done.artifact.manifest.open_units.get("failed"):
+            print(f"{done.step}: {failed} failed for now; the same command asks for them again.")
     if report:
         print(f"Report: {report_path(run)}")
 

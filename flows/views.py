@@ -211,12 +211,14 @@ def _artifact(artifact: Artifact) -> Row:
     except CorruptFile as error:
         return {"ref": artifact.ref, "step": "broken", "created": "", "seconds": 0.0, "rows": str(error)}
     counts = {table: sum(by_status.values()) for table, by_status in found.counts.items()}
+    unfinished = [f"{n} {status}" for status, n in found.open_units.items()]
     return {
         "ref": artifact.ref,
         "step": found.name,
         "created": found.created,
         "seconds": round(found.seconds, 1),
-        "rows": ", ".join(f"{n} {table}" for table, n in counts.items()),
+        "rows": ", ".join([*(f"{n} {table}" for table, n in counts.items()), *unfinished]),
+        **({"dollars": round(found.cost_usd, 4)} if found.cost_usd else {}),
     }
 
 

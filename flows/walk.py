@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from data import registry
 from data.errors import InputError
 from flows.chain import plan
+from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
-from pipeline.run import Done, estimate, look_up, perform
-from pipeline.stage import Progress, Step, producer
+from pipeline.run import Done, perform
+from pipeline.stage import Progress, Step, fingerprint
 from pipeline.store import Artifact, Store, write_atomically
 
 RUNS = "runs"
@@ -79,6 +80,7 @@ def walk(
     run = begin(recipe, store)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
+    check_prices(steps[first:last])
     try:
         for i, step in enumerate(steps[:last]):
             if i < first:
@@ -88,6 +90,7 @@ def walk(
                 done = perform(store, step, run.artifacts, progress=progress, refresh=from_stage is not None)
             listener.finished(step, done)
             run.done.append(done)
+            stop_unpaid(done)
         run.status = "done"
     except BaseException as error:
         run.status = f"{type(error).__name__}: {error}"
@@ -109,53 +112,11 @@ def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[i
 
 
 def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
-    """The step's artifact, which must be there. Raises InputError."""
-    artifact = look_up(store, step, artifacts)
+    """The step's artifact, which must be there, though perhaps with open rows. Raises InputError."""
+    artifact = store.find(step.stage.name, fingerprint(step.key(artifacts)))
     if artifact is None:
         raise InputError(f"step {step.name} is not in the store {store}; run without --from-stage and --only first")
     return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What a run would do with a step: `cached`, `compute`, or `compute` after others that are not there yet."""
-
-    step: Step
-    action: str
-    ref: str | None
-    estimate: dict[str, Any] | None = None
-    """Of a step that would be computed from inputs that are there, by its stage."""
-
-
-def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
-    """The plan with what is cached. A step behind one that is to be computed is taken to be computed too; it may
-
-    still be found in the store, if the step before it turns out as it was.
-    """
-    artifacts: dict[str, Artifact] = {}
-    found = []
-    estimates: dict[str, Any] = {}
-    for step in plan(recipe):
-        needed = [producer(name) for names in step.inputs.values() for name in names]
-        known = all(name in artifacts for name in needed)
-        artifact = look_up(store, step, artifacts) if known else None
-        expected = None
-        if artifact is not None:
-            artifacts[step.name] = artifact
-        elif known:
-            alike = _without_seed(step, artifacts)
-            if alike not in estimates:
-                estimates[alike] = estimate(store, step, artifacts)
-            expected = estimates[alike]
-        action = "cached" if artifact else "compute"
-        found.append(Forecast(step=step, action=action, ref=artifact and artifact.ref, estimate=expected))
-    return found
-
-
-def _without_seed(step: Step, artifacts: dict[str, Artifact]) -> str:
-    """The same for steps that differ in nothing but the seed: they take the same."""
-    key = step.key(artifacts)
-    return json.dumps({**key, "config": {**key["config"], "seed": None}}, sort_keys=True)
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:

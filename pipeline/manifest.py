@@ -47,6 +47,11 @@ class Manifest:
     packages: dict[str, str] = field(default_factory=dict)
     format: int = 1
 
+    @property
+    def open_units(self) -> dict[str, int]:
+        """status -> how many input rows have no result yet, so that the next run asks for them again."""
+        return self.metrics.get("units_open", {})
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 

@@ -14,16 +14,16 @@ from data.registry import unknown
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, *, what: str = "recipe") -> dict[str, Any]:
     """The mapping in a YAML file. Raises RecipeError when the file is missing, not YAML, or not a mapping."""
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+        raise RecipeError(f"{what} {path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {path} is not YAML: {error}") from error
+        raise RecipeError(f"{what} {path} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise RecipeError(f"recipe {path} must be a mapping of sections, found {type(values).__name__}")
+        raise RecipeError(f"{what} {path} must be a mapping, found {type(values).__name__}")
     return values
 
 

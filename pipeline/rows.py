@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.parquet import WRITE_OPTIONS, batched, to_table
@@ -27,6 +28,9 @@ I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
 
 KEY = "row_key"
+
+OPEN = ("budget_stopped", "failed")
+"""Statuses of rows that are there to be seen and counted, but are computed again by the next run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +63,52 @@ def map_rows(
     `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
     `ahead`: so many chunks more are computed while one is written; `compute` is then called from several threads.
     `total` is the number of units, for the progress and for the check that none was lost.
-    The job's metrics tell how many units were found and how many computed. Units are streamed, only keys are held.
+    The job's metrics tell how many units were found and how many computed, and `units_open`, by status, those whose
+    rows are to be computed again. Units are streamed, only keys are held.
     """
-    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record, job.store)
-    known = {} if job.refresh else chunks.index()
+    chunks, known = _known(job, record)
     keys: list[str] = []
-    computed = 0
+    computed, unfinished = 0, Counter[str]()
     job.progress(0, total)
     for part, rows in _computed(batched(_missing(units, known, keys), chunk_size), compute, ahead):
         job.conserve("units of a chunk", expected=len(part), found=len(rows))
         with disk_errors(job.store.root):
             known |= chunks.append([unit.key for unit in part], rows)
         computed += len(part)
+        unfinished.update(filter(None, map(_open_status, rows)))
         job.progress(len(keys), total)
     job.conserve("units", expected=total, found=len(keys))
     job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
+    job.metrics |= {"units_open": dict(sorted(unfinished.items()))} if unfinished else {}
     _assemble(job, chunks, [known[key] for key in keys], record)
+
+
+def missing(job: Job, units: Iterable[Unit[I]], record: type) -> Iterator[Unit[I]]:
+    """The units that `map_rows` would compute."""
+    return _missing(units, _known(job, record)[1], [])
+
+
+def imagine_rows(job: Job, units: Iterable[Unit[I]], stand_ins: Callable[[I], Sequence[R]], record: type[R]) -> None:
+    """Write the job's table as `map_rows` would, with stand-ins for the rows that it would compute."""
+    chunks, known = _known(job, record)
+    schema = schema_of(record)
+    with pq.ParquetWriter(job.path / f"{table_name(record)}.parquet", schema) as writer:
+        for is_known, run in groupby(units, key=lambda unit: unit.key in known):
+            if is_known:
+                for table in chunks.collect(known[unit.key] for unit in run):
+                    writer.write_table(table.cast(schema))
+            else:
+                writer.write_table(to_table([row for unit in run for row in stand_ins(unit.item)], record))
+
+
+def _known(job: Job, record: type) -> tuple["RowChunks", dict[str, "_Place"]]:
+    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record, job.store)
+    return chunks, {} if job.refresh else chunks.index()
+
+
+def _open_status(rows: Sequence[Any]) -> str | None:
+    found = {row.status for row in rows}
+    return next((status for status in OPEN if status in found), None)
 
 
 def _computed(
@@ -119,7 +153,8 @@ class RowChunks:
         self.schema = schema_of(record).append(pa.field(KEY, pa.string(), nullable=False))
 
     def index(self) -> dict[str, _Place]:
-        """Key -> where its rows are. A chunk that cannot be read is set aside: its rows are computed again."""
+        """Key -> where its rows are, unless they are open. A chunk that cannot be read is set aside, for its rows to be
+        computed again."""
         self.store.gather(self.folder, "*.parquet")
         found: dict[str, _Place] = {}
         for path in sorted(self.folder.glob("*.parquet")):
@@ -127,11 +162,14 @@ class RowChunks:
                 file = pq.ParquetFile(path)
                 if not file.schema_arrow.equals(self.schema, check_metadata=True):
                     continue
-                keys = file.read(columns=[KEY])[KEY]
+                table = file.read(columns=[KEY, "status"])
             except (pa.ArrowInvalid, OSError):
                 path.rename(path.with_suffix(".corrupt"))
                 continue
-            found.update(_runs(keys.to_pylist(), path))
+            places = _runs(table[KEY].to_pylist(), path)
+            for key in table.filter(pc.field("status").isin(OPEN))[KEY].to_pylist():
+                places.pop(key, None)
+            found.update(places)
         return found
 
     def append(self, keys: Sequence[str], rows: Sequence[Sequence[R]]) -> dict[str, _Place]:

@@ -14,7 +14,7 @@ from pipeline.manifest import Manifest, git_commit, package_versions
 from pipeline.process import run_in_child
 from pipeline.remote import open_store
 from pipeline.stage import Job, Progress, Step, fingerprint, producer
-from pipeline.store import Artifact, Store, content_digest, describe_files, disk_errors
+from pipeline.store import LOGS, Artifact, Store, content_digest, describe_files, disk_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,13 @@ class Done:
 
 
 def look_up(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Artifact | None:
-    """The step's artifact, if the store has it, given those of the steps before it."""
-    return store.find(step.stage.name, fingerprint(step.key(artifacts)))
+    """The step's artifact, if the store has it whole, given those of the steps before it."""
+    return _whole(store, step, fingerprint(step.key(artifacts)))
+
+
+def _whole(store: Store, step: Step, fingerprint: str) -> Artifact | None:
+    artifact = store.find(step.stage.name, fingerprint)
+    return None if artifact is None or artifact.manifest.open_units else artifact
 
 
 def perform(
@@ -44,7 +49,7 @@ def perform(
     with store.lock(step.stage.name, fingerprint(key)):
         if refresh:
             discard_work(store, step, key)
-        artifact = None if refresh else store.find(step.stage.name, fingerprint(key))
+        artifact = None if refresh else _whole(store, step, fingerprint(key))
         cached = artifact is not None
         if artifact is None:
             inputs = {
@@ -70,12 +75,15 @@ def compute(
     """Run the stage function and publish what it made; gives the artifact's path.
 
     location: of the store. inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the
-    work folder is kept.
+    work folder is kept, and so are the logs of one that ended with open rows.
     """
     store, started = open_store(location), time.monotonic()
     work = store.work_folder(step.stage.name, fingerprint(key))
     with disk_errors(store.root):
         work.mkdir(parents=True, exist_ok=True)
+        unfinished = None if refresh else store.find(step.stage.name, fingerprint(key))
+        if unfinished is not None:
+            _carry_over(unfinished.file(LOGS), work / LOGS)
         job = Job(
             name=step.name,
             settings=step.settings,
@@ -90,28 +98,69 @@ def compute(
         return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path
 
 
+def _carry_over(logs: Path, target: Path) -> None:
+    """Copied beside the target first, so that a kill leaves all of it or nothing."""
+    if not logs.is_dir() or target.exists():
+        return
+    beside = target.with_name(f".{LOGS}")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(logs, beside)
+    beside.rename(target)
+
+
 def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
     """What computing the step would take, as its stage has it; None where it has no estimate. Nothing is published."""
     if step.stage.estimate is None:
         return None
-    inputs = {name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()}
-    return run_in_child(_estimate, store.location, step, inputs, on_event=lambda event: None)
+    arguments = (store.location, step, _paths(step, artifacts))
+    if step.stage.estimate_in_child:
+        return run_in_child(_estimate, *arguments, on_event=lambda event: None)
+    return _estimate(*arguments, lambda event: None)
+
+
+def imagine(store: Store, step: Step, artifacts: Mapping[str, Artifact], folder: Path) -> Artifact | None:
+    """What the step may leave behind, in a folder of the caller's; None where its stage cannot tell."""
+    if step.stage.imagine is None:
+        return None
+    job = _passing_job(store.location, step, _paths(step, artifacts), folder)
+    step.stage.imagine(job)
+    return Artifact(job.path, step.name)
+
+
+def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[tuple[str, Path]]]:
+    """Of the inputs that are there."""
+    return {
+        name: [(producer(s), artifacts[producer(s)].path) for s in steps]
+        for name, steps in step.inputs.items()
+        if all(producer(s) in artifacts for s in steps)
+    }
 
 
 def _estimate(location: str, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
-    store = open_store(location)
+    assert step.stage.estimate is not None
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            name=step.name,
-            settings=step.settings,
-            inputs={name: [store.open(path, step) for step, path in found] for name, found in inputs.items()},
-            path=Path(folder),
-            store=store,
-            progress=lambda done, total: None,
-            code="",
-        )
-        assert step.stage.estimate is not None
-        return step.stage.estimate(job)
+        return step.stage.estimate(_passing_job(location, step, inputs, Path(folder)))
+
+
+def _passing_job(location: str, step: Step, inputs: dict[str, list[tuple[str, Path]]], folder: Path) -> Job:
+    """One whose folder is not in the store."""
+    store = open_store(location)
+    path = folder / step.stage.name / digest(step.name)
+    path.mkdir(parents=True)
+    return Job(
+        name=step.name,
+        settings=step.settings,
+        inputs={name: [_input(store, path, step, folder) for step, path in found] for name, found in inputs.items()},
+        path=path,
+        store=store,
+        progress=lambda done, total: None,
+        code=digest(step.code()),
+    )
+
+
+def _input(store: Store, path: Path, step: str, folder: Path) -> Artifact:
+    """Of the store, or imagined in a folder beside it."""
+    return Artifact(path, step) if path.is_relative_to(folder) else store.open(path, step)
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:
@@ -134,6 +183,7 @@ def _manifest(job: Job, step: Step, key: dict[str, Any], seconds: float) -> Mani
         inputs={name: [artifact.ref for artifact in artifacts] for name, artifacts in job.inputs.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
+        cost_usd=job.metrics.get("cost", {}).get("dollars", 0.0),
         git_commit=git_commit(),
         packages=package_versions(),
     )

@@ -28,7 +28,9 @@ class Stage:
     `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
     "part:" are digests of parts on which a step may depend alone.
-    `estimate`: what a run would take, from the same job, whose folder is thrown away afterwards.
+    `estimate`: what a run would take, from the same job, whose folder is thrown away afterwards; `estimate_in_child`:
+    it loads a model. `imagine` fills such a folder with the rows that are known and with stand-ins for the others, so
+    that later stages may estimate; models that the job should have may be missing.
     """
 
     name: str
@@ -37,7 +39,9 @@ class Stage:
     in_child: bool = False
     assets: tuple[str, ...] = ()
     identity: Callable[[Path], dict[str, str]] | None = None
-    estimate: Callable[["Job"], dict[str, Any]] | None = None
+    estimate: Callable[["Job"], dict[str, Any] | None] | None = None
+    estimate_in_child: bool = False
+    imagine: Callable[["Job"], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +68,15 @@ class Step:
         """
         return {
             "stage": self.stage.name,
-            "code": code_digests(self.stage.modules + self.plugs) | asset_digests(self.stage.assets),
+            "code": self.code(),
             "config": key_of(self.settings),
             "inputs": {name: [_identity(artifacts, step) for step in steps] for name, steps in self.inputs.items()},
             "external": dict(self.external),
         }
+
+    def code(self) -> dict[str, str]:
+        """Digests of the source texts that decide the result."""
+        return code_digests(self.stage.modules + self.plugs) | asset_digests(self.stage.assets)
 
 
 def producer(step: str) -> str:

@@ -17,6 +17,7 @@ from stages.chat_loop import iterate
 from stages.chat_reply import Replies, Reply
 from stages.chat_request import Request, question
 from stages.chat_settings import ChatSettings, Price
+from stages.spending import current
 
 __all__ = ["ChatSettings", "Ledger", "Price", "Reply", "Request", "ask", "complete"]
 
@@ -45,12 +46,16 @@ def complete(
     """The replies to each request, in order: as many as it asks for, or one that says why there is none.
 
     Of equal requests one is sent. `ledger` is kept as replies arrive; its dollars, from earlier calls too, count
-    towards `budget_usd`. Left out, it is the process's own of that model: a stage asks chunk by chunk, and the cap
-    holds for all of them. Raises InputError for what asking again would not mend: no key, a cap on money without a
-    price, or a request that the endpoint refuses; what is under way is then cancelled.
+    towards `budget_usd`. Left out, it is the stage's (see `Spending`), else the process's own of that model: work goes
+    chunk by chunk, and the cap holds for all of them. Raises InputError for what asking again would not mend: no key,
+    no price, or a request that the endpoint refuses; what is under way is then cancelled.
     """
+    stage = current()
     if ledger is None:
-        ledger = _ledgers.setdefault((settings.base_url, settings.model), Ledger())
+        where = settings.base_url, settings.model
+        ledger = stage.ledger(settings.model) if stage else _ledgers.setdefault(where, Ledger())
+    if stage and settings.cache_path is None:
+        settings = settings.model_copy(update={"cache": stage.replies})
     run = partial(Call(settings, ledger).answer, requests)
     early: dict[int, Replies] = {}
     following = 0

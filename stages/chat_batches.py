@@ -84,7 +84,7 @@ class Batches:
                 for question in questions.values():
                     self.budget.owe(question.sending.estimate)
                     question.tried = 1
-                self.ledger.resumed += len(questions)
+                self.ledger.add(resumed=len(questions))
                 self.open.append(_Batch(found, questions))
 
     async def _found(self, submitted: Submitted) -> Submitted | None:
@@ -113,7 +113,7 @@ class Batches:
         questions: dict[str, _Question] = {}
         content = bytearray()
         for key, question in list(self.waiting.items()):
-            if not self.budget.reserve(question.sending.estimate):
+            if not self.budget.reserve(question.sending.estimate, again=question.tried > 0):
                 break
             line = write_line(question.sending)
             full = len(questions) == self.how.max_requests or len(content) + len(line) > 1e6 * self.how.max_megabytes
@@ -138,8 +138,6 @@ class Batches:
             raise
         batch.submitted = replace(batch.submitted, batch_id=batch_id)
         self.cache.note(batch.submitted)
-        self.ledger.requests += len(questions)
-        self.ledger.retries += sum(question.tried > 0 for question in questions.values())
         for question in questions.values():
             question.tried += 1
 

@@ -47,9 +47,9 @@ class Call:
         for index, request in enumerate(requests):
             sending = Sending.of(request, self.settings, url)
             if sending.key in answered:
-                self.ledger.repeated += 1
+                self.ledger.add(repeated=1)
             elif (replies := cache.get(sending.key, sending.wanted.num)) is not None:
-                self.ledger.cached += 1
+                self.ledger.add(cached=1)
                 answered[sending.key] = known(replies)
             else:
                 answered[sending.key] = await way.start(sending)

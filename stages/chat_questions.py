@@ -42,10 +42,10 @@ class Questions:
     async def finish(self) -> None:
         """Every question is on its way."""
 
-    async def _admit(self, sending: Sending) -> Ticket | None:
+    async def _admit(self, sending: Sending, *, again: bool = False) -> Ticket | None:
         """Before every try; None when there is no money for it."""
         ticket = await self.gate.enter(sending.estimate.tokens)
-        if self.budget.reserve(sending.estimate):
+        if self.budget.reserve(sending.estimate, again=again):
             return ticket
         self.gate.leave(ticket, Outcome())
         return None
@@ -61,17 +61,15 @@ class Questions:
         outcome, tried = await self._once(sending, ticket), 1
         while not outcome.replies and outcome.again and tried <= self.settings.max_retries:
             await asyncio.sleep(pause(tried, outcome))
-            if (again := await self._admit(sending)) is None:
+            if (admitted := await self._admit(sending, again=True)) is None:
                 return STOPPED
-            self.ledger.retries += 1
-            outcome, tried = await self._once(sending, again), tried + 1
+            outcome, tried = await self._once(sending, admitted), tried + 1
         if not outcome.again:
             raise InputError(outcome.error)
         return outcome.replies or failed(f"{outcome.error}; asked {tried} times")
 
     async def _once(self, sending: Sending, ticket: Ticket) -> Outcome:
         """One try. The replies are in the cache before anything can stop them from being used."""
-        self.ledger.requests += 1
         outcome = Outcome(error="cancelled", may_cost=True)
         try:
             outcome = await self.endpoint.send(sending.body, sending.wanted)

@@ -38,19 +38,12 @@ class Sending:
 
     @classmethod
     def of(cls, request: Request, settings: ChatSettings, url: str) -> Sending:
-        body: dict[str, Any] = {
-            "model": settings.model,
-            "messages": [dict(message) for message in request.messages],
-            "temperature": settings.temperature,
-            "max_completion_tokens": settings.max_tokens,
-            **request.options,
-        }
+        body = _body(request, settings)
         wanted = Wanted(
             num=body.get("n", 1), logprobs=body.get("logprobs", False), structured="response_format" in body
         )
         repeat = {"repeat": request.repeat} if request.repeat else {}
-        estimate = Estimate.of(_letters(body), settings.max_tokens * wanted.num)
-        return cls(digest({"base_url": url, "body": body, **repeat}), body, estimate, wanted)
+        return cls(digest({"base_url": url, "body": body, **repeat}), body, estimate_of(request, settings), wanted)
 
 
 def question(system: str, user: str, schema: dict[str, Any] | None, *, repeat: int = 0) -> Request:
@@ -63,7 +56,22 @@ def question(system: str, user: str, schema: dict[str, Any] | None, *, repeat: i
     return Request(messages=messages, options={"response_format": shape}, repeat=repeat)
 
 
-def _letters(body: dict[str, Any]) -> int:
-    letters = sum(len(message["content"]) for message in body["messages"])
-    shape = body.get("response_format")
+def estimate_of(request: Request, settings: ChatSettings) -> Estimate:
+    """What it would take, at most, asked once."""
+    return Estimate.of(_letters(request), settings.max_tokens * request.options.get("n", 1))
+
+
+def _body(request: Request, settings: ChatSettings) -> dict[str, Any]:
+    return {
+        "model": settings.model,
+        "messages": [dict(message) for message in request.messages],
+        "temperature": settings.temperature,
+        "max_completion_tokens": settings.max_tokens,
+        **request.options,
+    }
+
+
+def _letters(request: Request) -> int:
+    letters = sum(len(message["content"]) for message in request.messages)
+    shape = request.options.get("response_format")
     return letters if shape is None else letters + len(json.dumps(shape["json_schema"]["schema"]))

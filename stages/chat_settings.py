@@ -72,6 +72,11 @@ class ChatSettings(Config):
         named = os.environ.get(VARIABLE)
         return self.cache or (Path(named) if named else None)
 
+    @property
+    def price_factor(self) -> float:
+        """What a batch makes of the model's price."""
+        return self.batch.price_factor if self.batch else 1.0
+
     @model_validator(mode="after")
     def _batch_can_be_honoured(self) -> "ChatSettings":
         if self.batch is None:

@@ -20,13 +20,15 @@ from data.parquet import read_records
 from data.records import Candidate, Feedback, Judgement, Prompt
 from data.text import unit_hash
 from pipeline.fingerprint import canonical, file_digest, text_digest
-from pipeline.rows import Unit, map_rows
+from pipeline.rows import Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
+from stages.chat_estimate import estimate as estimated
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
 from stages.grading import TaskSettings
 from stages.improvement import one_question
 from stages.joins import join
+from stages.spending import Spending
 
 ANNOTATORS = "stages.annotators"
 Annotator = registry.settings_union(ANNOTATORS, "annotator")
@@ -80,30 +82,43 @@ def external(settings: FeedbackSettings) -> dict[str, str]:
 def run(job: Job) -> None:
     inputs: FeedbackInputs = job.settings
     settings = inputs.feedback
-    items = choose(list(answers(*(job.input(name) for name in ("prompts", "candidates", "judgements")))), settings)
-    people = by_people(items, settings)
+    items, people = _chosen(job)
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
-    start = canonical([key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates)]).decode()
+    spending = Spending(job, estimate)
 
     def annotate(chunk: list[Item]) -> Iterator[list[Feedback]]:
         asked = [item for item in chunk if item.ids not in people]
-        told = iter(annotator.annotate(asked, settings.annotator, inputs.task))
+        with spending.of_this_thread():
+            told = iter(list(annotator.annotate(asked, settings.annotator, inputs.task)))
         for item in chunk:
             yield [gated(item, people.get(item.ids) or next(told), settings.gates, inputs.task)]
 
-    map_rows(
-        job,
-        (Unit(_row_key(start, item, people.get(item.ids)), item) for item in items),
-        annotate,
-        Feedback,
-        total=len(items),
-        chunk_size=settings.chunk_size,
-    )
+    units = _units(inputs, items, people)
+    map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size)
+    spending.close(job)
     job.metrics |= {
         "by_people": len(people),
         "right": sum(bool(item.judgement.correct) for item in items),
         "wrong": sum(not item.judgement.correct for item in items),
     }
+
+
+def estimate(job: Job) -> dict[str, Any] | None:
+    """What the annotations that are missing take in questions and money; None where no endpoint is asked."""
+    inputs: FeedbackInputs = job.settings
+    if not asks(inputs.feedback):
+        return None
+    items, people = _chosen(job)
+    asked = (unit.item for unit in missing(job, _units(inputs, items, people), Feedback))
+    annotator = registry.load(ANNOTATORS, inputs.feedback.annotator.annotator, kind="annotator")
+    return estimated(
+        annotator.questions((item for item in asked if item.ids not in people), inputs.feedback.annotator, inputs.task)
+    )
+
+
+def asks(settings: FeedbackSettings) -> bool:
+    """Whether the annotator asks a chat endpoint."""
+    return hasattr(registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator"), "questions")
 
 
 def choose(items: list[Item], settings: FeedbackSettings) -> list[Item]:
@@ -172,6 +187,20 @@ def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> It
         for candidate in found:
             if candidate.source != "human" and candidate.candidate_id in verdicts:
                 yield Item(prompt=prompt, candidate=candidate, judgement=verdicts[candidate.candidate_id])
+
+
+def _chosen(job: Job) -> tuple[list[Item], dict[tuple[str, str], Feedback]]:
+    """The items, and what people said of those that are theirs."""
+    settings: FeedbackSettings = job.settings.feedback
+    items = choose(list(answers(*(job.input(name) for name in ("prompts", "candidates", "judgements")))), settings)
+    return items, by_people(items, settings)
+
+
+def _units(inputs: FeedbackInputs, items: list[Item], people: dict[tuple[str, str], Feedback]) -> Iterator[Unit[Item]]:
+    settings = inputs.feedback
+    start = canonical([key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates)]).decode()
+    for item in items:
+        yield Unit(_row_key(start, item, people.get(item.ids)), item)
 
 
 def _row_key(start: str, item: Item, human: Feedback | None) -> str:

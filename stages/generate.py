@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -11,10 +12,12 @@ from data import registry
 from data.config import Config, key_of, unkeyed
 from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical, text_digest
-from pipeline.rows import Unit, map_rows
+from pipeline.rows import Unit, imagine_rows, map_rows, missing
 from pipeline.stage import Job, Stage
 from stages import parity
+from stages.chat_estimate import estimate as estimated
 from stages.loaded import LazyModel
+from stages.spending import Spending
 from stages.vllm_engine import EngineSettings, close_pools
 
 SAMPLERS = "stages.samplers"
@@ -49,6 +52,10 @@ class GenerateSettings(Config):
         """The models that are asked."""
         return {group.model for group in self.groups if _needs_model(group)}
 
+    def asks(self) -> bool:
+        """Whether a sampler asks a chat endpoint."""
+        return any(map(_asks, self.groups))
+
     def num_candidates(self) -> int:
         """K: how many candidates a prompt gets at most."""
         return sum(_sampler(group).num_candidates(group) for group in self.groups)
@@ -56,25 +63,76 @@ class GenerateSettings(Config):
 
 def run(job: Job) -> None:
     settings: GenerateSettings = job.settings
-    models = {name: LazyModel(job.input(name)) for name in job.inputs if name != "prompts"}
-    prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in settings.splits]
-    requests = [
-        (g, prompt)
-        for prompt in prompts
-        for g, group in enumerate(settings.groups)
-        if _sampler(group).has_work(prompt, group)
-    ]
+    models = _models(job)
+    prompts = _prompts(job)
+    units = list(_units(settings, prompts, models))
+    spending = Spending(job, estimate)
     map_rows(
         job,
-        (Unit(_row_key(settings.groups[g], prompt, models), (g, prompt)) for g, prompt in requests),
-        lambda chunk: _sample(chunk, settings, models),
+        units,
+        lambda chunk: _sample(chunk, settings, models, spending),
         Candidate,
-        total=len(requests),
+        total=len(units),
         chunk_size=settings.chunk_size,
         ahead=int(any(_engine(group) for group in settings.groups)),
     )
+    spending.close(job)
     job.metrics["prompts"] = len(prompts)
     _check_parity(job, settings, models)
+
+
+def estimate(job: Job) -> dict[str, Any] | None:
+    """What the candidates that are missing take in questions and money; None where no endpoint is asked."""
+    settings: GenerateSettings = job.settings
+    if not settings.asks():
+        return None
+    by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
+    for unit in missing(job, _units(settings, _prompts(job), _models(job)), Candidate):
+        by_group[unit.item[0]].append(unit.item[1])
+    planned = (
+        _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
+        for g, prompts in by_group.items()
+        if _asks(settings.groups[g])
+    )
+    return estimated(chain.from_iterable(planned))
+
+
+def imagine(job: Job) -> None:
+    """Candidates that are not known yet are taken to be as long as they may be, at four letters a token."""
+    settings: GenerateSettings = job.settings
+    units = _units(settings, _prompts(job), _models(job))
+    imagine_rows(job, units, lambda request: _stand_ins(settings.groups[request[0]], request[1]), Candidate)
+
+
+def _stand_ins(group: Any, prompt: Prompt) -> list[Candidate]:
+    texts = _given(group, prompt)
+    if not texts:
+        tokens = group.max_tokens if hasattr(group, "max_tokens") else group.chat.max_tokens
+        texts = ("x" * 4 * tokens,) * _sampler(group).num_candidates(group)
+    return [
+        Candidate(prompt_id=prompt.prompt_id, candidate_id=f"{group.name}-{i}", text=text, source="student")
+        for i, text in enumerate(texts)
+    ]
+
+
+def _models(job: Job) -> dict[str, LazyModel]:
+    return {name: LazyModel(job.input(name)) for name in job.inputs if name != "prompts"}
+
+
+def _prompts(job: Job) -> list[Prompt]:
+    splits = job.settings.splits
+    return [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in splits]
+
+
+def _units(settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]) -> Iterator[Unit[Request]]:
+    for prompt in prompts:
+        for g, group in enumerate(settings.groups):
+            if _sampler(group).has_work(prompt, group):
+                yield Unit(_row_key(group, prompt, models), (g, prompt))
+
+
+def _asks(group: Any) -> bool:
+    return hasattr(_sampler(group), "questions")
 
 
 def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
@@ -101,7 +159,9 @@ def _sampler(group: Any) -> ModuleType:
 
 
 def _row_key(group: Any, prompt: Prompt, models: dict[str, LazyModel]) -> str:
-    """Everything that decides the candidates of this prompt in this group."""
+    """Everything that decides the candidates of this prompt in this group; "" where its model is not there yet."""
+    if _needs_model(group) and group.model not in models:
+        return ""
     model = canonical(models[group.model].identity).decode() if _needs_model(group) else ""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
@@ -119,7 +179,7 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
 
 
 def _sample(
-    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel], spending: Spending
 ) -> Iterable[list[Candidate]]:
     """One list of candidates a request, in order; each group's prompts go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
@@ -131,7 +191,8 @@ def _sample(
         sampler = _sampler(group)
         model = models[group.model] if _needs_model(group) else None
         given = model if model is None or _engine(group) else model.loaded
-        results[g] = iter(list(sampler.sample(prompts, group, given)))
+        with spending.of_this_thread():
+            results[g] = iter(list(sampler.sample(prompts, group, given)))
     return [next(results[g]) for g, _ in chunk]
 
 
@@ -148,4 +209,5 @@ STAGE = Stage(
         "pipeline.rows",
     ),
     in_child=True,
+    imagine=imagine,
 )

@@ -1,8 +1,9 @@
 """Stage judge: what a teacher, or several, says of every candidate, and how far that can be trusted."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from data.config import Config, key_of
 from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
 from pipeline.fingerprint import canonical, code_digests, digest, text_digest
-from pipeline.rows import Unit, map_rows
+from pipeline.rows import Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
 from stages import audit, bounds, teacher_traits
 from stages.agreement import agreement, scoring
 from stages.bounds import AuditSettings
+from stages.chat_estimate import Planned
+from stages.chat_estimate import estimate as estimated
 from stages.grading import TaskSettings
 from stages.joins import by_prompt, join
 from stages.loaded import LazyModel
+from stages.spending import Spending
 from stages.teacher_traits import TEACHERS, members, module_of
 
 Teacher = registry.settings_union(TEACHERS, "teacher")
@@ -52,26 +56,52 @@ def run(job: Job) -> None:
     settings: JudgeSettings = job.settings
     statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
     num_accepted = sum(status in JUDGED for status in statuses)
+    spending = Spending(job, estimate)
     if members(settings.teacher):
-        _ask_several(job, settings)
+        _ask_several(job, settings, spending)
     else:
-        audited = _ask_one(job, "", settings.teacher)
+        audited = _ask_one(job, "", settings.teacher, spending)
         if audited is not None:
             job.metrics["audit"] = audited
+    spending.close(job)
     found = sum(job.counts["judgement"].values())
     job.conserve("candidates", expected=num_accepted, found=found)
     job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
-    if "audit" in job.metrics:
+    # Where money was at an end the run stops, and for that reason.
+    if "audit" in job.metrics and "budget_stopped" not in job.metrics.get("units_open", {}):
         judges = {name: judge["audit"] for name, judge in job.metrics.get("judges", {}).items() if "audit" in judge}
         bounds.check(job.metrics["audit"], settings.audit, where=job.name, judges=judges)
 
 
-def _ask_several(job: Job, settings: JudgeSettings) -> None:
+def estimate(job: Job) -> dict[str, Any] | None:
+    """What judging the prompts without judgements takes in questions and money; None where no endpoint is asked."""
+    settings: JudgeSettings = job.settings
+    if not teacher_traits.asks(settings.teacher):
+        return None
+    return estimated(chain.from_iterable(_planned(job, settings)))
+
+
+def _planned(job: Job, settings: JudgeSettings) -> Iterator[Iterator[Planned]]:
+    """The questions of each judge, and those that are asked again."""
+    for name, teacher in teacher_traits.judging(settings.teacher).items():
+        module = module_of(teacher)
+        if not hasattr(module, "questions"):
+            continue
+        own = replace(job, code=_code(teacher)) if name else job
+        for repeat, chosen in ((0, None), (1, _chosen_again(job, teacher))):
+            if chosen != set():
+                units = missing(own, _units(own, teacher, None, repeat=repeat, chosen=chosen), Judgement)
+                yield module.questions((unit.item for unit in units), teacher)
+
+
+def _ask_several(job: Job, settings: JudgeSettings, spending: Spending) -> None:
     """Each judge's table and numbers, then the table of what they make together."""
     judges = members(settings.teacher)
-    job.metrics["judges"] = {name: _ask_member(job, name, teacher) for name, teacher in judges.items()}
+    job.metrics["judges"] = {name: _ask_member(job, name, teacher, spending) for name, teacher in judges.items()}
     for count in ("units", "units_found", "units_computed"):
         job.metrics[count] = sum(found[count] for found in job.metrics["judges"].values())
+    for found in job.metrics["judges"].values():
+        _leave_open(job, found)
     job.write(_combined(job, settings), Judgement)
     other = settings.audit.compare_with
     job.metrics["audit"] = audit.audit(_judged(job, _table(job)), other=Path(other) if other else None)
@@ -81,14 +111,26 @@ def _ask_several(job: Job, settings: JudgeSettings) -> None:
         job.metrics["audit"] |= {f"judges_{measure}": min(values)} if values else {}
 
 
-def _ask_member(job: Job, name: str, teacher: Any) -> dict[str, Any]:
+def _ask_member(job: Job, name: str, teacher: Any, spending: Spending) -> dict[str, Any]:
     """As it would be asked alone, under the same keys; gives its metrics."""
-    code = digest(code_digests(STAGE.modules + teacher_traits.plugs(teacher)))
+    code = _code(teacher)
     own = replace(job, code=code, counts={}, metrics={})
-    audited = _ask_one(own, name, teacher)
+    audited = _ask_one(own, name, teacher, spending)
     _table(job).rename(_table(job, name))
     found = {"teacher": teacher.teacher, "code": code, **own.metrics, "counts": own.counts["judgement"]}
     return found if audited is None else {**found, "audit": audited}
+
+
+def _code(teacher: Any) -> str:
+    """As of a stage with this judge alone."""
+    return digest(code_digests(STAGE.modules + teacher_traits.plugs(teacher)))
+
+
+def _leave_open(job: Job, found: dict[str, Any]) -> None:
+    """Units of a part of the work that the next run computes again are so of the whole."""
+    counts = Counter(job.metrics.get("units_open", {})) + Counter(found.get("units_open", {}))
+    if counts:
+        job.metrics["units_open"] = dict(sorted(counts.items()))
 
 
 def _agreement(job: Job, first: str, second: str) -> dict[str, Any]:
@@ -97,7 +139,7 @@ def _agreement(job: Job, first: str, second: str) -> dict[str, Any]:
     return {"judges": [first, second], "tau": found.tau, "alike": found.alike, "prompts": found.num_prompts}
 
 
-def _ask_one(job: Job, name: str, teacher: Any) -> audit.Audit | None:
+def _ask_one(job: Job, name: str, teacher: Any, spending: Spending) -> audit.Audit | None:
     """Writes the table of its judgements and, of some prompts, that of what it says again; gives its audit.
 
     name: among several judges. Another teacher's table is compared with what several make together.
@@ -105,8 +147,8 @@ def _ask_one(job: Job, name: str, teacher: Any) -> audit.Audit | None:
     settings: JudgeSettings = job.settings
     module = module_of(teacher)
     model = LazyModel(job.input("teacher")) if module.NEEDS_MODEL else None
-    _ask(job, teacher, model)
-    again = _ask_again(job, name, teacher, model)
+    _ask(job, teacher, model, spending)
+    again = _ask_again(job, name, teacher, model, spending)
     if hasattr(module, "close"):
         module.close()
     if not teacher_traits.is_audited(teacher):
@@ -115,33 +157,63 @@ def _ask_one(job: Job, name: str, teacher: Any) -> audit.Audit | None:
     return audit.audit(_judged(job, _table(job)), other=Path(other) if other else None, again=again)
 
 
-def _ask_again(job: Job, name: str, teacher: Any, model: LazyModel | None) -> Path | None:
+def _ask_again(job: Job, name: str, teacher: Any, model: LazyModel | None, spending: Spending) -> Path | None:
     """The table of prompts that are asked about once more, where the answer may be another."""
-    if not job.settings.audit.repeats or not teacher_traits.repeats(teacher):
+    chosen = _chosen_again(job, teacher)
+    if not chosen:
         return None
-    chosen = job.settings.audit.asked_again(prompt.prompt_id for prompt, _ in _items(job, CANDIDATE_COLUMNS))
     first = _table(job).rename(job.path / "first.parquet")
-    _ask(replace(job, counts={}, metrics={}), teacher, model, repeat=1, chosen=chosen)
+    part = replace(job, counts={}, metrics={})
+    _ask(part, teacher, model, spending, repeat=1, chosen=chosen)
+    _leave_open(job, part.metrics)
     again = _table(job).rename(_table(job, name, stem="repeat"))
     first.rename(_table(job))
     return again
 
 
-def _ask(job: Job, teacher: Any, model: LazyModel | None, *, repeat: int = 0, chosen: set[str] | None = None) -> None:
+def _chosen_again(job: Job, teacher: Any) -> set[str]:
+    """The prompts that are asked about once more."""
+    if not job.settings.audit.repeats or not teacher_traits.repeats(teacher):
+        return set()
+    return job.settings.audit.asked_again(prompt.prompt_id for prompt, _ in _items(job, CANDIDATE_COLUMNS))
+
+
+def _ask(
+    job: Job,
+    teacher: Any,
+    model: LazyModel | None,
+    spending: Spending,
+    *,
+    repeat: int = 0,
+    chosen: set[str] | None = None,
+) -> None:
     """Writes the table of judgements by one teacher, of all prompts or of those chosen."""
-    identity = model.identity if model else None
-    parts = [key_of(teacher), key_of(job.settings.task), identity, teacher_traits.external(teacher)]
-    start = canonical([*parts, repeat] if repeat else parts).decode()
-    columns = None if teacher_traits.needs_tokens(teacher) else CANDIDATE_COLUMNS
+    task = job.settings.task
+
+    def compute(chunk: list[Item]) -> list[list[Judgement]]:
+        with spending.of_this_thread():
+            return _judge(chunk, teacher, task, model, repeat)
+
     map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _items(job, columns, chosen)),
-        lambda chunk: _judge(chunk, teacher, job.settings.task, model, repeat),
+        _units(job, teacher, model, repeat=repeat, chosen=chosen),
+        compute,
         Judgement,
         total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
         chunk_size=teacher.chunk_size,
         ahead=int(teacher_traits.own_process(teacher)),
     )
+
+
+def _units(
+    job: Job, teacher: Any, model: LazyModel | None, *, repeat: int, chosen: set[str] | None
+) -> Iterator[Unit[Item]]:
+    identity = model.identity if model else None
+    parts = [key_of(teacher), key_of(job.settings.task), identity, teacher_traits.external(teacher)]
+    start = canonical([*parts, repeat] if repeat else parts).decode()
+    columns = None if teacher_traits.needs_tokens(teacher) else CANDIDATE_COLUMNS
+    for item in _items(job, columns, chosen):
+        yield Unit(_row_key(start, item), item)
 
 
 def _combined(job: Job, settings: JudgeSettings) -> Iterator[Judgement]:

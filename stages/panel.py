@@ -8,12 +8,15 @@ orders contradict each other are asked on their own, in both orders, and the tot
 verdicts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import permutations
 from statistics import fmean
+from typing import Any
 
 from data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
+from pipeline.rows import OPEN
 from stages.grading import TaskSettings, stated
 from stages.json_replies import Answer, Question, Replies, ask_once, ask_twice
 from stages.listwise import Mark, presentation_orders, read_scores, render, scores_schema
@@ -67,15 +70,29 @@ def judge(
     replies: Replies,
 ) -> Iterator[list[Judgement]]:
     """One judgement a candidate, in the name of `teacher`; all lists of a chunk are asked together, then all pairs."""
-    panels = [
-        Panel(prompt=prompt, candidates=candidates, orders=_orders(prompt, candidates, settings))
-        for prompt, candidates in items
-    ]
+    panels = [_panel(prompt, candidates, settings) for prompt, candidates in items]
     _ask_lists(panels, settings, replies)
     if settings.pairwise == "disagreements":
         _ask_pairs(panels, settings, replies)
     for panel in panels:
         yield _judgements(panel, task, teacher)
+
+
+def questions(
+    items: Iterable[tuple[Prompt, list[Candidate]]], settings: PanelSettings
+) -> Iterator[tuple[Question[Any], bool]]:
+    """What `judge` asks: the lists, surely; and all pairs, of which those are asked on which the lists disagree."""
+    for prompt, candidates in items:
+        panel = _panel(prompt, candidates, settings)
+        for order in panel.orders:
+            yield _list_question(prompt, order, settings), True
+        if settings.pairwise == "disagreements" and len(panel.orders) == 2:
+            for a, b in permutations(candidates, 2):
+                yield _pair_question(panel, (a.candidate_id, b.candidate_id), settings), False
+
+
+def _panel(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings) -> Panel:
+    return Panel(prompt=prompt, candidates=candidates, orders=_orders(prompt, candidates, settings))
 
 
 def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings) -> list[list[Candidate]]:
@@ -136,7 +153,7 @@ def _judgement(
 ) -> Judgement:
     name = candidate.candidate_id
     label, correct = stated(candidate.text, panel.prompt, task)
-    unusable = next((answer for answer in panel.answers if answer.value is None), None)
+    unusable = _unusable(panel)
     found = [marks.get(name) for marks in panel.marks]
     marks = [mark for mark in found if mark is not None]
     return Judgement(
@@ -157,6 +174,14 @@ def _judgement(
         status=unusable.status if unusable else "ok",  # type: ignore[arg-type]  one of the statuses
         error=unusable.error if unusable else None,
     )
+
+
+def _unusable(panel: Panel) -> Answer | None:
+    """What keeps the prompt from being judged: first of all what was not asked, for that is asked by the next run."""
+    if "budget_stopped" in panel.verdicts.values():
+        return Answer(value=None, status="budget_stopped", error="not all of its pairs were asked")
+    found = [answer for answer in panel.answers if answer.value is None]
+    return min(found, key=lambda answer: answer.status not in OPEN, default=None)
 
 
 def _mean(marks: Sequence[Mark]) -> tuple[AspectScore, ...]:

@@ -106,9 +106,10 @@ def run(job: Job) -> None:
         ],
         curves=curves(job.inputs["train"]),
         audit=audit_table(job.input("judgements"), settings.recipe.get("audit", {})),
+        costs=costs(job.inputs.get("paid", [])),
         legend=colours(answers.rows),
         prompts=shown_prompts(job, settings.report.num_examples),
-        steps=[artifact for artifacts in job.inputs.values() for artifact in artifacts],
+        steps=[artifact for name, artifacts in job.inputs.items() if name != "paid" for artifact in artifacts],
         split=job.input("prompts").manifest.metrics,
         settings=yaml.safe_dump(settings.recipe, sort_keys=False, allow_unicode=True),
     )
@@ -183,6 +184,11 @@ def curves(trained: Sequence[Artifact]) -> list[Markup]:
                 Line(label=arm, points=smoothed(values, SMOOTHING_STEPS), colour=colour.get(arm, COLOURS[0]))
             )
     return [Markup(line_chart(lines[m], title=CURVE_TITLES[m])) for m in CURVES if m in lines]
+
+
+def costs(paid: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """What each step asked of chat endpoints over all its tries, and what was expected before the first."""
+    return [{"step": a.step, **a.manifest.metrics["cost"]} for a in paid if "cost" in a.manifest.metrics]
 
 
 def shown_prompts(job: Job, number: int) -> list[ShownPrompt]:

@@ -44,6 +44,11 @@ def needs_tokens(settings: Any) -> bool:
     return _trait(settings, "NEEDS_TOKENS")
 
 
+def asks(settings: Any) -> bool:
+    """Whether it asks a chat endpoint."""
+    return any(hasattr(module_of(one), "questions") for one in judging(settings).values())
+
+
 def repeats(settings: Any) -> bool:
     """Whether the same question, asked again, may be answered otherwise."""
     return any(_trait(one, "REPEATS") for one in judging(settings).values())

@@ -204,4 +204,5 @@ STAGE = Stage(
     in_child=True,
     identity=identity,
     estimate=estimate,
+    estimate_in_child=True,
 )

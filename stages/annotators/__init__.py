@@ -4,6 +4,8 @@ An annotator module has
     KIND: "ai" or "rule"
     class Settings(Config)                       its section of the recipe
     def annotate(items, settings, task) -> Iterator[Feedback]        one for each item, in order
+and, where it asks a chat endpoint,
+    def questions(items, settings, task) -> Iterator[Planned]        what `annotate` would ask
 
 `items` are `Item`s of stages.feedback_items: the prompt, one answer, and what was judged of it. People annotate through
 a queue file instead: `hasse annotate`.

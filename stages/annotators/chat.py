@@ -1,7 +1,7 @@
 """Annotator `chat`: a chat model says whether an answer is right, why, and what would have been right."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +10,8 @@ from data.config import Config
 from data.records import Feedback
 from data.text import short_digest
 from stages.chat import ChatSettings, Reply, ask
+from stages.chat_estimate import Planned
+from stages.chat_request import question
 from stages.feedback_items import RIGHT, WRONG, Item, right_answer
 from stages.grading import TaskSettings
 
@@ -33,18 +35,22 @@ class Settings(Config):
 
 def annotate(items: Sequence[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
     """A reply without a verdict is `unparsable`, never guessed."""
-    questions = [
-        (
-            settings.system,
-            USER.format(
-                prompt=item.prompt.text, right_answer=right_answer(item.prompt, task), answer=item.candidate.text
-            ),
-        )
-        for item in items
-    ]
+    asked = [_question(item, settings, task) for item in items]
     version = short_digest(settings.system, USER)
-    for item, reply in zip(items, ask(questions, settings.chat), strict=True):
+    for item, reply in zip(items, ask(asked, settings.chat), strict=True):
         yield _feedback(item, reply, settings, version)
+
+
+def questions(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Planned]:
+    """One an item."""
+    for item in items:
+        system, user = _question(item, settings, task)
+        yield Planned(request=question(system, user, None), chat=settings.chat)
+
+
+def _question(item: Item, settings: Settings, task: TaskSettings) -> tuple[str, str]:
+    right = right_answer(item.prompt, task)
+    return settings.system, USER.format(prompt=item.prompt.text, right_answer=right, answer=item.candidate.text)
 
 
 def _feedback(item: Item, reply: Reply, settings: Settings, version: str) -> Feedback:

@@ -9,4 +9,6 @@ A sampler module has
     def engine(settings) -> EngineSettings | None        optional: of vLLM, which then gets the model's folder to answer
     def answers(prompt, settings) -> tuple[str, ...]     optional: what it takes from the prompt as it is
     def sample(prompts, settings, model) -> Iterator[list[Candidate]]    one non-empty list a prompt, in order
+and, where it asks a chat endpoint,
+    def questions(prompts, settings) -> Iterator[Planned]                what `sample` would ask
 """

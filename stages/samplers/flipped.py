@@ -17,6 +17,8 @@ from data import registry
 from data.config import Config
 from data.records import Candidate, Prompt
 from stages.chat import ChatSettings, Reply, ask
+from stages.chat_estimate import Planned
+from stages.chat_request import question
 from stages.grading import loose_label
 from stages.samplers import dataset, openai, transformers, vllm
 from stages.vllm_engine import EngineSettings
@@ -81,15 +83,38 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterato
         yield [_candidate(c, i, next(flipped) if c.text.strip() else _nothing(c), settings) for i, c in enumerate(row)]
 
 
+def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned]:
+    """Two an answer at most: its rewriting, and its label; what its own sampler asks comes first."""
+    base = _base(settings)
+    if hasattr(base, "questions"):
+        yield from base.questions(prompts, settings.of)
+    for prompt in prompts:
+        texts = answers(prompt, settings) or ("x" * 4 * getattr(settings.of, "max_tokens", 0),) * num_candidates(
+            settings
+        )
+        for text in texts:
+            yield Planned(request=question(*_rewriting(prompt, text), None), chat=settings.chat)
+            if settings.labels:
+                longest = "x" * 4 * settings.chat.max_tokens
+                yield Planned(request=question(*_prediction(prompt, longest, settings), None), chat=settings.chat)
+
+
+def _rewriting(prompt: Prompt, text: str) -> tuple[str, str]:
+    return REWRITE, f"Question:\n{prompt.text}\n\nExplanation:\n{_explanation(text)}"
+
+
+def _prediction(prompt: Prompt, explanation: str, settings: Settings) -> tuple[str, str]:
+    system = PREDICT.format(labels=", ".join(settings.labels))
+    return system, f"Question:\n{prompt.text}\n\nExplanation:\n{explanation}"
+
+
 def _flip(work: Sequence[tuple[Prompt, Candidate]], settings: Settings) -> Iterator[Reply]:
-    asked = [(REWRITE, f"Question:\n{prompt.text}\n\nExplanation:\n{_explanation(c.text)}") for prompt, c in work]
-    rewritten = [_whole(reply) for reply in ask(asked, settings.chat)]
+    rewritten = [_whole(reply) for reply in ask([_rewriting(prompt, c.text) for prompt, c in work], settings.chat)]
     if not settings.labels:
         yield from rewritten
         return
-    system = PREDICT.format(labels=", ".join(settings.labels))
     usable = [i for i, reply in enumerate(rewritten) if reply.status == "ok"]
-    again = [(system, f"Question:\n{work[i][0].text}\n\nExplanation:\n{rewritten[i].text}") for i in usable]
+    again = [_prediction(work[i][0], rewritten[i].text, settings) for i in usable]
     predicted = dict(zip(usable, ask(again, settings.chat), strict=True))
     for i, reply in enumerate(rewritten):
         yield _labelled(reply, predicted[i], settings.labels) if i in predicted else reply

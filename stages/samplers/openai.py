@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
 from stages.chat import ChatSettings, Reply, Request, complete
+from stages.chat_estimate import Planned
 from stages.sampling import PLACE, filtered, one_place, row_seed, source_of, views_of
 
 NEEDS_MODEL = False
@@ -77,19 +78,36 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 def sample(prompts: Sequence[Prompt], settings: Settings, model: None) -> Iterator[list[Candidate]]:
     """`num_samples` candidates a prompt (or variant); one that says why where there is no answer."""
-    rows: list[list[Candidate]] = [[] for _ in prompts]
-    work: list[_Asked] = []
-    for i, prompt in enumerate(prompts):
-        try:
-            work += _asked(i, prompt, settings)
-        except InputError as error:
-            rows[i] = [filtered(prompt, str(error), settings)]
-    requests = (Request(messages=asked.messages, options=_options(settings, asked.seed)) for asked in work)
+    work, refused = _work(prompts, settings)
+    rows = [[filtered(prompt, refused[i], settings)] if i in refused else [] for i, prompt in enumerate(prompts)]
+    requests = (_request(asked, settings) for asked in work)
     for asked, replies in zip(work, complete(requests, settings), strict=True):
         prompt, first = prompts[asked.position], asked.view * settings.num_samples
         found = enumerate(replies, start=first)
         rows[asked.position] += [_candidate(prompt, k, reply, asked.seed, settings) for k, reply in found]
     yield from rows
+
+
+def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned]:
+    """One a prompt, or a variant of it."""
+    for asked in _work(prompts, settings)[0]:
+        yield Planned(request=_request(asked, settings), chat=settings)
+
+
+def _work(prompts: Sequence[Prompt], settings: Settings) -> tuple[list[_Asked], dict[int, str]]:
+    """What is asked, and why a prompt is not, by its position."""
+    work: list[_Asked] = []
+    refused: dict[int, str] = {}
+    for i, prompt in enumerate(prompts):
+        try:
+            work += _asked(i, prompt, settings)
+        except InputError as error:
+            refused[i] = str(error)
+    return work, refused
+
+
+def _request(asked: _Asked, settings: Settings) -> Request:
+    return Request(messages=asked.messages, options=_options(settings, asked.seed))
 
 
 def _asked(position: int, prompt: Prompt, settings: Settings) -> list[_Asked]:

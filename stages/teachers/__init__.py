@@ -13,6 +13,7 @@ and may have
     REPEATS: bool                                whether a question asked again may be answered otherwise; then `judge`
                                                  takes `repeat`, a number that makes it another question
     def external(settings) -> dict[str, str]     digests of files and models that it reads
+    def questions(items, settings) -> Iterator[Planned]     where it asks a chat endpoint: what `judge` would ask
     def close()                                  gives a model's memory back
 
 `items` are (prompt, its candidates); `task` says what a right answer is; `model` is a LazyModel or None. A teacher that

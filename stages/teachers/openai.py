@@ -1,6 +1,6 @@
 """Teacher `openai`: a chat model behind an endpoint judges all answers to a prompt in one question."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -9,7 +9,8 @@ from pydantic import Field
 from data.records import Candidate, Judgement, Prompt
 from stages import panel, panel_settings
 from stages.chat import ChatSettings, Reply, complete
-from stages.chat_request import question
+from stages.chat_estimate import Planned
+from stages.chat_request import Request, question
 from stages.grading import TaskSettings
 from stages.json_replies import SYSTEM, Question, Structured
 from stages.panel_settings import PanelSettings
@@ -43,7 +44,16 @@ def judge(
     yield from panel.judge(items, settings, task, teacher="openai", replies=replies)
 
 
+def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Settings) -> Iterator[Planned]:
+    for asked, sure in panel.questions(items, settings):
+        yield Planned(request=_request(asked, settings), chat=settings.chat, sure=sure)
+
+
 def _replies(questions: Sequence[Question[Any]], *, settings: Settings, repeat: int) -> list[Reply]:
-    structured = settings.structured == "json_schema"
-    asked = [question(SYSTEM, q.text, q.schema if structured else None, repeat=repeat) for q in questions]
-    return [reply for (reply,) in complete(asked, settings.chat)]
+    requests = (_request(asked, settings, repeat=repeat) for asked in questions)
+    return [reply for (reply,) in complete(requests, settings.chat)]
+
+
+def _request(asked: Question[Any], settings: Settings, *, repeat: int = 0) -> Request:
+    schema = asked.schema if settings.structured == "json_schema" else None
+    return question(SYSTEM, asked.text, schema, repeat=repeat)

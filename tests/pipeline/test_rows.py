@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -7,7 +7,7 @@ from data.config import Config
 from data.errors import WorkError
 from data.records import Judgement
 from pipeline import run as running
-from pipeline.rows import Unit, map_rows
+from pipeline.rows import Unit, map_rows, missing
 from pipeline.stage import Job, Stage, Step
 from pipeline.store import Store
 
@@ -32,19 +32,32 @@ def _judge(prompt_ids: list[str], settings: Settings):
         ]
 
 
+def _units(job: Job):
+    return [Unit(f"key of {p}", p) for p in job.settings.prompts]
+
+
 def _run(job: Job) -> None:
-    units = [Unit(f"key of {p}", p) for p in job.settings.prompts]
+    units = _units(job)
     map_rows(job, units, lambda part: _judge(part, job.settings), Judgement, total=len(units), chunk_size=3)
+
+
+def _missing(job: Job):
+    return {"missing": [unit.item for unit in missing(job, _units(job), Judgement)]}
 
 
 @dataclass
 class Bench:
     store: Store
 
+    def step(self, **settings):
+        stage = Stage(name="judge", run=_run, modules=("pipeline.rows",), estimate=_missing)
+        return Step(name="judge", stage=stage, settings=Settings(**settings))
+
     def perform(self, **settings):
-        stage = Stage(name="judge", run=_run, modules=("pipeline.rows",))
-        step = Step(name="judge", stage=stage, settings=Settings(**settings))
-        return running.perform(self.store, step, {}, progress=lambda done, total: None).artifact
+        return running.perform(self.store, self.step(**settings), {}, progress=lambda done, total: None).artifact
+
+    def missing(self, **settings):
+        return running.estimate(self.store, self.step(**settings), {})["missing"]
 
     def ids(self, artifact):
         return [(row.prompt_id, row.candidate_id) for row in artifact.records(Judgement)]
@@ -104,3 +117,46 @@ def test_a_stage_that_loses_a_row_publishes_nothing(bench, monkeypatch):
 
 def test_no_units_make_an_empty_table(bench):
     assert bench.ids(bench.perform(prompts=())) == []
+
+
+# Rows that are no result yet
+
+
+STATUS: dict[str, str] = {}
+
+
+def _some_fail(prompt_ids, settings):
+    for prompt_id in prompt_ids:
+        CALLS.append(prompt_id)
+        rows = [Judgement(prompt_id=prompt_id, candidate_id=f"c-{i}", teacher="rule") for i in range(2)]
+        yield [replace(rows[0], status=STATUS.get(prompt_id, "ok")), rows[1]]  # one of its rows is enough
+
+
+def test_failed_and_unpaid_rows_are_kept_and_computed_again(bench, monkeypatch):
+    monkeypatch.setitem(globals(), "_judge", _some_fail)
+    monkeypatch.setitem(globals(), "STATUS", {"b": "failed", "c": "budget_stopped", "f": "failed", "g": "refused"})
+    first = bench.perform(prompts=tuple("abcdefg"))
+    assert first.manifest.counts == {"judgement": {"budget_stopped": 1, "failed": 2, "ok": 10, "refused": 1}}
+    assert first.manifest.open_units == {"budget_stopped": 1, "failed": 2}
+    CALLS.clear()
+    STATUS.pop("c")
+    second = bench.perform(prompts=tuple("abcdefg"))
+    assert list("bcf") == CALLS
+    assert second.manifest.open_units == {"failed": 2}
+    assert second.manifest.identity != first.manifest.identity
+    STATUS.clear()
+    CALLS.clear()
+    last = bench.perform(prompts=tuple("abcdefg"))
+    assert list("bf") == CALLS
+    assert last.manifest.open_units == {}
+    assert bench.ids(last) == expected("abcdefg")
+    CALLS.clear()
+    bench.perform(prompts=tuple("abcdefg"))
+    assert CALLS == []
+
+
+def test_what_is_missing_is_what_would_be_computed(bench, monkeypatch):
+    monkeypatch.setitem(globals(), "_judge", _some_fail)
+    monkeypatch.setitem(globals(), "STATUS", {"b": "failed"})
+    bench.perform(prompts=tuple("abc"))
+    assert bench.missing(prompts=tuple("abcd")) == ["b", "d"]

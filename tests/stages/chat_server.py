@@ -77,10 +77,10 @@ def choices(*texts: str, logprobs: bool = False):
     return body
 
 
-def good(asked: Asked):
+def good(asked: Asked, say: Callable[[str], str] = lambda text: f"Answer to {text}"):
     """What a request asks for: its number of answers, with log-probs or not."""
     num, logprobs = asked.body.get("n", 1), asked.body.get("logprobs", False)
-    texts = [f"Answer to {asked.text}"] if num == 1 else [f"Answer {i} to {asked.text}" for i in range(num)]
+    texts = [say(asked.text)] if num == 1 else [f"Answer {i} to {asked.text}" for i in range(num)]
     return choices(*texts, logprobs=logprobs)
 
 
@@ -112,12 +112,19 @@ def unreliable(seed: int, share: float = 0.3) -> Callable[[Asked], Act]:
 
 
 class ChatServer:
-    def __init__(self, plan: Callable[[Asked], Act] = lambda _: GOOD):
-        self.plan = plan
+    """`say`: user message -> text of a good answer."""
+
+    def __init__(
+        self,
+        plan: Callable[[Asked], Act] = lambda _: GOOD,
+        say: Callable[[str], str] = lambda text: f"Answer to {text}",
+    ):
+        self.plan, self.say = plan, say
         self.asked: list[Asked] = []
         self.answered: Counter[str] = Counter()  # whole good answers that somebody was there to read
         self.abandoned = 0  # requests whose client had gone when the answer was ready
         self.running = 0
+        self.last_answer = 0.0  # when
         self.hold_after: int | None = None  # so many good answers; then none until `thaw`, which drops those held
         self._tries: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
@@ -138,7 +145,9 @@ class ChatServer:
 
     def other(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> Act:
         """What is no question: here, how many there were."""
-        return Act(body={"peak": max(a.running for a in self.asked), "answered": dict(self.answered)})
+        peak, seconds = max(a.running for a in self.asked), self.last_answer - self.asked[0].time
+        counts = {"peak": peak, "requests": len(self.asked), "seconds": seconds, "answered": dict(self.answered)}
+        return Act(body=counts)
 
     async def listen(self) -> asyncio.Server:
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=512)
@@ -200,7 +209,8 @@ class ChatServer:
             return await self._cut(writer)
         if act.body is None:
             self.answered[asked.text] += 1
-            act = replace(act, body=good(asked))
+            self.last_answer = time.monotonic()
+            act = replace(act, body=good(asked, self.say))
         return await self._write(writer, act)
 
     async def _cut(self, writer: asyncio.StreamWriter) -> bool:

@@ -405,7 +405,7 @@ def test_what_may_have_been_charged_unseen_counts():
 
 def test_a_budget_needs_a_price_and_free_is_one():
     with ChatServer() as server:
-        with pytest.raises(InputError, match=r"prices has no 'm' \(it has: n\)"):
+        with pytest.raises(InputError, match=r"price of the model 'm' is not known \(known: n\)"):
             asked(server, ["a"], budget_usd=1, prices={"n": Price(free=True)})
         assert server.asked == []
         (reply,) = asked(server, ["a"], budget_usd=0, prices={"m": Price(free=True)})

@@ -1,0 +1,121 @@
+"""What a stage spends at chat endpoints, in files that survive a kill, so that a cap holds over restarts.
+
+They lie in the `logs` of the artifact: every request before it is sent and what it cost, what was expected before the
+first, and, until the stage's rows are whole, the replies that were paid for.
+"""
+
+import json
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.stage import Job
+from pipeline.store import LOGS, disk_errors, write_atomically
+from stages.chat_budget import Ledger
+
+SPENT, EXPECTED, REPLIES = "spent.jsonl", "expected.json", "replies.sqlite"
+TOTALS = (
+    "requests", "retries", "cached", "repeated", "input_tokens", "output_tokens", "dollars", "dollars_unreported"
+)  # fmt: skip
+
+_current: ContextVar["Spending | None"] = ContextVar("spending", default=None)
+
+
+def current() -> "Spending | None":
+    """That of the stage on whose behalf this thread works."""
+    return _current.get()
+
+
+class Spending:
+    """One ledger a model. What a killed try had under way is taken to have cost the most it might."""
+
+    def __init__(self, job: Job, estimate: Callable[[Job], dict[str, Any] | None]):
+        self._folder, self._root = job.path / LOGS, job.store.root
+        self._lock, self._file = threading.Lock(), None
+        with disk_errors(self._root):
+            self._expected = self._expect(job, estimate)
+            found = _read(self._folder / SPENT)
+            self._ledgers = {model: self._ledger(model, **amounts) for model, amounts in found.items()}
+
+    @property
+    def replies(self) -> Path:
+        """The cache of replies for settings that name none."""
+        return self._folder / REPLIES
+
+    def ledger(self, model: str) -> Ledger:
+        with self._lock:
+            return self._ledgers.setdefault(model, self._ledger(model))
+
+    @contextmanager
+    def of_this_thread(self) -> Iterator[None]:
+        """What is asked inside counts here."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def close(self, job: Job) -> None:
+        """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
+        if self._ledgers or self._expected:
+            totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
+            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, "estimate": self._expected}
+        if self._file is not None:
+            self._file.close()
+            self._shorten()
+        if not job.metrics.get("units_open"):
+            for path in self._folder.glob(f"{REPLIES}*"):
+                path.unlink()
+
+    def _expect(self, job: Job, estimate: Callable[[Job], dict[str, Any] | None]) -> dict[str, Any] | None:
+        """The estimate of the first try, to be compared with what all of them cost."""
+        path = self._folder / EXPECTED
+        if path.exists():
+            return json.loads(path.read_text())
+        found = estimate(job)
+        if found is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(found))
+        return found
+
+    def _ledger(self, model: str, **amounts: Any) -> Ledger:
+        return Ledger(**amounts, log=lambda changes: self._write(model, changes))
+
+    def _write(self, model: str, changes: Mapping[str, float]) -> None:
+        """Unbuffered, so that a kill loses nothing; several ledgers may write at once."""
+        line = json.dumps({"model": model, **{name: amount for name, amount in changes.items() if amount}})
+        with self._lock, disk_errors(self._root):
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(line.encode() + b"\n")
+
+    def _open(self) -> BinaryIO:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._shorten()
+        return (self._folder / SPENT).open("ab", buffering=0)
+
+    def _shorten(self) -> None:
+        """A line a model; also rids the file of a last line that was broken off."""
+        lines = [
+            json.dumps({"model": model, **{name: getattr(ledger, name) for name in TOTALS}})
+            for model, ledger in self._ledgers.items()
+        ]
+        write_atomically(self._folder / SPENT, "".join(f"{line}\n" for line in lines))
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """model -> totals of the lines. A line that was broken off was written for a request that was then not sent."""
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            changes = json.loads(line)
+        except ValueError:
+            continue
+        totals[changes.pop("model")].update(changes)
+    for amounts in totals.values():
+        amounts["dollars_unreported"] += max(0.0, amounts.pop("reserved", 0.0))  # type: ignore[arg-type]  counts dollars too
+    return {model: dict(amounts) for model, amounts in totals.items()}
