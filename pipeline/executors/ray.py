@@ -5,6 +5,7 @@ rows are written by the process that asked, so what was finished is kept whateve
 needs this package, and the store at the same place.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ class _Team:
 def computed(parts: Iterable[Part], work: Work, settings: Settings) -> Iterator[tuple[Part, Rows]]:
     """Each part with its rows, as they are done. Raises InputError when the cluster cannot hold one worker."""
     ray = _connected(settings)
-    actors = _start(ray, work, settings, gpus=min(work.gpus, settings.gpus))
+    shared = ray.put(work)  # held to the end: an actor that is started again reads it again
+    actors = _start(ray, shared, settings, gpus=min(work.gpus, settings.gpus), room=work.ahead + 1)
     team = _Team(ray, [_Worker(actor) for actor in actors], settings, room=work.ahead + 1)
     try:
         for part in parts:
@@ -143,7 +145,7 @@ def _connected(settings: Settings) -> Any:
         raise InputError("the executor ray needs the package ray: pip install 'hasse[ray]'") from error
     if not ray.is_initialized():
         try:
-            ray.init(address=settings.address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"no Ray cluster at {settings.address!r} ({error}); `ray start --head` starts one"
@@ -151,7 +153,7 @@ def _connected(settings: Settings) -> Any:
     return ray
 
 
-def _start(ray: Any, work: Work, settings: Settings, *, gpus: int) -> list[Any]:
+def _start(ray: Any, shared: Any, settings: Settings, *, gpus: int, room: int) -> list[Any]:
     """Actors that are started again when they die; a part in their hands is not, since another may take it."""
     total = ray.cluster_resources()
     for name, asked in (("GPU", gpus), ("CPU", settings.cpus)):
@@ -166,10 +168,9 @@ def _start(ray: Any, work: Work, settings: Settings, *, gpus: int) -> list[Any]:
         num_cpus=settings.cpus,
         num_gpus=gpus,
         max_restarts=-1,
-        max_concurrency=work.ahead + 1,
+        max_concurrency=room,
         scheduling_strategy="SPREAD",
     )
-    shared = ray.put(work)
     return [actor.remote(shared) for _ in range(number)]
 
 
