@@ -67,7 +67,8 @@ def plan(recipe: Recipe) -> list[Step]:
     inputs = {"train": runs} | {name: [step.name for step in found] for name, found in made.items()}
     if paid := [step.name for step in steps if any(endpoints(step.settings))]:
         inputs["paid"] = paid
-    return [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
+    steps = [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
+    return [replace(step, executor=recipe.execution) for step in steps]
 
 
 def _first(recipe: Recipe) -> Round:

@@ -11,7 +11,9 @@ from data import registry
 from data.config import Config
 from data.errors import RecipeError
 from flows.nightly_settings import LATEST, NightlySettings
+from pipeline.executors import local
 from pipeline.recipe import apply_settings, read_yaml, validate
+from pipeline.rows import EXECUTORS
 from stages.benchmark import Benchmark
 from stages.bounds import AuditSettings
 from stages.evaluate import EvaluateSection
@@ -35,6 +37,7 @@ SOURCES = "data.sources"
 RESAMPLE = "resample"
 """The control beside arms that improve answers."""
 Source = registry.settings_union(SOURCES, "kind")
+Executor = registry.settings_union(EXECUTORS, "executor")
 
 
 class TrainSection(OptimiserSettings):
@@ -118,6 +121,9 @@ class Recipe(Config):
     )
     lm_eval: LmEvalSettings | None = Field(default=None, description="Benchmarks of lm-eval, for every model.")
     report: ReportSettings = ReportSettings()
+    execution: Executor = Field(  # type: ignore[valid-type]
+        default=local.Settings(), description="Who computes the chunks of stages that go prompt by prompt."
+    )
     nightly: NightlySettings | None = Field(default=None, description="For `hasse nightly`, on a source that grows.")
 
     @model_validator(mode="after")

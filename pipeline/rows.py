@@ -6,9 +6,8 @@ The chunks of a stage lie in store/<stage>/rows/<code digest>/; each is one Parq
 
 import os
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -19,14 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data import registry
 from data.parquet import WRITE_OPTIONS, batched, to_table
 from data.schema import schema_of
+from pipeline.executors import Work
 from pipeline.stage import Job
 from pipeline.store import Store, disk_errors, table_name
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
 
+EXECUTORS = "pipeline.executors"
 KEY = "row_key"
 
 OPEN = ("budget_stopped", "failed")
@@ -57,11 +59,15 @@ def map_rows(
     total: int,
     chunk_size: int,
     ahead: int = 0,
+    gpus: int = 0,
+    here: bool = False,
 ) -> None:
     """Write the job's table of `record`: known rows from the chunks, missing ones by `compute`, in the units' order.
 
     `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
-    `ahead`: so many chunks more are computed while one is written; `compute` is then called from several threads.
+    The job's executor says where that happens; `here`: in this process whatever it says, for what must be one, such as
+    the limits of an endpoint. `gpus`: of a worker elsewhere. `ahead`: so many chunks more are computed while one is
+    written; `compute` is then called from several threads.
     `total` is the number of units, for the progress and for the check that none was lost.
     The job's metrics tell how many units were found and how many computed, and `units_open`, by status, those whose
     rows are to be computed again. Units are streamed, only keys are held.
@@ -69,14 +75,23 @@ def map_rows(
     chunks, known = _known(job, record)
     keys: list[str] = []
     computed, unfinished = 0, Counter[str]()
+    drawn = 0
+
+    def parts() -> Iterator[list[Unit[I]]]:
+        nonlocal drawn
+        for part in batched(_missing(units, known, keys), chunk_size):
+            drawn += len(part)
+            yield part
+
+    executor = registry.load(EXECUTORS, "local" if here else job.executor.executor, kind="executor")
     job.progress(0, total)
-    for part, rows in _computed(batched(_missing(units, known, keys), chunk_size), compute, ahead):
+    for part, rows in executor.computed(parts(), Work(compute=compute, ahead=ahead, gpus=gpus), job.executor):
         job.conserve("units of a chunk", expected=len(part), found=len(rows))
         with disk_errors(job.store.root):
             known |= chunks.append([unit.key for unit in part], rows)
         computed += len(part)
         unfinished.update(filter(None, map(_open_status, rows)))
-        job.progress(len(keys), total)
+        job.progress(len(keys) - drawn + computed, total)
     job.conserve("units", expected=total, found=len(keys))
     job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
     job.metrics |= {"units_open": dict(sorted(unfinished.items()))} if unfinished else {}
@@ -109,32 +124,6 @@ def _known(job: Job, record: type) -> tuple["RowChunks", dict[str, "_Place"]]:
 def _open_status(rows: Sequence[Any]) -> str | None:
     found = {row.status for row in rows}
     return next((status for status in OPEN if status in found), None)
-
-
-def _computed(
-    parts: Iterable[list[Unit[I]]], compute: Callable[[list[I]], Iterable[Sequence[R]]], ahead: int
-) -> Iterator[tuple[list[Unit[I]], list[Sequence[R]]]]:
-    """Each part with its rows, in order. What a failed part leaves behind it is not begun."""
-
-    def rows_of(part: list[Unit[I]]) -> list[Sequence[R]]:
-        return list(compute([unit.item for unit in part]))
-
-    if not ahead:
-        for part in parts:
-            yield part, rows_of(part)
-        return
-    pool = ThreadPoolExecutor(ahead + 1)
-    begun: deque[tuple[list[Unit[I]], Future[list[Sequence[R]]]]] = deque()
-    try:
-        for part in parts:
-            begun.append((part, pool.submit(rows_of, part)))
-            if len(begun) > ahead:
-                part, rows = begun.popleft()
-                yield part, rows.result()
-        for part, rows in begun:
-            yield part, rows.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _missing(units: Iterable[Unit[I]], known: Mapping[str, "_Place"], keys: list[str]) -> Iterator[Unit[I]]:

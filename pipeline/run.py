@@ -93,6 +93,7 @@ def compute(
             progress=lambda done, total: send((done, total)),
             code=digest(key["code"]),
             refresh=refresh,
+            executor=step.executor,
         )
         step.stage.run(job)
         return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from data.config import key_of
 from data.errors import WorkError
 from data.parquet import write_records
+from pipeline.executors import local
 from pipeline.fingerprint import asset_digests, code_digests, digest
 from pipeline.store import Artifact, Store, disk_errors, table_name
 
@@ -51,6 +52,7 @@ class Step:
     inputs: input name -> earlier steps; "prompts:test" keys on the part `test` of what the step `prompts` made, so that
     a change of its other parts changes nothing here. external: digests of what lies outside the store.
     plugs: modules, beside the stage's own, whose source text decides the result (a method, a sampler, a teacher).
+    executor: settings of who computes chunks; it decides nothing about them.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Step:
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     external: Mapping[str, str] = field(default_factory=dict)
     plugs: tuple[str, ...] = ()
+    executor: Any = field(default_factory=local.Settings)
 
     def key(self, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         """The parts of this step's fingerprint, given the artifacts of the steps before it.
@@ -109,6 +112,8 @@ class Job:
     """Digest of the stage's source texts, for row keys."""
     refresh: bool = False
     """Compute rows anew even if they are in the store."""
+    executor: Any = field(default_factory=local.Settings)
+    """Settings of the executor of map stages."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ keeps its items. What does not pass the gates is kept as a row with status `filt
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,18 @@ def run(job: Job) -> None:
     settings = inputs.feedback
     items, people = _chosen(job)
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
-    spending = Spending(job, estimate)
+    spending, asks = Spending(job, estimate), hasattr(annotator, "questions")
+    paying = spending.of_this_thread if asks else nullcontext
 
     def annotate(chunk: list[Item]) -> Iterator[list[Feedback]]:
         asked = [item for item in chunk if item.ids not in people]
-        with spending.of_this_thread():
+        with paying():
             told = iter(list(annotator.annotate(asked, settings.annotator, inputs.task)))
         for item in chunk:
             yield [gated(item, people.get(item.ids) or next(told), settings.gates, inputs.task)]
 
     units = _units(inputs, items, people)
-    map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size)
+    map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, here=asks)
     spending.close(job)
     job.metrics |= {
         "by_people": len(people),

@@ -1,7 +1,8 @@
 """Stage generate: K candidates a prompt, from one or more groups of one sampler each."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from types import ModuleType
 from typing import Any
@@ -67,14 +68,17 @@ def run(job: Job) -> None:
     prompts = _prompts(job)
     units = list(_units(settings, prompts, models))
     spending = Spending(job, estimate)
+    paying = spending.of_this_thread if settings.asks() else nullcontext
     map_rows(
         job,
         units,
-        lambda chunk: _sample(chunk, settings, models, spending),
+        lambda chunk: _sample(chunk, settings, models, paying),
         Candidate,
         total=len(units),
         chunk_size=settings.chunk_size,
         ahead=int(any(_engine(group) for group in settings.groups)),
+        gpus=int(any(_needs_model(group) for group in settings.groups)),
+        here=settings.asks(),
     )
     spending.close(job)
     job.metrics["prompts"] = len(prompts)
@@ -179,7 +183,10 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
 
 
 def _sample(
-    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel], spending: Spending
+    chunk: list[Request],
+    settings: GenerateSettings,
+    models: dict[str, LazyModel],
+    paying: Callable[[], AbstractContextManager[None]],
 ) -> Iterable[list[Candidate]]:
     """One list of candidates a request, in order; each group's prompts go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
@@ -191,7 +198,7 @@ def _sample(
         sampler = _sampler(group)
         model = models[group.model] if _needs_model(group) else None
         given = model if model is None or _engine(group) else model.loaded
-        with spending.of_this_thread():
+        with paying():
             results[g] = iter(list(sampler.sample(prompts, group, given)))
     return [next(results[g]) for g, _ in chunk]
 

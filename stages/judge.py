@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
@@ -188,10 +189,11 @@ def _ask(
     chosen: set[str] | None = None,
 ) -> None:
     """Writes the table of judgements by one teacher, of all prompts or of those chosen."""
-    task = job.settings.task
+    task, asks = job.settings.task, teacher_traits.asks(teacher)
+    paying = spending.of_this_thread if asks else nullcontext
 
     def compute(chunk: list[Item]) -> list[list[Judgement]]:
-        with spending.of_this_thread():
+        with paying():
             return _judge(chunk, teacher, task, model, repeat)
 
     map_rows(
@@ -202,6 +204,8 @@ def _ask(
         total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
         chunk_size=teacher.chunk_size,
         ahead=int(teacher_traits.own_process(teacher)),
+        gpus=int(teacher_traits.in_child(teacher)),
+        here=asks,
     )
 
 

@@ -29,6 +29,10 @@ class LazyModel:
         self.artifact = artifact
         self.identity = artifact.manifest.identity
 
+    def __reduce__(self) -> tuple[type[LazyModel], tuple[Artifact]]:
+        """Another process loads it anew."""
+        return LazyModel, (self.artifact,)
+
     @cached_property
     def checkpoint(self) -> Checkpoint:
         (checkpoint,) = self.artifact.records(Checkpoint)
@@ -50,6 +54,15 @@ class LazyModel:
         from stages.models import context_of
 
         return context_of(self.folder)
+
+    @cached_property
+    def in_float32(self) -> Any:
+        """The network alone, as it is trained."""
+        import torch
+
+        from stages.models import load_model
+
+        return load_model(self.folder, dtype=torch.float32)
 
     @cached_property
     def loaded(self) -> LoadedModel:

@@ -12,7 +12,7 @@ from data.records import TrainingExample
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
-from stages.checkpoints import model_folder
+from stages.loaded import LazyModel
 
 
 class ReferenceSettings(Config):
@@ -23,20 +23,18 @@ class ReferenceSettings(Config):
 
 
 def run(job: Job) -> None:
-    from stages.models import load_model
-
     settings: ReferenceSettings = job.settings
-    student = job.input("student")
-    model = load_model(model_folder(student), dtype=_float32())
-    start = canonical(student.manifest.identity).decode()
+    model = LazyModel(job.input("student"))
+    start = canonical(model.identity).decode()
     total = sum(1 for _ in job.input("examples").records(TrainingExample))
     map_rows(
         job,
         (Unit(_row_key(start, example), example) for example in job.input("examples").records(TrainingExample)),
-        lambda chunk: [[scored] for scored in score(model, chunk, settings.micro_batch_tokens)],
+        lambda chunk: [[scored] for scored in score(model.in_float32, chunk, settings.micro_batch_tokens)],
         TrainingExample,
         total=total,
         chunk_size=settings.chunk_size,
+        gpus=1,
     )
     job.conserve("examples", expected=total, found=sum(job.counts["training_example"].values()))
 
@@ -68,12 +66,6 @@ def _row_key(start: str, example: TrainingExample) -> str:
     return text_digest(start, repr(example))
 
 
-def _float32() -> Any:
-    import torch
-
-    return torch.float32
-
-
 STAGE = Stage(
     name="reference",
     run=run,
@@ -85,6 +77,7 @@ STAGE = Stage(
         "stages.head",
         "stages.batch",
         "stages.models",
+        "stages.loaded",
         "pipeline.rows",
     ),
     in_child=True,

@@ -23,6 +23,7 @@ ONLY_IN = {
     "peft": {"stages/train.py"},
     "datasets": {"data/sources/datasets.py", "stages/improve_rl.py"},
     "trl": {"stages/improve_rl.py"},
+    "ray": {"pipeline/executors/ray.py"},
     "openai": {"stages/chat_endpoint.py"},
     "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
     "sklearn": {"stages/orders/fo_similarity.py"},
@@ -39,6 +40,7 @@ PLUGS = {
     "stages.orders": "strategy",
     "stages.annotators": "annotator",
     "stages.benchmarks": "benchmark",
+    "pipeline.executors": "executor",
 }
 
 

@@ -50,11 +50,11 @@ class _Actor:
 
 @dataclass(eq=False)
 class _Worker:
-    """An actor as seen from here; `here` is false from its death to its return."""
+    """An actor as seen from here; `here` from its start to its death, and from its return on."""
 
     actor: Any
     load: int = 0
-    here: bool = True
+    here: bool = False
 
 
 @dataclass
@@ -69,16 +69,24 @@ class _Team:
     settings: Settings
     room: int
     in_hand: dict[Any, tuple[Part | None, int, _Worker]] = field(default_factory=dict)
+    lost: list[tuple[Part, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for worker in self.workers:
+            self._await(worker)
 
     def has_room(self) -> bool:
-        return any(worker.here and worker.load < self.room for worker in self.workers)
+        """For a part, once those that were lost are in hand again."""
+        while self.lost and self._free():
+            self.give(*self.lost.pop())
+        return not self.lost and bool(self._free())
 
     def has_work(self) -> bool:
-        return any(part is not None for part, _, _ in self.in_hand.values())
+        return bool(self.lost) or any(part is not None for part, _, _ in self.in_hand.values())
 
     def give(self, part: Part, tried: int = 0) -> None:
-        """To the worker with the least to do; to one that is awaited only where no other is there."""
-        worker = min(self.workers, key=lambda w: (not w.here, w.load))
+        """To the worker with the least to do, which must be there."""
+        worker = min(self._free(), key=lambda w: w.load)
         worker.load += 1
         self.in_hand[worker.actor.rows.remote(part)] = part, tried + 1, worker
 
@@ -99,20 +107,23 @@ class _Team:
         except self.ray.exceptions.RayTaskError as error:
             raise _ours(error) from None
         except self.ray.exceptions.RayError as error:
-            self._lost(worker)
+            if worker.here:
+                self._await(worker)
             if tried >= self.settings.tries:
                 raise WorkError(f"a chunk took {tried} workers with it; the last: {error}") from error
-            self.give(part, tried)
+            self.lost.append((part, tried))
             return
         yield part, rows
+
+    def _free(self) -> list[_Worker]:
+        return [worker for worker in self.workers if worker.here and worker.load < self.room]
 
     def _timeout(self) -> float | None:
         return None if any(worker.here for worker in self.workers) else self.settings.patience
 
-    def _lost(self, worker: _Worker) -> None:
-        if worker.here:
-            worker.here = False
-            self.in_hand[worker.actor.ready.remote()] = None, 0, worker
+    def _await(self, worker: _Worker) -> None:
+        worker.here = False
+        self.in_hand[worker.actor.ready.remote()] = None, 0, worker
 
     def end(self) -> None:
         for worker in self.workers:
@@ -131,6 +142,7 @@ def computed(parts: Iterable[Part], work: Work, settings: Settings) -> Iterator[
                 yield from team.next()
             team.give(part)
         while team.has_work():
+            team.has_room()
             yield from team.next()
     finally:
         team.end()

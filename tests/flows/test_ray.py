@@ -1,0 +1,95 @@
+"""A run whose chunks are computed on a Ray cluster of two nodes on loopback, one of which goes away."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from data.records import Candidate, Judgement, PartialOrder, TrainingExample
+from pipeline.executors import ray as on_ray
+from pipeline.store import Store
+
+TABLES = {"generate": Candidate, "judge": Judgement, "order": PartialOrder, "reference": TrainingExample}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head and two nodes, each with one CPU for workers."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    os.environ.update(on_ray.QUIET)
+    head = {
+        "num_cpus": 0,
+        "object_store_memory": 80_000_000,
+        "include_dashboard": False,
+        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+    cluster.wait_for_nodes()
+    yield cluster, nodes
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def rows(hasse, steps):
+    store = Store(hasse.store)
+    return {name: list(store.resolve(steps[name]["ref"]).records(record)) for name, record in TABLES.items()}
+
+
+@pytest.mark.slow
+def test_a_run_on_ray_that_loses_a_node_equals_the_local_one_and_goes_on_from_it(tmp_path, make_hasse, cluster):
+    whole, nodes = cluster
+    recipe = make_hasse(tmp_path).tiny
+    recipe["train"] |= {"steps": 1, "arms": {"dpo": {"method": "dpo"}}}
+    recipe["report"] |= {"baselines": ["student"]}
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here, there = (make_hasse(tmp_path / name) for name in ("here", "there"))
+    on = {"executor": "ray", "address": whole.address, "gpus": 0, "workers": 2}
+    for hasse, execution in ((here, {"executor": "local"}), (there, on)):
+        hasse.write({**recipe, "execution": execution})
+    expected = rows(here, here.run())
+    begun = Store(there.store).root / "generate" / "rows"
+
+    def lose_a_node() -> None:
+        while not list(begun.glob("*/*.parquet")):
+            time.sleep(0.02)
+        whole.remove_node(nodes[1], allow_graceful=False)
+
+    thread = threading.Thread(target=lose_a_node)
+    thread.start()
+    steps = there.run()
+    thread.join()
+    assert rows(there, steps) == expected
+    there.write({**recipe, "execution": {"executor": "local"}})
+    assert all(step["cached"] for step in there.run().values()), "who computes is no part of a key"
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_here_goes_on_there(tmp_path, make_hasse, cluster):
+    recipe = make_hasse(tmp_path).tiny
+    recipe["generate"] |= {"chunk_size": 4}
+    on = {"executor": "ray", "address": cluster[0].address, "gpus": 0, "workers": 1}
+    hasse = make_hasse(tmp_path)
+    hasse.write(recipe)
+    begun = Store(hasse.store).root / "generate" / "rows"
+    running = hasse.start("run", str(hasse.recipe))
+    while len(list(begun.glob("*/*.parquet"))) < 2:
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.kill()
+    running.communicate()
+    assert not list(begun.parent.parent.glob("*/manifest.json"))
+    hasse.write({**recipe, "execution": on})
+    found = Store(hasse.store).resolve(hasse.run()["generate"]["ref"]).manifest.metrics
+    assert found["units_found"] >= 8
+    assert found["units_found"] + found["units_computed"] == found["units"]
+    assert found["units_computed"] > 0
+
+
+def test_a_cluster_that_is_not_there_is_named(hasse):
+    hasse.write({**hasse.tiny, "execution": {"executor": "ray", "address": "127.0.0.1:1"}})
+    assert "no Ray cluster at '127.0.0.1:1'" in hasse("run", str(hasse.recipe), code=2)
