@@ -197,9 +197,9 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def register() -> None:
     """Add the commands that live in a file of their own."""
-    from flows.tools import COMMANDS
+    from flows import serving, tools
 
-    for command in COMMANDS:
+    for command in (*tools.COMMANDS, *serving.COMMANDS):
         cli.add_command(command)
 
 

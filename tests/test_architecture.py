@@ -28,7 +28,7 @@ ONLY_IN = {
     "sklearn": {"stages/orders/fo_similarity.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
     "duckdb": {"flows/views.py"},
-    "click": {"flows/cli.py", "flows/tools.py"},
+    "click": {"flows/cli.py", "flows/serving.py", "flows/tools.py"},
 }
 
 PLUGS = {
