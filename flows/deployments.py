@@ -1,8 +1,8 @@
 """The flows as deployments: what a server offers to run, each with a form that opens filled in."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from prefect import serve as serve_all
 from prefect.automations import Automation
@@ -21,48 +21,53 @@ from flows.slots import ensure_limits
 
 Parameters = dict[str, Any]
 
-DEMO = "rescue-demo"
 FINAL = ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling")
 ZOMBIES = "hasse: a run without heartbeats has crashed"
 MISSED_HEARTBEATS = 4
 
-
-def _each_recipe() -> dict[str, Parameters]:
-    return {name: {"recipe": recipe_values(name)} for name in shipped_recipes()}
-
-
-FLOWS: dict[Flow[..., Any], Callable[[], dict[str, Parameters]]] = {
-    hasse_flow: _each_recipe,
-    sweep_flow: lambda: {"sweep": {"recipe": recipe_values(DEMO), "over": ["order.strategy=hp,lp"]}},
-    evaluate_flow: lambda: {"evaluate": {}},
-    prune_flow: lambda: {"prune": {}},
-}
-"""Every flow, and its deployments: name -> the values that its form opens with, beside the store."""
+FLOWS: tuple[Flow[..., Any], ...] = (hasse_flow, sweep_flow, evaluate_flow, prune_flow)
+"""Every flow. Each is a deployment of its own name but the first, which is one for each recipe."""
 
 
 def recipe_values(name: str) -> Parameters:
-    """A shipped recipe whole, with every default, as the form wants it."""
-    return load_recipe(name, []).model_dump(mode="json")
+    """A recipe, shipped or from a file, whole, with every default."""
+    return load_recipe(name, []).form_values()
 
 
-def deployments(store: str) -> list[RunnerDeployment]:
+def forms(recipes: Sequence[str]) -> Iterator[tuple[Flow[..., Any], str, Parameters]]:
+    """Flow, name of the deployment, and the values that its form opens with."""
+    for recipe in recipes or shipped_recipes():
+        values = recipe_values(recipe)
+        yield hasse_flow, values["name"], {"recipe": values}
+    for flow in FLOWS[1:]:
+        yield flow, flow.name, {}
+
+
+def deployments(store: str, recipes: Sequence[str]) -> list[RunnerDeployment]:
+    """One for each form; the schema of a flow's form takes a while to make, and is made once."""
+    plain = {flow.name: _deployment(flow) for flow in FLOWS}
     return [
-        flow.to_deployment(  # type: ignore[misc]  this is no coroutine here
-            name,
-            parameters={**parameters, "store": store},
-            description=parameters.get("recipe", {}).get("description"),
-            tags=["hasse"],
-            entrypoint_type=EntrypointType.MODULE_PATH,
+        plain[flow.name].model_copy(
+            update={
+                "name": name,
+                "parameters": {**parameters, "store": store},
+                "description": parameters.get("recipe", {}).get("description") or plain[flow.name].description,
+            }
         )
-        for flow, make in FLOWS.items()
-        for name, parameters in make().items()
+        for flow, name, parameters in forms(recipes)
     ]
 
 
-def serve(store: str, *, limit: int) -> None:
+def _deployment(flow: Flow[..., Any]) -> RunnerDeployment:
+    made = flow.to_deployment(flow.name, tags=["hasse"], entrypoint_type=EntrypointType.MODULE_PATH)
+    return cast(RunnerDeployment, made)  # it is a coroutine only where a loop runs
+
+
+def serve(store: str, recipes: Sequence[str], *, limit: int) -> None:
     """Serve every deployment from this process until it is told to stop; at most `limit` runs at a time."""
+    served = deployments(store, recipes)
     prepare()
-    serve_all(*deployments(store), limit=limit, print_starting_message=False)
+    serve_all(*served, limit=limit, print_starting_message=False)
 
 
 def prepare() -> None:

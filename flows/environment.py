@@ -49,6 +49,7 @@ def server_environment(*, url: str, home: str, auth: str | None) -> Mapping[str,
         **SERVER,
         "PREFECT_HOME": home,
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": f"{home}/ui",
         **os.environ,
         "PREFECT_API_URL": f"{url}/api",
     }

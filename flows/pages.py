@@ -12,7 +12,7 @@ from pipeline.stage import Step, producer
 from pipeline.store import Artifact
 from stages.drawing import Node, hasse_diagram
 
-SAMPLE_ROWS = 5
+SAMPLE_ROWS = 3
 MAX_CELL = 120
 LOOK = (
     "<style>text{font:12px system-ui,sans-serif;fill:#3d4650}.edge{fill:none;stroke:#7d8791;stroke-width:1.6}"

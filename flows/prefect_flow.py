@@ -1,6 +1,7 @@
 """The Prefect flows: a run of a recipe, a sweep, an evaluation of what a run has trained, and pruning."""
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from flows.chain import plan
 from flows.keys import load_keys
 from flows.pages import table
 from flows.prefect_tasks import as_task
-from flows.recipe import Recipe
+from flows.recipe import Recipe, load_recipe
 from flows.resume import find_run, read_run, recipe_of
 from flows.roots import check_roots
 from flows.slots import ensure_limits
@@ -24,6 +25,9 @@ from flows.walk import Run, begin, is_anew, span, stored
 from pipeline.stage import Step
 from pipeline.store import Store
 from stages.evaluate import EvaluateSection
+
+DEMO: Any = load_recipe("rescue-demo", []).form_values()
+"""What the forms of deployments by `prefect deploy` open with."""
 
 
 def _run_name() -> str:
@@ -36,7 +40,7 @@ def _run_name() -> str:
 
 @flow(name="hasse", flow_run_name=_run_name, persist_result=False)
 def hasse_flow(
-    recipe: Recipe,
+    recipe: Recipe = DEMO,
     store: str = "store",
     from_stage: str | None = None,
     only: str | None = None,
@@ -45,7 +49,7 @@ def hasse_flow(
     """Take prompts and a student to a better student; gives the id of the recorded run.
 
     Args:
-        recipe: What is run. It opens with the values of the shipped recipe that the deployment is named after.
+        recipe: What is run. It opens with the values of the recipe that the deployment is named after.
         store: Folder of the artifacts.
         from_stage: Compute this stage and all after it anew; those before it must be in the store.
         only: Run this stage alone; those before it must be in the store.
@@ -59,7 +63,12 @@ def hasse_flow(
 
 
 @flow(name="sweep", flow_run_name=_run_name, persist_result=False)
-def sweep_flow(recipe: Recipe, over: list[str], seeds: int | None = None, store: str = "store") -> str:
+def sweep_flow(
+    recipe: Recipe = DEMO,
+    over: Sequence[str] = ("order.strategy=hp,lp",),
+    seeds: int | None = None,
+    store: str = "store",
+) -> str:
     """Run a recipe once for each combination of settings, each as a run of its own; gives the page of the sweep.
 
     Args:
@@ -136,7 +145,7 @@ def _admit(store: str, **settings: Any) -> Store:
     for value in settings.values():
         load_keys(value)
     ensure_limits()
-    return Store(Path(store).absolute())
+    return Store(store if "://" in store else Path(store).absolute())
 
 
 def _begin(recipe: Recipe, store: Store, **how: Any) -> Run:

@@ -2,13 +2,14 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from data import registry
 from data.config import Config
 from data.errors import RecipeError
+from data.form import NamedList
 from pipeline.recipe import apply_settings, read_yaml, validate
 from stages.audit import AuditSettings
 from stages.benchmark import Benchmark
@@ -31,14 +32,14 @@ SOURCES = "data.sources"
 RESAMPLE = "resample"
 """The control beside arms that improve answers."""
 Source = registry.settings_union(SOURCES, "kind")
+ARMS = NamedList("method")
+Arms = Annotated[dict[str, Method], ARMS]  # type: ignore[valid-type]
 
 
 class TrainSection(OptimiserSettings):
     """How every arm is trained: the same items, steps and seeds."""
 
-    arms: dict[str, Method] = Field(  # type: ignore[valid-type]
-        default_factory=dict, description="Name of an arm -> its method. Each is trained once a seed."
-    )
+    arms: Arms = Field(default_factory=dict, description="Name of an arm -> its method. Each is trained once a seed.")
     overrides: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Name of an arm -> optimiser settings, or `lora`, of its own."
     )
@@ -74,7 +75,7 @@ class Round(Config):
     judge: Teacher | None = Field(default=None, description="Left out: as in the first round.")  # type: ignore[valid-type]
     order: Strategy | None = Field(default=None, description="Left out: as in the first round.")  # type: ignore[valid-type]
     examples: ExamplesSettings | None = Field(default=None, description="Left out: as in the first round.")
-    arms: dict[str, Method] = Field(  # type: ignore[valid-type]
+    arms: Arms = Field(
         min_length=1, description="Name of an arm -> its method. Each is trained once a seed of `train`."
     )
     optimiser: dict[str, Any] = Field(
@@ -191,6 +192,13 @@ class Recipe(Config):
             if self.teacher is None and ("teacher" in generate.models() or needs_model(judge)):
                 raise ValueError("a sampler or the judge asks the teacher's model, but the recipe has no `teacher`")
         return self
+
+    def form_values(self) -> dict[str, Any]:
+        """All values, as a form wants them."""
+        values = self.model_dump(mode="json")
+        for section in (values["train"], *values["rounds"].values()):
+            section["arms"] = ARMS.values(section["arms"])
+        return values
 
     def improves(self) -> bool:
         """Whether an arm improves the student's answers instead of answering itself."""

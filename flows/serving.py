@@ -8,12 +8,16 @@ import click
 from flows.cli import JSON, STORE
 
 LIMIT = click.option("--limit", default=4, show_default=True, type=click.IntRange(1), help="Runs at a time, at most.")
+RECIPES = click.option(
+    "--recipe", "recipes", multiple=True, help="Offer this one, not all the shipped ones; repeatable."
+)
 
 
 @click.command()
 @STORE
+@RECIPES
 @LIMIT
-def serve(store_path: str, limit: int) -> None:
+def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
     """Offer the flows at the server of PREFECT_API_URL and run them here, until Ctrl-C.
 
     Runs may read and write below the working directory and the store, or below the folders of HASSE_ROOTS.
@@ -23,11 +27,12 @@ def serve(store_path: str, limit: int) -> None:
 
     store = store_path if "://" in store_path else str(Path(store_path).absolute())
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*allowed_roots(), store]))
-    serve_flows(store, limit=limit)
+    serve_flows(store, recipes, limit=limit)
 
 
 @click.command()
 @STORE
+@RECIPES
 @LIMIT
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any other needs PREFECT_SERVER_API_AUTH_STRING.")
 @click.option("--port", default=4200, show_default=True, type=int, help="Of the pages and the API.")
@@ -39,11 +44,11 @@ def serve(store_path: str, limit: int) -> None:
     type=click.Path(path_type=Path),
     help="Folder of the server's database and logs.",
 )
-def up(store_path: str, limit: int, host: str, port: int, home: Path) -> None:
+def up(store_path: str, recipes: tuple[str, ...], limit: int, host: str, port: int, home: Path) -> None:
     """Start a Prefect server and serve the flows, until Ctrl-C stops both."""
     from flows.up import up as start
 
-    start(store=store_path, host=host, port=port, home=home, limit=limit)
+    start(store=store_path, recipes=recipes, host=host, port=port, home=home, limit=limit)
 
 
 @click.command()

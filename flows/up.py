@@ -9,21 +9,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data.errors import InputError, WorkError
 from flows.environment import server_environment
+from flows.quiet_pages import quieten
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+PAGES = "PREFECT_SERVER_UI_STATIC_DIRECTORY"
 START_SECONDS = 180.0
 GRACE_SECONDS = 20.0
 """From asking a process to stop to killing its group."""
 PR_SET_PDEATHSIG = 1
 
 
-def up(*, store: str, host: str, port: int, home: Path, limit: int) -> None:
+def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, limit: int) -> None:
     """Until Ctrl-C or SIGTERM. Raises InputError for an open address without a password, WorkError when a part ends."""
     auth = os.environ.get(AUTH)
     if host not in LOOPBACK and not auth:
@@ -37,10 +39,15 @@ def up(*, store: str, host: str, port: int, home: Path, limit: int) -> None:
         server = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
         running = {"server": parts.enter_context(_part(server, environment, home / "server.log"))}
         _wait_for(f"{url}/api/health", running["server"], home / "server.log")
-        serve = ["-m", "flows.cli", "serve", "--store", store, "--limit", str(limit)]
+        quieten(Path(environment[PAGES]))
+        serve = ["-m", "flows.cli", "serve", "--store", store, "--limit", str(limit), *_options("--recipe", recipes)]
         running["flows"] = parts.enter_context(_part(serve, environment, home / "serve.log"))
         print(f"UI: {url}\nStore: {store}\nLogs: {home}\nCtrl-C stops all of it.", flush=True)
         _wait_until_one_ends(running, home)
+
+
+def _options(name: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (name, value)]
 
 
 @contextlib.contextmanager
