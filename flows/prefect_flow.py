@@ -141,7 +141,7 @@ def _admit(store: str, **settings: Any) -> Store:
     if deployment.id:
         check_roots(store, where="store")
         for name, value in settings.items():
-            check_roots(value.model_dump(mode="json") if isinstance(value, BaseModel) else value, where=name)
+            check_roots(value.model_dump() if isinstance(value, BaseModel) else value, where=name)
     for value in settings.values():
         load_keys(value)
     ensure_limits()

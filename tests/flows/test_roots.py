@@ -60,3 +60,12 @@ def test_no_code_trusts_code_that_comes_with_a_model():
     for folder in ("data", "pipeline", "stages", "flows"):
         for path in (ROOT / folder).rglob("*.py"):
             assert not re.search(r"trust_remote_code['\"]?\s*[=:]\s*True", path.read_text()), path
+
+
+def test_a_word_leads_somewhere_only_where_there_is_such_a_file(inside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.jsonl").write_text("")
+    check_roots({"name": "tiny", "description": "", "task": {"labels": ["yes", "no"]}}, where="recipe")
+    for value in (".", "prompts.jsonl", Path("replies.sqlite")):
+        with pytest.raises(InputError, match=r"recipe\.path: .* lies outside"):
+            check_roots({"path": value}, where="recipe")
