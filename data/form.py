@@ -109,6 +109,13 @@ class NamedList:
         return {item["name"]: item[self.key] for item in found}
 
 
+class Opaque:
+    """Beside a mapping that a form can only show as JSON: what it may hold, the model says when the run starts."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+        return {"type": "object"}
+
+
 def _shared(fields: list[Schema]) -> Schema:
     """What the same field of several members has in common, without its bounds."""
     common = {key: value for key, value in fields[0].items() if all(field.get(key) == value for field in fields)}

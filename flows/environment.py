@@ -18,6 +18,7 @@ HEARTBEAT_SECONDS = 30
 """Of a flow run; the shortest that Prefect allows."""
 
 PREFECT = {
+    "PREFECT_CLIENT_MAX_RETRIES": "10",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
     # An ephemeral server needs longer to start than Prefect waits for it.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -29,6 +30,9 @@ SERVER = {
     "PREFECT_SERVER_UI_API_URL": "/api",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    # A machine that trains meanwhile lets the database wait.
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
     # The recorder of task runs falls behind with batches of one.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",

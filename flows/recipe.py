@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from data import registry
 from data.config import Config
 from data.errors import RecipeError
-from data.form import NamedList
+from data.form import NamedList, Opaque
 from pipeline.recipe import apply_settings, read_yaml, validate
 from stages.audit import AuditSettings
 from stages.benchmark import Benchmark
@@ -103,7 +103,7 @@ class Recipe(Config):
     feedback: FeedbackSettings | None = Field(default=None, description="For methods that learn to predict feedback.")
     feedback_examples: FeedbackExamplesSettings = FeedbackExamplesSettings()
     train: TrainSection = TrainSection()
-    rounds: dict[str, Round] = Field(
+    rounds: Annotated[dict[str, Round], Opaque()] = Field(
         default_factory=dict, description="Name -> a further round, each after those it starts from."
     )
     evaluate: EvaluateSection = EvaluateSection()

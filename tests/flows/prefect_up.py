@@ -111,10 +111,10 @@ class Up:
             time.sleep(0.3)
 
     def tasks(self, run_id: str, count: int) -> dict[str, str]:
-        """Step -> state name, once the server has recorded so many; it does so a little later."""
+        """Step -> state name of its last try, once the server has recorded so many; it does so a little later."""
         end = time.monotonic() + 60
         while True:
-            body = {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}
+            body = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
             found = {t["name"].partition(" · ")[0]: t for t in self.api("/task_runs/filter", body)}
             states = {name: task["state_name"] for name, task in found.items()}
             if len(states) >= count and not {"Running", "Pending"} & set(states.values()):

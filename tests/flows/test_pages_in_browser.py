@@ -75,8 +75,10 @@ def test_a_form_is_filled_sent_and_the_run_watched(up, page, tmp_path):
     page.goto(f"{up.url}/v2/runs/flow-run/{run['id']}")
     found = up.until(run["id"], *ENDED)
     assert found["state_type"] == "COMPLETED", found["state"]["message"]
-    page.get_by_text("Completed").first.wait_for()
-    page.get_by_text("report · 0").or_(page.get_by_text("Finished in state Completed()")).first.wait_for()
+    page.reload()
+    page.get_by_text("Completed", exact=True).first.wait_for()
+    page.get_by_text("generate · 72 candidates").first.wait_for()
+    page.wait_for_timeout(2000)  # the timeline draws itself
     page.screenshot(path=PICTURES / "run.png", full_page=True)
 
     artifacts = up.api("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200})
