@@ -18,7 +18,6 @@ HEARTBEAT_SECONDS = 30
 """Of a flow run; the shortest that Prefect allows."""
 
 PREFECT = {
-    "PREFECT_CLIENT_MAX_RETRIES": "10",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
     # An ephemeral server needs longer to start than Prefect waits for it.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

@@ -24,7 +24,9 @@ def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
     """
     from flows.deployments import serve as serve_flows
     from flows.roots import VARIABLE, allowed_roots
+    from flows.up import end_without_parent
 
+    end_without_parent()
     store = store_path if "://" in store_path else str(Path(store_path).absolute())
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*allowed_roots(), store]))
     serve_flows(store, recipes, limit=limit)

@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data.errors import InputError, WorkError
 from flows.environment import server_environment
 from flows.quiet_pages import quieten
 
+PARENT = "HASSE_UP"
+"""In the environment of what serves the flows: the process without which it must not go on."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 PAGES = "PREFECT_SERVER_UI_STATIC_DIRECTORY"
@@ -37,11 +40,13 @@ def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, 
     environment = server_environment(url=url, home=str(home.absolute()), auth=auth)
     with _signals_as_interrupts(), contextlib.ExitStack() as parts:
         server = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-        running = {"server": parts.enter_context(_part(server, environment, home / "server.log"))}
+        started = _part(server, environment, home / "server.log", before=_die_with_parent)
+        running = {"server": parts.enter_context(started)}
         _wait_for(f"{url}/api/health", running["server"], home / "server.log")
         quieten(Path(environment[PAGES]))
         serve = ["-m", "flows.cli", "serve", "--store", store, "--limit", str(limit), *_options("--recipe", recipes)]
-        running["flows"] = parts.enter_context(_part(serve, environment, home / "serve.log"))
+        below = {**environment, PARENT: str(os.getpid())}
+        running["flows"] = parts.enter_context(_part(serve, below, home / "serve.log"))
         print(f"UI: {url}\nStore: {store}\nLogs: {home}\nCtrl-C stops all of it.", flush=True)
         _wait_until_one_ends(running, home)
 
@@ -51,7 +56,9 @@ def _options(name: str, values: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _part(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _part(
+    command: list[str], environment: Mapping[str, str], log: Path, before: Callable[[], None] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own, which is gone with all it started when the block ends."""
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -61,7 +68,7 @@ def _part(command: list[str], environment: Mapping[str, str], log: Path) -> Iter
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=before,
         )
     try:
         yield process
@@ -73,6 +80,34 @@ def _die_with_parent() -> None:
     """Linux: be asked to stop even when the parent was killed outright."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_without_parent() -> None:
+    """In what serves the flows: once `hasse up` is gone, killed outright, end with every run.
+
+    Asking it to stop would not do: it would try for minutes to tell a server that is gone as well.
+    """
+    parent = os.environ.pop(PARENT, None)
+    if parent is not None:
+        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    for pid in _children():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    os._exit(1)
+
+
+def _children() -> list[int]:
+    """Linux; elsewhere the runs find that their server is gone."""
+    found = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in path.read_text().split()]
+    return found
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -57,7 +57,7 @@ class Up:
             assert self.process.poll() is None, self.process.stdout.read() + self.logs()
             assert time.monotonic() < end, self.logs()
             try:
-                self.token = self.api(f"/csrf-token?client={self.client}")["token"]
+                self.token = self.token or self.api(f"/csrf-token?client={self.client}")["token"]
                 if len(self.deployments()) >= deployments:
                     return self
             except OSError:
@@ -74,10 +74,15 @@ class Up:
             "Prefect-Csrf-Client": self.client,
         }
         data = None if body is None else json.dumps(body).encode()
-        text = urllib.request.urlopen(
-            urllib.request.Request(f"{self.url}/api{path}", data, headers, method=method), timeout=60
-        ).read()
-        return json.loads(text) if text else None
+        request = urllib.request.Request(f"{self.url}/api{path}", data, headers, method=method)
+        for pause in (0.5, 1, 2, 4, 8, None):
+            try:
+                text = urllib.request.urlopen(request, timeout=60).read()
+                return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or pause is None:  # what the server says while its database is busy
+                    raise
+                time.sleep(pause)
 
     def refusal(self, path: str, body) -> str:
         """What the server says to a request that it must refuse."""
