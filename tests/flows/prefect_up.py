@@ -75,14 +75,16 @@ class Up:
         }
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api{path}", data, headers, method=method)
-        for pause in (0.5, 1, 2, 4, 8, None):
+        tries = 0
+        while True:
             try:
                 text = urllib.request.urlopen(request, timeout=60).read()
                 return json.loads(text) if text else None
             except urllib.error.HTTPError as error:
-                if error.code != 503 or pause is None:  # what the server says while its database is busy
+                tries += 1
+                if error.code != 503 or tries == 5:  # 503: its database is busy
                     raise
-                time.sleep(pause)
+                time.sleep(2**tries / 4)
 
     def refusal(self, path: str, body) -> str:
         """What the server says to a request that it must refuse."""

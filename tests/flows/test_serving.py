@@ -33,7 +33,7 @@ def limits(up):
 
 def test_every_recipe_is_a_deployment_whose_form_is_filled(up):
     found = up.deployments()
-    assert set(found) == {"tiny", "rescue-demo", "sweep", "evaluate", "prune"}
+    assert {"tiny", "rescue-demo", "sweep", "evaluate", "prune"} <= set(found)
     arms = found["rescue-demo"]["parameters"]["recipe"]["train"]["arms"]
     assert [arm["name"] for arm in arms] == ["sft", "best-of-k", "rescue"]
     assert (arms[2]["method"]["method"], arms[2]["method"]["alpha"]) == ("rescue", 0.3)
