@@ -149,6 +149,7 @@ def test_a_key_from_a_secret_block_is_used_and_shown_nowhere(up, tmp_path):
         assert path.is_dir() or key.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_sweep_and_an_evaluation_run_from_the_server(up, tmp_path):
     store = str(tmp_path / "store")
     run = up.until(up.start("sweep", recipe=settings(up), over=["order.strategy=hp,lp"], store=store), *ENDED)
@@ -191,13 +192,15 @@ def test_a_killed_run_is_crashed_and_its_slot_is_free(up, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_up_is_stopped_in_the_middle_of_a_run(tmp_path, number, hasse):
-    started = Up(tmp_path / "up", tmp_path, "--recipe", str(hasse.recipe)).wait(deployments=4)
-    started.start("tiny", recipe=settings(started, train__steps=100000))
-    end = time.monotonic() + 120
-    while not list(started.store.glob("train/.work-*/**/checkpoint-*")):
-        assert time.monotonic() < end, started.logs()
-        time.sleep(0.3)
-    started.stop(number)
+    started = Up(tmp_path / "up", tmp_path, "--recipe", str(hasse.recipe))
+    try:
+        started.wait(deployments=4).start("tiny", recipe=settings(started, train__steps=100000))
+        end = time.monotonic() + 120
+        while not list(started.store.glob("train/.work-*/**/checkpoint-*")):
+            assert time.monotonic() < end, started.logs()
+            time.sleep(0.3)
+    finally:
+        started.stop(number)
     end = time.monotonic() + 60
     while left := started.marked():
         assert time.monotonic() < end, left
