@@ -4,11 +4,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.form import readable
+
 
 class Config(BaseModel):
     """Unknown keys are refused; a field made with `unkeyed()` does not enter fingerprints."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), validate_default=True, json_schema_extra=readable
+    )
 
 
 def unkeyed(default: Any = ..., **field: Any) -> Any:

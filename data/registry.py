@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union
 from pydantic import Field
 
 from data.errors import RecipeError
+from data.form import Choices
 
 
 def names(package: str) -> list[str]:
@@ -65,4 +66,4 @@ def settings_union(package: str, tag: str) -> Any:
     members = [importlib.import_module(f"{package}.{name}").Settings for name in names(package)]
     if len(members) == 1:
         return members[0]
-    return Annotated[Union[tuple(members)], Field(discriminator=tag)]  # noqa: UP007  a union made at run time
+    return Annotated[Union[tuple(members)], Field(discriminator=tag), Choices(tag)]  # noqa: UP007  a union made at run time

@@ -204,9 +204,9 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def register() -> None:
     """Add the commands that live in a file of their own."""
-    from flows import night_commands, tools
+    from flows import night_commands, serving, tools
 
-    for command in (*tools.COMMANDS, *night_commands.COMMANDS):
+    for command in (*tools.COMMANDS, *night_commands.COMMANDS, *serving.COMMANDS):
         cli.add_command(command)
 
 

@@ -18,7 +18,6 @@ from flows import prefect_flow
 from flows.night import AlreadyRunning, hours_late, night
 from flows.promotion import Night, as_markdown
 from flows.recipe import Recipe
-from pipeline.remote import absolute, open_store
 
 DROPPED = "Dropped"
 
@@ -32,7 +31,7 @@ def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
     late = _hours_late(recipe)
     if late is not None:
         return Cancelled(name=DROPPED, message=f"dropped, {late:.1f} hours late")
-    place = open_store(absolute(store))
+    place = prefect_flow.admit(store, recipe=recipe)
     try:
         found, _ = night(
             recipe,

@@ -1,179 +1,191 @@
-"""One Prefect flow that chains the stages: a task a step, and every task begins with a look-up in the store.
+"""The Prefect flows: a run of a recipe, a sweep, an evaluation of what a run has trained, and pruning."""
 
-The store alone decides what is cached; Prefect shows it. So Retry, a fresh run and a run without Prefect all touch
-only what is missing, and leave the same store.
-"""
-
-import os
+import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-
-from prefect import flow, get_run_logger, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.context import TaskRunContext
+from prefect.runtime import deployment, flow_run
+from pydantic import BaseModel
 
+from flows import prune
 from flows.chain import plan
+from flows.keys import load_keys
 from flows.money import check_prices, stop_unpaid
-from flows.recipe import Recipe
-from flows.walk import Run, begin, span, stored
+from flows.pages import table
+from flows.prefect_tasks import as_task
+from flows.recipe import Recipe, load_recipe
+from flows.resume import find_run, read_run, recipe_of
+from flows.roots import check_roots
+from flows.slots import ensure_limits
+from flows.sweep import sweep
+from flows.walk import Run, begin, is_anew, span, stored
 from pipeline.remote import absolute, open_store
-from pipeline.run import Done, look_up, perform
-from pipeline.stage import Step, fingerprint
-from pipeline.store import Artifact, Store
+from pipeline.stage import Step
+from pipeline.store import Store
+from stages.evaluate import EvaluateSection
 
-SAMPLE_ROWS = 5
+DEMO: Any = load_recipe("rescue-demo", []).form_values()
+"""What the forms of deployments by `prefect deploy` open with."""
 
 
-@flow(name="hasse", flow_run_name="{run_name}", persist_result=False)
+def _run_name() -> str:
+    """The recipe and the date."""
+    parameters = flow_run.parameters
+    recipe = parameters.get("recipe")
+    name = recipe.get("name") if isinstance(recipe, dict) else getattr(recipe, "name", None)
+    return f"{name or parameters.get('run') or flow_run.flow_name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+
+
+@flow(name="hasse", flow_run_name=_run_name, persist_result=False)
 def hasse_flow(
-    recipe: Recipe,
+    recipe: Recipe = DEMO,
     store: str = "store",
     from_stage: str | None = None,
     only: str | None = None,
-    run_name: str = "hasse",
+    since: str | None = None,
 ) -> str:
     """Take prompts and a student to a better student; gives the id of the recorded run.
 
-    The arguments are those of `hasse run`.
+    Args:
+        recipe: What is run. It opens with the values of the recipe that the deployment is named after.
+        store: Folder of the artifacts.
+        from_stage: Compute this stage and all after it anew; those before it must be in the store.
+        only: Run this stage alone; those before it must be in the store.
+        since: For a run that is resumed, what from_stage has computed anew since this time (UTC) is kept.
     """
-    place = open_store(absolute(store))
-    run = begin(recipe, place)
+    place = admit(store, recipe=recipe)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
-    check_prices(steps[first:last])
+    run = _begin(recipe, place, from_stage=from_stage, only=only, since=since or _first_start())
+    return _walk(run, place, steps[:last], first, anew=from_stage is not None).run_id
+
+
+@flow(name="sweep", flow_run_name=_run_name, persist_result=False)
+def sweep_flow(
+    recipe: Recipe = DEMO,
+    over: Sequence[str] = ("order.strategy=hp,lp",),
+    seeds: int | None = None,
+    store: str = "store",
+) -> str:
+    """Run a recipe once for each combination of settings, each as a run of its own; gives the page of the sweep.
+
+    Args:
+        recipe: What the runs have in common.
+        over: Settings and their values, such as order.strategy=hp,lp,lp_hp; one run for each combination.
+        seeds: Training seeds 0, 1, ... of every arm; those of the recipe when left out.
+        store: Folder of the artifacts.
+    """
+    place = admit(store, recipe=recipe, over=over)
+
+    def run_one(one: Recipe) -> Run:
+        return read_run(place, hasse_flow(one, store=store), one)
+
+    done = sweep(recipe, place, run_one, over=tuple(over), assignments=[], seeds=seeds)
+    _show(
+        f"# Sweep of {recipe.name}\n\n[{done.page}](file://{done.page})\n\n{table(done.rows, limit=200)}", key="sweep"
+    )
+    return str(done.page)
+
+
+@flow(name="evaluate", flow_run_name=_run_name, persist_result=False)
+def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str = "store") -> str:
+    """Evaluate and report what an earlier run has trained; nothing is trained. Gives the id of the recorded run.
+
+    Args:
+        run: A run in the store: its id or the beginning of it, or the id or name of its Prefect flow run.
+        evaluate: How it is evaluated; as in that run when left out.
+        store: Folder of the artifacts.
+    """
+    place = admit(store, evaluate=evaluate)
+    recipe = recipe_of(find_run(place, run))
+    if evaluate is not None:
+        recipe = recipe.model_copy(update={"evaluate": evaluate})
+    admit(store, recipe=recipe)
+    steps = plan(recipe)
+    return _walk(_begin(recipe, place), place, steps, _first_after_training(steps), anew=False).run_id
+
+
+@flow(name="prune", flow_run_name=_run_name, persist_result=False)
+def prune_flow(store: str = "store", keep_runs: int = 5, delete: bool = False) -> int:
+    """List what the last runs of every recipe did without, and delete it if asked to; gives the number of folders.
+
+    Args:
+        store: Folder of the artifacts.
+        keep_runs: Keep all that the last so many runs of a recipe used.
+        delete: Delete what is listed.
+    """
+    place = admit(store)
+    names = prune.prunable(place, keep_runs=keep_runs)
+    _show(f"# {'Deleted' if delete else 'Could go'}\n\n" + "\n".join(f"- `{name}`" for name in names), key="prune")
+    if delete:
+        for name in names:
+            place.delete(name)
+    return len(names)
+
+
+def run_as_flow(
+    recipe: Recipe, store: Store, *, from_stage: str | None, only: str | None, since: str | None = None
+) -> Run:
+    """Run the flow against the server of PREFECT_API_URL, or Prefect's own ephemeral one; gives the run."""
+    run_id = hasse_flow(recipe, store=store.location, from_stage=from_stage, only=only, since=since)
+    return read_run(store, run_id, recipe)
+
+
+def admit(store: str, **settings: Any) -> Store:
+    """The store, once the run may begin: its paths lie below the roots, its keys are there, and so are the limits.
+
+    A run that no deployment started was started by somebody at this machine, who may read what they like.
+    """
+    logging.getLogger("prefect.task_runs").setLevel(logging.WARNING)  # one line a step, by the flow itself
+    if deployment.id:
+        check_roots(store, where="store")
+        for name, value in settings.items():
+            check_roots(value.model_dump() if isinstance(value, BaseModel) else value, where=name)
+    for value in settings.values():
+        load_keys(value)
+    ensure_limits()
+    return open_store(absolute(store))
+
+
+def _begin(recipe: Recipe, store: Store, **how: Any) -> Run:
+    return begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
+
+
+def _walk(run: Run, store: Store, steps: list[Step], first: int, *, anew: bool) -> Run:
+    """Every step as a task; those before `first` must be in the store."""
+    check_prices(steps[first:])
     try:
-        for i, step in enumerate(steps[:last]):
+        for i, step in enumerate(steps):
             if i < first:
-                run.done.append(stored(place, step, run.artifacts))
+                done = stored(store, step, run.artifacts)
             else:
-                run.done.append(_as_task(step, place, run.artifacts, refresh=from_stage is not None))
-            stop_unpaid(run.done[-1])
+                refresh = anew and not is_anew(store, step, run.artifacts, run.how.get("since"))
+                done = as_task(step, store, run.artifacts, refresh=refresh)
+            run.done.append(done)
+            run.save(store)
+            stop_unpaid(done)
         run.status = "done"
     except BaseException as error:
         run.status = f"{type(error).__name__}: {error}"
         raise
     finally:
-        run.save(place)
-    return run.run_id
+        run.save(store)
+    return run
 
 
-def run_as_flow(recipe: Recipe, store: Store, *, from_stage: str | None, only: str | None) -> Run:
-    """Run the flow against the server of PREFECT_API_URL, or Prefect's own ephemeral one; gives the run."""
-    name = f"{recipe.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-    run_id = hasse_flow(recipe, store=store.location, from_stage=from_stage, only=only, run_name=name)
-    return _read_run(store, run_id, recipe)
+def _first_start() -> str:
+    """When this flow run was first to start: a Retry in the UI keeps what the tries before it have computed anew."""
+    start = flow_run.scheduled_start_time
+    return start.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refresh: bool) -> Done:
-    """The step as a Prefect task, whose result is a reference; shown as Cached when the store has the artifact."""
-    key = fingerprint(step.key(artifacts))
-    there = None if refresh else look_up(store, step, artifacts)
-    as_task = task(
-        name=step.name,
-        task_run_name=step.name.replace("{", "{{").replace("}", "}}"),
-        cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: f"{store}/{step.stage.name}/{key}"),
-        persist_result=True,
-        result_storage_key=f"hasse-{step.stage.name}-{key}.json",
-        result_serializer="json",
-        refresh_cache=there is None,
-    )(_perform)
-    found = as_task(_Quiet(step), _Quiet(store), _Quiet(artifacts), refresh)
-    return Done(
-        step=step.name,
-        artifact=there or store.open(Path(found["path"])),
-        cached=there is not None or found["cached"],
-        seconds=0.0 if there else found["seconds"],
-    )
+def _first_after_training(steps: list[Step]) -> int:
+    """Evaluation begins where held-out prompts get candidates, if they do."""
+    return next(i for i, s in enumerate(steps) if s.name.endswith("/held-out") or s.stage.name == "evaluate")
 
 
-class _Quiet:
-    """Carries a value into a task without Prefect looking into it for states to resolve."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-
-def _perform(step: _Quiet, store: _Quiet, artifacts: _Quiet, refresh: bool) -> dict[str, Any]:
-    logger = get_run_logger()
-    done = perform(store.value, step.value, artifacts.value, progress=lambda done, total: None, refresh=refresh)
-    logger.info("%s: %s, %.1f s", step.value.name, "found in the store" if done.cached else "computed", done.seconds)
-    create_markdown_artifact(
-        _describe(done), key=_artifact_key(step.value.name), description=f"{step.value.name} of {_flow_name()}"
-    )
-    return {"path": str(done.artifact.path), "cached": done.cached, "seconds": done.seconds}
-
-
-def _describe(done: Done) -> str:
-    """Counts by status, a few rows, and where the files are."""
-    from flows.views import rows
-
-    manifest = done.artifact.manifest
-    lines = [f"# {done.step}", "", f"`{done.artifact.location}`", "", "| table | status | rows |", "|--|--|--:|"]
-    lines += [
-        f"| {table} | {status} | {count} |"
-        for table, by_status in manifest.counts.items()
-        for status, count in by_status.items()
-    ]
-    for table in manifest.counts:
-        lines += [
-            "",
-            f"## {table}",
-            "",
-            *_table(rows(done.artifact, table=table, prompt_id=None, status=None, limit=SAMPLE_ROWS)),
-        ]
-    return "\n".join(lines)
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    if not rows:
-        return ["no rows"]
-    columns = [name for name in rows[0] if any(row[name] not in (None, [], "") for row in rows)]
-    head = ["| " + " | ".join(columns) + " |", "|" + "--|" * len(columns)]
-    return head + ["| " + " | ".join(_cell(row[name]) for name in columns) + " |" for row in rows]
-
-
-def _cell(value: Any) -> str:
-    """Text that is safe inside a Markdown table: no markup, no line break, not endless."""
-    text = "" if value is None else str(value)
-    text = text if len(text) <= 120 else text[:119] + "…"
-    for character, replacement in (
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        (">", "&gt;"),
-        ("|", "&#124;"),
-        ("`", "&#96;"),
-        ("[", "&#91;"),
-        ("\n", " ⏎ "),
-    ):
-        text = text.replace(character, replacement)
-    return text
-
-
-def _artifact_key(name: str) -> str:
-    """Prefect's keys are lower case with dashes."""
-    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
-
-
-def _flow_name() -> str:
-    context = TaskRunContext.get()
-    return str(context.task_run.flow_run_id) if context else "no run"
-
-
-def _read_run(store: Store, run_id: str, recipe: Recipe) -> Run:
-    import json
-
-    described = json.loads((store.root / "runs" / f"{run_id}.json").read_text())
-    done = [
-        Done(
-            step=step["step"],
-            artifact=store.artifact(step["ref"]),
-            cached=step["cached"],
-            seconds=step["seconds"],
-        )
-        for step in described["steps"]
-    ]
-    return Run(run_id=run_id, recipe=recipe, started=described["started"], done=done, status=described["status"])
+def _show(markdown: str, *, key: str) -> None:
+    create_markdown_artifact(markdown, key=key, _sync=True)  # type: ignore[call-arg]

@@ -28,7 +28,8 @@ def prunable(store: Store, *, keep_runs: int) -> list[str]:
 def kept_refs(store: Store, keep_runs: int) -> set[str]:
     by_recipe = defaultdict(list)
     for run in read_runs(store):
-        by_recipe[run["recipe"]["name"]].append(run)
+        if run["steps"]:  # a run that has just begun takes no older one's place
+            by_recipe[run["recipe"]["name"]].append(run)
     recent = [run for runs in by_recipe.values() for run in (runs[-keep_runs:] if keep_runs else [])]
     return _used(recent) | pinned(store)
 

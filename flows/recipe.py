@@ -3,13 +3,14 @@
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from data import registry
 from data.config import Config
 from data.errors import RecipeError
+from data.form import NamedList, Opaque
 from flows.nightly_settings import LATEST, NightlySettings
 from pipeline.executors import local
 from pipeline.recipe import apply_settings, read_yaml, validate
@@ -38,14 +39,14 @@ RESAMPLE = "resample"
 """The control beside arms that improve answers."""
 Source = registry.settings_union(SOURCES, "kind")
 Executor = registry.settings_union(EXECUTORS, "executor")
+ARMS = NamedList("method")
+Arms = Annotated[dict[str, Method], ARMS]  # type: ignore[valid-type]
 
 
 class TrainSection(OptimiserSettings):
     """How every arm is trained: the same items, steps and seeds."""
 
-    arms: dict[str, Method] = Field(  # type: ignore[valid-type]
-        default_factory=dict, description="Name of an arm -> its method. Each is trained once a seed."
-    )
+    arms: Arms = Field(default_factory=dict, description="Name of an arm -> its method. Each is trained once a seed.")
     overrides: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Name of an arm -> optimiser settings, or `lora`, of its own."
     )
@@ -81,7 +82,7 @@ class Round(Config):
     judge: Teacher | None = Field(default=None, description="Left out: as in the first round.")  # type: ignore[valid-type]
     order: Strategy | None = Field(default=None, description="Left out: as in the first round.")  # type: ignore[valid-type]
     examples: ExamplesSettings | None = Field(default=None, description="Left out: as in the first round.")
-    arms: dict[str, Method] = Field(  # type: ignore[valid-type]
+    arms: Arms = Field(
         min_length=1, description="Name of an arm -> its method. Each is trained once a seed of `train`."
     )
     optimiser: dict[str, Any] = Field(
@@ -112,7 +113,7 @@ class Recipe(Config):
     feedback: FeedbackSettings | None = Field(default=None, description="For methods that learn to predict feedback.")
     feedback_examples: FeedbackExamplesSettings = FeedbackExamplesSettings()
     train: TrainSection = TrainSection()
-    rounds: dict[str, Round] = Field(
+    rounds: Annotated[dict[str, Round], Opaque()] = Field(
         default_factory=dict, description="Name -> a further round, each after those it starts from."
     )
     evaluate: EvaluateSection = EvaluateSection()
@@ -271,6 +272,13 @@ class Recipe(Config):
             raise ValueError(f"nightly.arm: say which of {', '.join(arms) or 'no arms'} may be promoted")
         seed = self.nightly.seed
         return self.nightly.arm or arms[0], self.train.seeds[0] if seed is None else seed
+
+    def form_values(self) -> dict[str, Any]:
+        """All values, as a form wants them."""
+        values = self.model_dump(mode="json")
+        for section in (values["train"], *values["rounds"].values()):
+            section["arms"] = ARMS.values(section["arms"])
+        return values
 
     def improves(self) -> bool:
         """Whether an arm improves the student's answers instead of answering itself."""

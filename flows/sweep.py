@@ -1,6 +1,7 @@
 """A recipe run once for each combination of some settings; what the runs share is computed once."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from flows.recipe import load_recipe
-from flows.walk import Listener, Run, walk
+from flows.recipe import Recipe, load_recipe
+from flows.walk import Run
+from pipeline.recipe import apply_settings, validate
 from pipeline.store import Store, write_atomically
 from stages.drawing import Mark, colours, interval_plot
 
@@ -37,19 +39,28 @@ def axes(over: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def sweep(
-    recipe: str, store: Store, listener: Listener, *, over: tuple[str, ...], assignments: list[str], seeds: int | None
+    recipe: str | Recipe,
+    store: Store,
+    run_one: Callable[[Recipe], Run],
+    *,
+    over: tuple[str, ...],
+    assignments: list[str],
+    seeds: int | None,
 ) -> Sweep:
-    """Every combination, one run after the other in one store. Raises RecipeError before the first run."""
+    """Every combination, one run after the other in one store. Raises RecipeError before the first run.
+
+    recipe: a shipped one's name, a file, or one that is read already.
+    """
     swept = axes(over)
     if not swept:
         raise InputError("a sweep needs at least one --over")
     shared = [*assignments, *([f"train.seeds={json.dumps(list(range(seeds)))}"] if seeds else [])]
     combinations = [dict(zip(swept, values, strict=True)) for values in product(*swept.values())]
-    recipes = [load_recipe(recipe, [*shared, *(f"{k}={v}" for k, v in c.items())]) for c in combinations]
+    recipes = [_changed(recipe, [*shared, *(f"{k}={v}" for k, v in c.items())]) for c in combinations]
     rows: list[dict[str, Any]] = []
     runs: list[tuple[dict[str, str], Run]] = []
     for combination, loaded in zip(combinations, recipes, strict=True):
-        run = walk(loaded, store, listener)
+        run = run_one(loaded)
         runs.append((combination, run))
         results = run.artifacts["report"].manifest.metrics["results"]
         rows += [{**combination, **row} for row in results]
@@ -58,6 +69,13 @@ def sweep(
     write_atomically(page, _page(recipes[0].name, swept, rows))
     store.share(page)
     return Sweep(rows=rows, page=page)
+
+
+def _changed(recipe: str | Recipe, assignments: list[str]) -> Recipe:
+    if isinstance(recipe, str):
+        return load_recipe(recipe, assignments)
+    values = apply_settings(recipe.model_dump(mode="json"), assignments)
+    return validate(Recipe, values, where=f"recipe {recipe.name}")
 
 
 def _split(values: str) -> list[str]:

@@ -154,10 +154,19 @@ def sweep(
     """Run RECIPE once for each combination of settings; what they share is computed once."""
     from flows import screen
     from flows.sweep import sweep as run_all
+    from flows.walk import walk
     from pipeline.remote import open_store
 
+    store = open_store(store_path)
     with screen.listener(quiet=as_json) as listener:
-        done = run_all(recipe, open_store(store_path), listener, over=over, assignments=list(assignments), seeds=seeds)
+        done = run_all(
+            recipe,
+            store,
+            lambda one: walk(one, store, listener),
+            over=over,
+            assignments=list(assignments),
+            seeds=seeds,
+        )
     if as_json:
         click.echo(json.dumps({"results": done.rows, "page": str(done.page)}, indent=1))
     else:

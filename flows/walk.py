@@ -12,7 +12,7 @@ from data.errors import InputError
 from flows.chain import plan
 from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
-from pipeline.run import Done, perform
+from pipeline.run import Done, look_up, perform
 from pipeline.stage import Progress, Step, fingerprint
 from pipeline.store import Artifact, Store, write_atomically
 
@@ -36,6 +36,8 @@ class Run:
     started: str
     done: list[Done] = field(default_factory=list)
     status: str = "running"
+    how: dict[str, Any] = field(default_factory=dict)
+    """What `hasse resume` needs beside the recipe: from_stage, only, and the Prefect flow run, where there is one."""
 
     @property
     def artifacts(self) -> dict[str, Artifact]:
@@ -57,39 +59,54 @@ class Run:
             "recipe": self.recipe.model_dump(mode="json"),
             "started": self.started,
             "status": self.status,
+            "how": self.how,
             "steps": steps,
         }
 
 
-def begin(recipe: Recipe, store: Store) -> Run:
-    """A new run. Raises InputError when the store cannot be written."""
+def begin(recipe: Recipe, store: Store, **how: Any) -> Run:
+    """A new run, recorded at once, so that one that is killed can be resumed.
+
+    Raises InputError when the store cannot be written.
+    """
     store.check_writable()
     now = datetime.now(UTC)
     run_id = f"{recipe.name}-{now:%Y%m%d-%H%M%S}-{time.monotonic_ns() % 0xFFFF:04x}"
-    return Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"))
+    run = Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"), how=how)
+    run.save(store)
+    return run
 
 
 def walk(
-    recipe: Recipe, store: Store, listener: Listener, *, from_stage: str | None = None, only: str | None = None
+    recipe: Recipe,
+    store: Store,
+    listener: Listener,
+    *,
+    from_stage: str | None = None,
+    only: str | None = None,
+    since: str | None = None,
 ) -> Run:
     """Every step in order. What is done stays done: the same call again goes on where this one ended.
 
     from_stage: the stages before it must be in the store; it and all after it are computed anew.
     only: just that stage's steps; the stages before it must be in the store.
+    since: what from_stage has had computed anew since then, UTC, is not computed anew again.
     """
-    run = begin(recipe, store)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
     check_prices(steps[first:last])
+    run = begin(recipe, store, from_stage=from_stage, only=only, since=since)
     try:
         for i, step in enumerate(steps[:last]):
             if i < first:
                 done = stored(store, step, run.artifacts)
             else:
                 progress = listener.started(step)
-                done = perform(store, step, run.artifacts, progress=progress, refresh=from_stage is not None)
+                refresh = from_stage is not None and not is_anew(store, step, run.artifacts, since)
+                done = perform(store, step, run.artifacts, progress=progress, refresh=refresh)
             listener.finished(step, done)
             run.done.append(done)
+            run.save(store)
             stop_unpaid(done)
         run.status = "done"
     except BaseException as error:
@@ -98,6 +115,12 @@ def walk(
     finally:
         run.save(store)
     return run
+
+
+def is_anew(store: Store, step: Step, artifacts: dict[str, Artifact], since: str | None) -> bool:
+    """Whether the step's artifact was made since then."""
+    found = look_up(store, step, artifacts) if since else None
+    return found is not None and found.manifest.created >= str(since)
 
 
 def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[int, int]:

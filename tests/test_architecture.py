@@ -29,7 +29,7 @@ ONLY_IN = {
     "sklearn": {"stages/orders/fo_similarity.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
     "duckdb": {"flows/views.py"},
-    "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py"},
+    "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py", "flows/serving.py"},
 }
 
 PLUGS = {

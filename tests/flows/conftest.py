@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.flows.prefect_up import Up
+
 ROOT = Path(__file__).parents[2]
 
 TINY = {
@@ -110,3 +112,19 @@ def finished(tmp_path_factory):
     command = Hasse(tmp_path_factory.mktemp("finished"))
     command.steps = command.run()
     return command
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory):
+    """One server with its flows for all tests; it leaves nothing behind."""
+    folder = tmp_path_factory.mktemp("up")
+    tiny = folder / "tiny.yaml"
+    tiny.write_text(yaml.safe_dump(TINY))
+    started = Up(folder, tmp_path_factory.getbasetemp(), "--recipe", str(tiny), "--recipe", "rescue-demo")
+    try:
+        yield started.wait(deployments=5)
+    finally:
+        printed = started.stop()
+    assert f"UI: {started.url}" in printed
+    assert started.process.returncode == 1
+    assert started.marked() == {}

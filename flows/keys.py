@@ -1,0 +1,48 @@
+"""Keys of endpoints from Prefect's Secret blocks, into the environment of this process and nowhere else."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from prefect.blocks.system import Secret
+from pydantic import BaseModel
+
+from stages.chat_settings import ChatSettings
+
+
+def load_keys(settings: Any) -> None:
+    """Set the variable of every chat endpoint that is not set and has a Secret block: OPENAI_API_KEY, openai-api-key.
+
+    Without such a block the variable stays unset, and the stage that asks the endpoint says what it needs.
+    """
+    for variable in {chat.api_key_variable for chat in endpoints(settings)}:
+        if variable not in os.environ and (key := _secret(block_name(variable))):
+            os.environ[variable] = key
+
+
+def block_name(variable: str) -> str:
+    """Names of blocks are lower case with dashes."""
+    return variable.lower().replace("_", "-")
+
+
+def endpoints(settings: Any) -> Iterator[ChatSettings]:
+    """The chat endpoints anywhere in a settings model."""
+    if isinstance(settings, ChatSettings):
+        yield settings
+    elif isinstance(settings, BaseModel):
+        for name in type(settings).model_fields:
+            yield from endpoints(getattr(settings, name))
+    elif isinstance(settings, dict):
+        for value in settings.values():
+            yield from endpoints(value)
+    elif isinstance(settings, (list, tuple)):
+        for value in settings:
+            yield from endpoints(value)
+
+
+def _secret(name: str) -> str | None:
+    try:
+        block = Secret.load(name, _sync=True)  # type: ignore[call-arg]  which of both ways, as its decorator takes it
+    except ValueError:  # there is no such block
+        return None
+    return str(block.get())  # type: ignore[union-attr]

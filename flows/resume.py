@@ -1,0 +1,70 @@
+"""A recorded run, found by what the user knows of it, and started again with its recipe, arguments and store."""
+
+from typing import Any
+
+from data.errors import InputError
+from flows.recipe import Recipe
+from flows.walk import Listener, Run, read_runs, walk
+from pipeline.recipe import validate
+from pipeline.run import Done
+from pipeline.store import Store
+
+NAMED_BY = ("flow_run", "flow_run_name")
+"""What a run of Prefect is also known by."""
+
+
+def find_run(store: Store, name: str) -> dict[str, Any]:
+    """The run of that id, of a unique beginning of it, or the newest of that Prefect flow run, by id or name.
+
+    Raises InputError when there is none, or more than one.
+    """
+    runs = read_runs(store)
+    by_flow = [run for run in runs if name in [run.get("how", {}).get(key) for key in NAMED_BY]]
+    exact = [run for run in runs if run["run_id"] == name] or by_flow[-1:]
+    found = exact or [run for run in runs if run["run_id"].startswith(name)]
+    if len(found) > 1:
+        raise InputError(f"{name!r} fits {len(found)} runs: {', '.join(run['run_id'] for run in found)}")
+    if not found:
+        raise InputError(f"no run {name!r} in {store}; `hasse ls --runs` lists those that are there")
+    return found[0]
+
+
+def recipe_of(run: dict[str, Any]) -> Recipe:
+    """Raises RecipeError when settings of the run are no longer known."""
+    return validate(Recipe, run["recipe"], where=f"the recipe of run {run['run_id']}")
+
+
+def arguments_of(run: dict[str, Any]) -> dict[str, str | None]:
+    """`since`: what has been computed anew since the run first began need not be computed anew again."""
+    how = run.get("how", {})
+    return {
+        "from_stage": how.get("from_stage"),
+        "only": how.get("only"),
+        "since": how.get("since") or run["started"],
+    }
+
+
+def resume(store: Store, run: dict[str, Any], listener: Listener) -> Run:
+    return walk(recipe_of(run), store, listener, **arguments_of(run))
+
+
+def read_run(store: Store, run_id: str, recipe: Recipe) -> Run:
+    """A recorded run with its artifacts."""
+    described = find_run(store, run_id)
+    done = [
+        Done(
+            step=step["step"],
+            artifact=store.artifact(step["ref"]),
+            cached=step["cached"],
+            seconds=step["seconds"],
+        )
+        for step in described["steps"]
+    ]
+    return Run(
+        run_id=run_id,
+        recipe=recipe,
+        started=described["started"],
+        done=done,
+        status=described["status"],
+        how=described["how"],
+    )
