@@ -350,6 +350,11 @@ def _lm_eval(recipe: Recipe, model: Trained) -> Step:
     )
 
 
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    """Where it ran is no part of what came out."""
+    return recipe.model_dump(mode="json", exclude={"execution"})
+
+
 def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
     names = {
         "prompts": "prompts",
@@ -365,7 +370,7 @@ def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
     return Step(
         name="report",
         stage=report.STAGE,
-        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=recipe.model_dump(mode="json")),
+        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=_shown(recipe)),
         inputs={
             **{name: (step,) for name, step in names.items()},
             **{name: tuple(steps) for name, steps in made.items()},
