@@ -26,6 +26,7 @@ def readable(schema: Schema, model: type[Any]) -> None:
         name, value = tag
         schema["properties"][name] |= {"enum": [value]}
         schema["properties"][name].pop("const", None)
+        schema["properties"] = {name: schema["properties"].pop(name), **schema["properties"]}
         schema["required"] = [name, *schema.get("required", [])]
 
 

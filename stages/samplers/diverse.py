@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from data.config import unkeyed
 from data.records import Candidate, Prompt
@@ -31,11 +31,19 @@ class Settings(AnswerSettings):
     temperature: float = Field(default=1.0, gt=0, description="Of the first attempt. Tuna: 1.")
     temperature_step: float = Field(default=0.1, ge=0, description="How much hotter each further one is. Tuna: 0.1.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts, at most. Tuna: 3.")
-    prompt: Literal["whole"] = Field(default="whole", description="Of one-document forms no set of answers is made.")
     engine: EngineSettings | None = Field(
         default=None, description="Of vLLM, which then answers; left out: the training stack does."
     )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+    @field_validator("prompt")
+    @classmethod
+    def _whole(cls, prompt: str) -> str:
+        if prompt != "whole":
+            raise ValueError(
+                "diverse sets are made of answers to whole prompts; leave prompt out, or take another sampler"
+            )
+        return prompt
 
 
 def engine(settings: Settings) -> EngineSettings | None:
