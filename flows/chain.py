@@ -260,7 +260,11 @@ def _learned(r: Round, method: Any) -> str:
 def _train(r: Round, arm: str, seed: int) -> Step:
     method, section = r.arms[arm], r.recipe.train
     settings = train.TrainSettings(
-        method=method, optimiser=section.optimiser(arm, r.optimiser), lora=section.adapter(arm), seed=seed
+        method=method,
+        optimiser=section.optimiser(arm, r.optimiser),
+        lora=section.adapter(arm),
+        seed=seed,
+        launch=r.recipe.launch,
     )
     return Step(
         name=f"train/{arm}/seed-{seed}",
@@ -328,10 +332,11 @@ def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
         "orders": "order",
         "examples": "examples",
     }
+    shown = recipe.model_dump(mode="json", exclude={"launch"})  # where it ran is no part of what came out
     return Step(
         name="report",
         stage=report.STAGE,
-        settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=recipe.model_dump(mode="json")),
+        settings=report.ReportInputs(report=recipe.report, task=recipe.task, recipe=shown),
         inputs={
             **{name: (step,) for name, step in names.items()},
             **{name: tuple(steps) for name, steps in made.items()},
