@@ -48,11 +48,13 @@ def run(
     from flows.recipe import load_recipe
     from flows.walk import forecast, walk
     from pipeline.store import Store
+    from stages.launch_meeting import Meeting
 
     settings, store = load_recipe(recipe, list(assignments)), Store(store_path)
     if dry_run:
         screen.show_forecast(forecast(settings, store), as_json=as_json)
         return
+    Meeting.of(store, settings.launch).check_hosted()
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows.prefect_flow import run_as_flow
 
@@ -197,9 +199,9 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def register() -> None:
     """Add the commands that live in a file of their own."""
-    from flows.tools import COMMANDS
+    from flows import launching, tools
 
-    for command in COMMANDS:
+    for command in (*tools.COMMANDS, *launching.COMMANDS):
         cli.add_command(command)
 
 
