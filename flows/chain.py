@@ -291,7 +291,11 @@ def _learned(r: Round, method: Any) -> str:
 def _train(r: Round, arm: str, seed: int) -> Step:
     method, section = r.arms[arm], r.recipe.train
     settings = train.TrainSettings(
-        method=method, optimiser=section.optimiser(arm, r.optimiser), lora=section.adapter(arm), seed=seed
+        method=method,
+        optimiser=section.optimiser(arm, r.optimiser),
+        lora=section.adapter(arm),
+        seed=seed,
+        launch=r.recipe.launch,
     )
     return Step(
         name=f"train/{arm}/seed-{seed}",
@@ -352,7 +356,7 @@ def _lm_eval(recipe: Recipe, model: Trained) -> Step:
 
 def _shown(recipe: Recipe) -> dict[str, Any]:
     """Where it ran is no part of what came out."""
-    return recipe.model_dump(mode="json", exclude={"execution"})
+    return recipe.model_dump(mode="json", exclude={"execution", "launch"})
 
 
 def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:

@@ -53,11 +53,13 @@ def run(
     from flows.recipe import load_recipe
     from flows.walk import walk
     from pipeline.remote import open_store
+    from stages.launch_meeting import Meeting
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if dry_run:
         screen.show_forecast(forecast(settings, store), as_json=as_json)
         return
+    Meeting.of(store, settings.launch).check_hosted()
     if prefect or os.environ.get("PREFECT_API_URL"):
         from flows.prefect_flow import run_as_flow
 
@@ -204,9 +206,10 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def register() -> None:
     """Add the commands that live in a file of their own."""
-    from flows import night_commands, serving, tools
+    from flows import launching, night_commands, serving, tools
 
-    for command in (*tools.COMMANDS, *night_commands.COMMANDS, *serving.COMMANDS):
+    commands = (*tools.COMMANDS, *night_commands.COMMANDS, *serving.COMMANDS, *launching.COMMANDS)
+    for command in commands:
         cli.add_command(command)
 
 

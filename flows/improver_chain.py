@@ -91,7 +91,8 @@ class _Chain:
         return self.seen[-1]
 
     def _train(self, part: str, method: Any, optimiser: OptimiserSettings, examples: str, base: str) -> str:
-        settings = train.TrainSettings(method=method, optimiser=optimiser, seed=self.seed)
+        launch = self.r.recipe.launch
+        settings = train.TrainSettings(method=method, optimiser=optimiser, seed=self.seed, launch=launch)
         inputs = {"prompts": ("prompts",), "examples": (examples,), "student": (base,)}
         plugs = registry.family(train.METHODS, method.method)
         return self._add(self._named(part), train.STAGE, settings, inputs, plugs)

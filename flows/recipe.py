@@ -24,6 +24,7 @@ from stages.feedback_examples import FeedbackExamplesSettings
 from stages.generate import GenerateSettings
 from stages.grading import TaskSettings
 from stages.judge import Teacher
+from stages.launch import LaunchSettings
 from stages.lm_eval import LmEvalSettings
 from stages.optimiser import OptimiserSettings
 from stages.order import Strategy
@@ -126,6 +127,7 @@ class Recipe(Config):
         default=local.Settings(), description="Who computes the chunks of stages that go prompt by prompt."
     )
     nightly: NightlySettings | None = Field(default=None, description="For `hasse nightly`, on a source that grows.")
+    launch: LaunchSettings = Field(default=LaunchSettings(), description="Processes and machines of training.")
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "Recipe":
@@ -176,6 +178,20 @@ class Recipe(Config):
                     f"arm {name!r}: pit has optimisers of its own and trains all weights; "
                     "set these in the arm, not by overrides, lora or a round's optimiser"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _launch_fits(self) -> "Recipe":
+        """Processes share a step's prompts, and what is compiled is not sharded."""
+        changes = {arm: r.optimiser for r in self.rounds.values() for arm in r.arms}
+        for arm in [name for name, arm in self.arms().items() if arm.method != "pit"]:
+            optimiser = self.train.optimiser(arm, changes.get(arm))
+            try:
+                self.launch.settled(optimiser.prompts_per_step)
+            except RecipeError as error:
+                raise ValueError(f"arm {arm!r}: {error}") from error
+            if optimiser.compile and self.launch.fsdp is not None:
+                raise ValueError(f"arm {arm!r}: train.compile and launch.fsdp do not go together; leave one out")
         return self
 
     @model_validator(mode="after")

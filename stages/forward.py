@@ -8,9 +8,10 @@ The last two never hold more logits than a chunk (stages.head) and attend within
 sees only `SequenceLogps` or `SequenceRewards`, so it knows of no layout.
 """
 
-import types
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -169,16 +170,29 @@ def prepared(model: Any, layout: Layout) -> Iterator[None]:
     if layout == "padded":
         yield
         return
-    before, own = inner.config._attn_implementation, vars(inner).get("forward")
+    before, head = inner.config._attn_implementation, Head.of(inner)
     inner.set_attn_implementation(attention.NAME)
-    inner.forward = types.MethodType(_forward_rows, inner)
+    try:
+        with ExitStack() as replaced:
+            replaced.enter_context(_forward_of(inner, _forward_rows))
+            if head is not None:
+                replaced.enter_context(_forward_of(inner.get_output_embeddings(), partial(_forward_targets, head)))
+            yield
+    finally:
+        inner.set_attn_implementation(before)
+
+
+@contextmanager
+def _forward_of(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """For the time of the context calls of the module come to `forward`, with the module first."""
+    own = vars(module).get("forward")
+    module.forward = partial(forward, module)
     try:
         yield
     finally:
-        del inner.forward
+        del module.forward
         if own is not None:  # somebody else's, put there before
-            inner.forward = own
-        inner.set_attn_implementation(before)
+            module.forward = own
 
 
 def innermost(model: Any) -> Any:
@@ -200,9 +214,17 @@ def _forward_rows(self: Any, *args: Any, predicting_T: Tensor | None = None, **i
     hidden_TD = self.base_model(*args, **given, use_cache=False).last_hidden_state[0][predicting_T]
     if target_T is None:
         return self.score(hidden_TD)[:, 0].float()
-    head = Head.of(self)
-    assert head is not None, "`choose_layout` lets no other model come here"
-    return token_logps(hidden_TD, head, target_T)
+    return self.get_output_embeddings()(hidden_TD, target_T)
+
+
+def _forward_targets(head: Head, self: Any, hidden_TD: Tensor, target_T: Tensor | None = None) -> Tensor:
+    """The output layer's forward that, given targets, goes straight to their log-probs.
+
+    It is called as a module is, so that sharded weights are gathered for it, and read where they then are.
+    """
+    if target_T is None:
+        return type(self).forward(self, hidden_TD)
+    return token_logps(hidden_TD, replace(head, weight=self.weight, bias=self.bias), target_T)
 
 
 def _row_outputs(model: Any, batch: CandidateBatch, layout: Layout, *, keep_last: bool) -> Tensor:

@@ -65,7 +65,9 @@ class _TokenLogps(torch.autograd.Function):
         scale, cap, chunk = ctx.how
         compute_VD = weight.to(ctx.dtype)
         grad_hidden = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        # Sharded weights may come in bfloat16, in which a sum over chunks would lose digits.
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=exact) if ctx.needs_input_grad[1] else None
         grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
         for start in range(0, len(hidden_TD), chunk):
             part = slice(start, start + chunk)
@@ -82,6 +84,7 @@ class _TokenLogps(torch.autograd.Function):
                 grad_hidden[part] = d @ compute_VD
             if grad_weight is not None:
                 _add_product(grad_weight, d.T, h)
+        grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None, None, None
 
 

@@ -55,12 +55,13 @@ class ImproveRlSettings(Config):
 
 
 def run(job: Job) -> None:
+    import torch
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl.trainer.rloo_trainer import RLOOTrainer
 
     from stages.models import load_model, load_reward_model, load_tokenizer, save_model
-    from stages.train import _float32, _keep_logs
+    from stages.train import _keep_logs
     from stages.trainer import _Report, curve, last_checkpoint
 
     settings: ImproveRlSettings = job.settings
@@ -70,10 +71,10 @@ def run(job: Job) -> None:
     prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split in HELD_OUT])
     references = _references(job, settings)
     random.Random(settings.seed).shuffle(references)
-    model = load_model(model_folder(start), dtype=_float32())
+    model = load_model(model_folder(start), dtype=torch.float32)
     reward = _Reward(
         load_reward_model(model_folder(job.input("reward"))),
-        load_model(model_folder(anchor), dtype=_float32()),
+        load_model(model_folder(anchor), dtype=torch.float32),
         tokenizer,
         settings,
     )

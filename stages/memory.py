@@ -4,6 +4,7 @@ Activations are counted as what autograd keeps for backward, so the probe is the
 training run holds gradients and the optimiser's two moments; weights are loaded already when the probe is made.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from data.errors import InputError
 from data.records import TrainingExample
 from stages.batch import CandidateBatch, collate
 from stages.forward import Layout, group_of, tokens_of
+from stages.launch import is_offloaded, is_sharded
 
 MOST_TOKENS = 16_384
 """Of one forward pass: more does not go faster."""
@@ -90,8 +92,14 @@ def plan_memory(
 
 
 def fixed_bytes(model: Any) -> int:
-    """Gradients and moments of what is trained."""
-    return MOMENTS_AND_GRADIENT * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Gradients and moments of what is trained; for a model that will be sharded a share of them and of its weights."""
+    held = MOMENTS_AND_GRADIENT * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if not is_sharded():
+        return held
+    if is_offloaded():
+        return 0
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return (held + weights) // int(os.environ["WORLD_SIZE"])
 
 
 def free_memory() -> int:

@@ -16,10 +16,12 @@ from transformers import (
 
 from data.errors import InputError
 from data.records import Completion, TrainingExample
+from stages.launch import is_sharded
 
 
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where a model lies; one that is to be sharded on the CPU, since no device has to hold it whole."""
+    return torch.device("cuda" if torch.cuda.is_available() and not is_sharded() else "cpu")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

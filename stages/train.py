@@ -3,22 +3,28 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from data import registry
-from data.config import Config
+from data.config import Config, unkeyed
 from data.errors import InputError
 from data.mapped import MappedRecords
 from data.records import Checkpoint, CurvePoint, Prompt, TrainingExample
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
 from stages.joins import join
+from stages.launch import LaunchSettings
 from stages.optimiser import OptimiserSettings
 from stages.prompts import HELD_OUT, prove_disjoint
 
+if TYPE_CHECKING:
+    from stages.train_work import Work
+
 METHODS = "stages.methods"
+TRAINER, EXAMPLES = "trainer", "examples.arrow"
+"""Folder of a job for what the trainer keeps, and what it learns from."""
 Method = registry.settings_union(METHODS, "method")
 
 
@@ -38,6 +44,7 @@ class TrainSettings(Config):
     optimiser: OptimiserSettings
     lora: LoraSettings | None = None
     seed: int
+    launch: LaunchSettings = unkeyed(LaunchSettings(), description="Over which processes and machines.")
 
 
 def needs_reference(settings: Any) -> bool:
@@ -52,54 +59,50 @@ def examples_kind(settings: Any) -> str:
 
 
 def run(job: Job) -> None:
-    from stages.models import load_tokenizer, save_model
-    from stages.trainer import cost, fit
+    from stages.launched import learn_together
+    from stages.learn import learn
+    from stages.trainer import cost
 
     settings: TrainSettings = job.settings
-    model, examples, counts, what = _prepared(job)
-    points, plan = fit(model, examples, **what, on_step=job.progress)
+    work, examples, counts = _prepared(job)
+    launch = work.settings.launch
+    points, plan = learn_together(job, work) if launch.is_launched else learn(work, job.progress)
     _keep_logs(job.path)
-    student = job.input("student")
-    save_model(job.path / "model", _merged(model), load_tokenizer(model_folder(student)))
     job.write(points, CurvePoint)
-    (base,) = student.records(Checkpoint)
+    (base,) = job.input("student").records(Checkpoint)
     spent = cost(examples, settings.optimiser, seed=settings.seed)
     if needs_reference(settings.method):
         spent["reference_sequences"] = sum(len(example.completions) for example in examples)
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
     job.metrics |= {"plan": plan.summary(), "examples": counts, "cost": spent, "final": final}
-    if what["method_settings"] != settings.method:
-        job.metrics["resolved"] = what["method_settings"].model_dump(mode="json")
+    if launch.is_launched:
+        job.metrics["launch"] = {"processes": launch.processes, "machines": launch.machines}
+    if work.settings.method != settings.method:
+        job.metrics["resolved"] = work.settings.method.model_dump(mode="json")
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
 
 
 def estimate(job: Job) -> dict[str, Any]:
-    """What this step would take. Raises InputError for a prompt that cannot fit into memory."""
+    """What this step would take in one process. Raises InputError for a prompt that cannot fit into memory."""
     from stages import trainer
+    from stages.learn import student_of
 
-    model, examples, _, what = _prepared(job)
-    return trainer.estimate(model, examples, **what)
+    work, examples, _ = _prepared(job)
+    return trainer.estimate(student_of(work), examples, **work.what())
 
 
-def _prepared(job: Job) -> tuple[Any, Sequence[TrainingExample], dict[str, int], dict[str, Any]]:
-    """The model, the examples with their counts, and how the one learns from the others."""
-    from stages.models import load_model, load_reward_model, set_dropout
+def _prepared(job: Job) -> tuple["Work", Sequence[TrainingExample], dict[str, int]]:
+    """What is to be learned, how and from what; and the examples with their counts."""
+    from stages.train_work import Work
 
     settings: TrainSettings = job.settings
     method = registry.load(METHODS, settings.method.method, kind="method")
+    launch = settings.launch.settled(settings.optimiser.prompts_per_step)
     examples, counts = select(job, method, settings.method)
-    folder = model_folder(job.input("student"))
-    is_reward = getattr(method, "HEAD", None) == "reward"
-    model = load_reward_model(folder, from_body=True) if is_reward else load_model(folder, dtype=_float32())
-    set_dropout(model, settings.optimiser.dropout)
-    what = {
-        "method": method,
-        "method_settings": method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method,
-        "settings": settings.optimiser,
-        "seed": settings.seed,
-        "folder": job.path / "trainer",
-    }
-    return _with_adapter(model, settings.lora, settings.seed), examples, counts, what
+    resolved = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
+    changes = {"method": resolved, "launch": launch}
+    student = model_folder(job.input("student"))
+    return Work(settings=settings.model_copy(update=changes), student=student, path=job.path), examples, counts
 
 
 def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExample], dict[str, int]]:
@@ -119,7 +122,7 @@ def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExamp
             if found is not None:
                 yield found
 
-    used = MappedRecords.write(job.path / "trainer" / "examples.arrow", prepared(), TrainingExample)
+    used = MappedRecords.write(job.path / TRAINER / EXAMPLES, prepared(), TrainingExample)
     if not len(used):
         raise InputError(
             f"{job.name}: none of {offered} examples is of use to this method; "
@@ -147,40 +150,13 @@ def _offered(job: Job) -> Iterator[TrainingExample]:
     return (e for e in job.input("examples").records(TrainingExample) if e.status == "ok")
 
 
-def _float32() -> Any:
-    import torch
-
-    return torch.float32
-
-
-def _with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
-    if lora is None:
-        return model
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  a ratio need not be whole
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
-
-
-def _merged(model: Any) -> Any:
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-
-
 def _keep_logs(path: Path) -> None:
     """The TensorBoard events stay as logs; the trainer's own checkpoints have done their work."""
-    events = sorted((path / "trainer").rglob("events.out.tfevents.*"))
+    events = sorted((path / TRAINER).rglob("events.out.tfevents.*"))
     (path / "logs").mkdir(exist_ok=True)
     for event in events:
         event.rename(path / "logs" / event.name)
-    shutil.rmtree(path / "trainer")
+    shutil.rmtree(path / TRAINER)
 
 
 STAGE = Stage(
@@ -188,6 +164,8 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.train",
+        "stages.train_work",
+        "stages.learn",
         "stages.trainer",
         "stages.forward",
         "stages.layout",

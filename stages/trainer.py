@@ -13,6 +13,7 @@ budget; the losses know the whole step's totals, so the budget changes memory an
 
 import json
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +28,15 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from data.errors import WorkError
+from data.errors import InputError, WorkError
 from data.records import CurvePoint, TrainingExample
 from stages.batch import CandidateBatch, SequenceLogps, SequenceRewards, StepTotals, collate, totals
 from stages.forward import group_of, in_passes, outputs_of, prepared, tokens_of
+from stages.launch import is_main_process, is_sharded
 from stages.optimiser import OptimiserSettings
 from stages.plan import Plan, apply_liger, compile_body, make_plan, try_pass
 from stages.throughput import Costs, Meter, useful_tokens
@@ -266,9 +269,13 @@ def fit(
     TensorBoard events go to `folder/logs`. A resumed run keeps to the plan of its beginning.
     """
     is_reward = getattr(method, "HEAD", None) == "reward"
-    kept = Plan.kept(folder) if last_checkpoint(folder) else None
+    last = last_checkpoint(folder)
+    _check_same_sharding(last)
+    kept = Plan.kept(folder) if last else None
     plan = kept or make_plan(model, examples, settings, is_reward=is_reward)
-    plan.keep(folder)
+    _check_together(plan, is_reward)
+    if kept is None and is_main_process():
+        plan.keep(folder)
     if settings.liger:
         apply_liger(model)
     with prepared(model, plan.layout):
@@ -276,7 +283,7 @@ def fit(
             compile_body(model, partial(try_pass, model, examples[0], plan, is_reward))
         arguments = _arguments(settings, plan, num_steps=settings.num_steps(len(examples)), seed=seed, folder=folder)
         trainer = _trainer(model, examples, method, method_settings, settings, plan, arguments, on_step)
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=last)
     return curve(trainer.state.log_history), plan
 
 
@@ -343,7 +350,41 @@ def _trainer(
         plan=plan,
     )
     trainer.remove_callback(PrinterCallback)
+    if is_sharded():
+        _shard(trainer)
     return trainer
+
+
+def _shard(trainer: CandidateTrainer) -> None:
+    """Layers compute in the trainer's precision; what they give, log-probs among it, and gradients stay float32.
+
+    Raises InputError where accelerate has not turned sharding on.
+    """
+    if not trainer.is_fsdp_enabled:
+        raise InputError("launch.fsdp: accelerate shards weights over GPUs alone; leave fsdp out on this machine")
+    low = torch.bfloat16 if trainer.args.bf16 else None
+    policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32 if low else None)
+    trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = policy  # type: ignore[union-attr]  it is there
+
+
+def _check_same_sharding(checkpoint: str | None) -> None:
+    if checkpoint is None:
+        return
+    was_sharded = any(Path(checkpoint).glob("pytorch_model_fsdp*"))
+    if was_sharded != is_sharded():
+        how = "with" if was_sharded else "without"
+        raise InputError(
+            f"the training that is to go on was begun {how} launch.fsdp; go on {how} it, or begin anew by "
+            "--from-stage train"
+        )
+
+
+def _check_together(plan: Plan, is_reward: bool) -> None:
+    """Padded rows reach a reward model's parts past the wrapper that exchanges gradients."""
+    if is_reward and plan.layout == "padded" and (int(os.environ.get("WORLD_SIZE", "1")) > 1 or is_sharded()):
+        raise InputError(
+            f"a reward model in padded rows ({plan.why}) trains in one process only; set launch.processes: 1"
+        )
 
 
 def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
@@ -385,7 +426,7 @@ def _arguments(
     settings: OptimiserSettings, plan: Plan, *, num_steps: int, seed: int, folder: Path, save: bool = True
 ) -> TrainingArguments:
     cuda = torch.cuda.is_available()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.prompts_per_process(),
         max_steps=num_steps,
@@ -412,6 +453,8 @@ def _arguments(
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one GPU; several are accelerate's
+    return arguments
 
 
 class _Report(TrainerCallback):

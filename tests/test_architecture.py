@@ -20,7 +20,7 @@ ONLY_IN = {
     "prefect": {"flows"},
     "torch": {"stages"},
     "transformers": {"stages"},
-    "peft": {"stages/train.py"},
+    "peft": {"stages/learn.py"},
     "datasets": {"data/sources/datasets.py", "stages/improve_rl.py"},
     "trl": {"stages/improve_rl.py"},
     "ray": {"pipeline/executors/ray.py"},
@@ -29,7 +29,7 @@ ONLY_IN = {
     "sklearn": {"stages/orders/fo_similarity.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
     "duckdb": {"flows/views.py"},
-    "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py", "flows/serving.py"},
+    "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py", "flows/serving.py", "flows/launching.py"},
 }
 
 PLUGS = {

@@ -73,3 +73,11 @@ def test_the_logits_are_not_kept():
     kept = activation_bytes(lambda: token_logps(hidden, Head(model.weight), target), model)
     assert kept < 64 * 1024
     assert activation_bytes(whole, model) > 64 * 4096 * 4
+
+
+def test_the_gradient_of_bfloat16_weights_does_not_depend_on_the_chunks():
+    hidden, weight, _, target = make(torch.bfloat16, tokens=1500, width=3, vocabulary=5)
+    (whole,) = torch.autograd.grad(token_logps(hidden, Head(weight), target, chunk=1500).sum(), weight)
+    (parts,) = torch.autograd.grad(token_logps(hidden, Head(weight), target, chunk=16).sum(), weight)
+    assert parts.dtype == torch.bfloat16
+    torch.testing.assert_close(parts, whole, rtol=0.01, atol=0.2)

@@ -89,3 +89,13 @@ def test_two_passes_hold_one_candidate(tiny_model, make_example):
         one = activation_bytes(lambda: forward(tiny_model, collate([example]).only([3]), "shared"), tiny_model)
     assert torch.is_grad_enabled()
     assert whole > 5 * one
+
+
+def test_a_model_that_will_be_sharded_takes_a_share_of_the_device(tiny_model, monkeypatch):
+    parameters = sum(p.numel() for p in tiny_model.parameters())
+    assert fixed_bytes(tiny_model) == 12 * parameters
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert fixed_bytes(tiny_model) == (12 + 4) * parameters // 4
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
+    assert fixed_bytes(tiny_model) == 0

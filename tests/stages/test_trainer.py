@@ -247,3 +247,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_model, examples, tmp_path)
         next(tiny_model.parameters()).fill_(float("nan"))
     with pytest.raises(WorkError, match="loss of step 1 is nan; try a lower learning_rate"):
         train(tiny_model, examples, tmp_path, steps=2)
+
+
+def test_a_sharded_training_goes_on_sharded_alone(tiny_model, examples, tmp_path):
+    with pytest.raises(Interrupted):
+        train(copy.deepcopy(tiny_model), examples, tmp_path, stop_after=5)
+    (tmp_path / "checkpoint-4" / "pytorch_model_fsdp_0").mkdir()
+    with pytest.raises(InputError, match=r"begun with launch.fsdp; go on with it, or begin anew by --from-stage train"):
+        train(tiny_model, examples, tmp_path)
+
+
+def test_a_reward_model_in_padded_rows_is_trained_by_one_process(monkeypatch):
+    padded, shared = (Plan(layout, "as asked", "auto", 64, False, 0) for layout in ("padded", "shared"))
+    trainer_module._check_together(padded, is_reward=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    trainer_module._check_together(shared, is_reward=True)
+    trainer_module._check_together(padded, is_reward=False)
+    with pytest.raises(InputError, match="trains in one process only"):
+        trainer_module._check_together(padded, is_reward=True)
