@@ -107,7 +107,7 @@ def test_a_file_that_is_no_json_object_is_refused(tmp_path, content):
 
 def test_no_files_at_all_is_refused(tmp_path):
     for asked_of in (items, external):
-        with pytest.raises(SourceError, match="no such file"):
+        with pytest.raises(SourceError, match=r"this folder holds no file \*.json"):
             asked_of(Settings(path=str(tmp_path)))
 
 
