@@ -7,6 +7,7 @@ needs this package, and the store at the same place.
 
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from data.config import Config
 from data.errors import HasseError, InputError, WorkError
 from pipeline.executors import Part, Rows, Work
 
+LOOK_SECONDS = 10.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -157,12 +159,20 @@ def _connected(settings: Settings) -> Any:
         raise InputError("the executor ray needs the package ray: pip install 'hasse[ray]'") from error
     if not ray.is_initialized():
         try:
+            _look_for(settings.address)
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"no Ray cluster at {settings.address!r} ({error}); `ray start --head` starts one"
             ) from error
     return ray
+
+
+def _look_for(address: str) -> None:
+    """Raises OSError where nobody listens; the library itself would try for minutes."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
 
 
 def _start(ray: Any, shared: Any, settings: Settings, *, gpus: int, room: int) -> list[Any]:

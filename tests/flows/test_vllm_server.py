@@ -1,7 +1,6 @@
 """vLLM's OpenAI-compatible server as the endpoint of candidates and of judgements, on loopback."""
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -63,7 +62,7 @@ def test_a_server_of_vllm_answers_and_judges(tmp_path, make_hasse, monkeypatch):
     folder = Store(hasse.store).resolve(hasse.run("--only", "student")["student"]["ref"]).path / "model"
     with served(folder, tmp_path / "server.log") as url:
         endpoint = {"model": "tiny", "base_url": url, "api_key_variable": "CHAT_KEY"}
-        asked = {"num_samples": 3, "max_tokens": 24, "temperature": 1.0}
+        asked = {"num_samples": 1, "max_tokens": 24, "temperature": 1.0}
         engine = {"python": str(PYTHON), "dtype": "float32", "enforce_eager": True, "max_model_len": CONTEXT}
         recipe["generate"] = {
             "groups": [
@@ -72,9 +71,8 @@ def test_a_server_of_vllm_answers_and_judges(tmp_path, make_hasse, monkeypatch):
                 {"sampler": "openai", **asked, **endpoint, "logprobs": True},
             ]
         }
-        aspects = [{"name": "fit", "description": "It fits."}]
-        chat = {**endpoint, "max_tokens": 1024}
-        recipe["judge"] = {"teacher": "openai", "chat": chat, "orders": 1, "aspects": aspects}
+        chat = {**endpoint, "max_tokens": 2048, "temperature": 1.0}  # greedily a random model says one letter for ever
+        recipe["judge"] = {"teacher": "openai", "chat": chat, "orders": 1}
         recipe["order"] = {"strategy": "scores"}
         hasse.write(recipe)
         steps = hasse.run()
@@ -84,12 +82,13 @@ def test_a_server_of_vllm_answers_and_judges(tmp_path, make_hasse, monkeypatch):
     for candidate in generated.records(Candidate):
         by_source.setdefault(candidate.source, []).append(candidate)
     assert set(by_source) == {"human", "student", "tiny"}
-    assert len(by_source["student"]) == len(by_source["tiny"]) == 24
+    assert len(by_source["student"]) == len(by_source["tiny"]) == 8
     for candidate in (*by_source["student"], *by_source["tiny"]):
         assert candidate.status == ("ok" if candidate.finish_reason == "stop" else "truncated")
         assert len(candidate.logprobs) <= 24
         assert candidate.logprob_sum == pytest.approx(sum(candidate.logprobs))
     assert generated.manifest.metrics["parity"]["student"]["max"] < 1e-3
-    print(json.dumps(judged.manifest.counts), json.dumps(judged.manifest.metrics, indent=1))
     found = list(judged.records(Judgement))
-    assert any(j.status == "ok" and 1 <= j.total <= 10 for j in found)
+    assert len(found) == 8 * 3
+    assert {j.status for j in found} <= {"ok", "truncated", "unparsable"}, judged.manifest.counts
+    assert any(j.status == "ok" and 1 <= j.total <= 10 for j in found), judged.manifest.counts
