@@ -5,9 +5,11 @@ rows are written by the process that asked, so what was finished is kept whateve
 needs this package, and the store at the same place.
 """
 
+import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -134,38 +136,40 @@ class _Team:
 
 def computed(parts: Iterable[Part], work: Work, settings: Settings) -> Iterator[tuple[Part, Rows]]:
     """Each part with its rows, as they are done. Raises InputError when the cluster cannot hold one worker."""
-    ray = _connected(settings)
-    shared = ray.put(work)  # held to the end: an actor that is started again reads it again
-    actors = _start(ray, shared, settings, gpus=min(work.gpus, settings.gpus), room=work.ahead + 1)
-    team = _Team(ray, [_Worker(actor) for actor in actors], settings, room=work.ahead + 1)
-    try:
-        for part in parts:
-            while not team.has_room():
+    # What the library has to say of its nodes it prints; standard output is for results.
+    with contextlib.redirect_stdout(sys.stderr), _connected(settings) as ray:
+        shared = ray.put(work)  # held to the end: an actor that is started again reads it again
+        actors = _start(ray, shared, settings, gpus=min(work.gpus, settings.gpus), room=work.ahead + 1)
+        team = _Team(ray, [_Worker(actor) for actor in actors], settings, room=work.ahead + 1)
+        try:
+            for part in parts:
+                while not team.has_room():
+                    yield from team.next()
+                team.give(part)
+            while team.has_work():
+                team.has_room()
                 yield from team.next()
-            team.give(part)
-        while team.has_work():
-            team.has_room()
-            yield from team.next()
-    finally:
-        team.end()
+        finally:
+            team.end()
 
 
-def _connected(settings: Settings) -> Any:
-    """The library, connected to the cluster. Raises InputError."""
+@contextlib.contextmanager
+def _connected(settings: Settings) -> Iterator[Any]:
+    """The library, connected to the cluster for this time. Raises InputError."""
     os.environ.update(QUIET)
     try:
         import ray
     except ImportError as error:
         raise InputError("the executor ray needs the package ray: pip install 'hasse[ray]'") from error
-    if not ray.is_initialized():
-        try:
-            _look_for(settings.address)
-            ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"no Ray cluster at {settings.address!r} ({error}); `ray start --head` starts one"
-            ) from error
-    return ray
+    try:
+        _look_for(settings.address)
+        ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"no Ray cluster at {settings.address!r} ({error}); `ray start --head` starts one") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 def _look_for(address: str) -> None:
