@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from flows.deployments import FLOWS
 from flows.slots import GPU, TEACHER
 from tests.flows.prefect_up import ENDED, Up
 from tests.stages.chat_server import GOOD, ChatServer
@@ -43,7 +44,7 @@ def test_every_recipe_is_a_deployment_whose_form_is_filled(up):
     assert all(found[name]["enforce_parameter_schema"] for name in found)
     assert {name: limit["limit"] for name, limit in limits(up).items()} == {GPU: 1, TEACHER: 1}
     (automation,) = up.api("/automations/filter", {})
-    assert automation["trigger"]["match_related"]["prefect.resource.name"] == ["hasse", "sweep", "evaluate", "prune"]
+    assert automation["trigger"]["match_related"]["prefect.resource.name"] == [flow.name for flow in FLOWS]
     assert automation["trigger"]["within"] == 120
 
 
