@@ -1,13 +1,11 @@
 """Keys of endpoints from Prefect's Secret blocks, into the environment of this process and nowhere else."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from prefect.blocks.system import Secret
-from pydantic import BaseModel
 
-from stages.chat_settings import ChatSettings
+from flows.money import endpoints
 
 
 def load_keys(settings: Any) -> None:
@@ -23,21 +21,6 @@ def load_keys(settings: Any) -> None:
 def block_name(variable: str) -> str:
     """Names of blocks are lower case with dashes."""
     return variable.lower().replace("_", "-")
-
-
-def endpoints(settings: Any) -> Iterator[ChatSettings]:
-    """The chat endpoints anywhere in a settings model."""
-    if isinstance(settings, ChatSettings):
-        yield settings
-    elif isinstance(settings, BaseModel):
-        for name in type(settings).model_fields:
-            yield from endpoints(getattr(settings, name))
-    elif isinstance(settings, dict):
-        for value in settings.values():
-            yield from endpoints(value)
-    elif isinstance(settings, (list, tuple)):
-        for value in settings:
-            yield from endpoints(value)
 
 
 def _secret(name: str) -> str | None:

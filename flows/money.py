@@ -13,7 +13,7 @@ from stages.chat_settings import ChatSettings
 
 
 def endpoints(settings: Any) -> Iterator[ChatSettings]:
-    """The endpoints that a step with these settings asks."""
+    """The chat endpoints anywhere in these settings."""
     if isinstance(settings, ChatSettings):
         yield settings
     elif isinstance(settings, BaseModel):
