@@ -40,7 +40,7 @@ class PanelSettings(Config):
         None, description="Jinja file of the question on a pair; its content enters the key. Left out: the shipped one."
     )
     seed: int = Field(default=0, description="Another seed, other presentation orders.")
-    chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
+    chunk_size: int = unkeyed(50, ge=1, description="Prompts between two commits to the store.")
 
     @model_validator(mode="after")
     def _fits(self) -> "PanelSettings":
