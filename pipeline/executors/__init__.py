@@ -8,8 +8,8 @@ which gives every part with its rows, in the order in which they are done. A par
 from `parts` until its rows are given, so an executor takes no more of them than it is at work on.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Part = Sequence[Any]
@@ -25,13 +25,11 @@ class Work:
 
     compute: from the items of a part to one sequence of rows each, in order. ahead: parts that one worker has in hand
     beside the one that it computes; with any, `compute` is called from several threads. gpus: of one worker.
-    environment: variables that a worker somewhere else needs, too.
     """
 
     compute: Callable[[list[Any]], Iterable[Sequence[Any]]]
     ahead: int = 0
     gpus: int = 0
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, part: Part) -> Rows:
         return list(self.compute([unit.item for unit in part]))

@@ -42,7 +42,6 @@ class _Actor:
     """What `compute` loads stays loaded from one part to the next."""
 
     def __init__(self, work: Work):
-        os.environ.update(work.environment)
         self.work = work
 
     def rows(self, part: Part) -> Rows:

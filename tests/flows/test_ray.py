@@ -1,37 +1,21 @@
 """A run whose chunks are computed on a Ray cluster of two nodes on loopback, one of which goes away."""
 
-import os
 import threading
 import time
 
 import pytest
 
 from data.records import Candidate, Judgement, PartialOrder, TrainingExample
-from pipeline.executors import ray as on_ray
 from pipeline.store import Store
+from tests.ray_cluster import two_nodes
 
 TABLES = {"generate": Candidate, "judge": Judgement, "order": PartialOrder, "reference": TrainingExample}
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head and two nodes, each with one CPU for workers."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    os.environ.update(on_ray.QUIET)
-    head = {
-        "num_cpus": 0,
-        "object_store_memory": 80_000_000,
-        "include_dashboard": False,
-        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
-    }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
-    cluster.wait_for_nodes()
-    yield cluster, nodes
-    ray.shutdown()
-    cluster.shutdown()
+    with two_nodes() as found:
+        yield found
 
 
 def rows(hasse, steps):

@@ -12,6 +12,7 @@ import pytest
 from data.errors import InputError, WorkError
 from pipeline.executors import Work, local
 from pipeline.executors import ray as on_ray
+from tests.ray_cluster import two_nodes
 
 PARTS = 12
 
@@ -45,23 +46,8 @@ def test_here_parts_come_in_order(ahead):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head and two nodes, each with one CPU for workers."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    os.environ.update(on_ray.QUIET)
-    head = {
-        "num_cpus": 0,
-        "object_store_memory": 80_000_000,
-        "include_dashboard": False,
-        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
-    }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
-    cluster.wait_for_nodes()
-    yield cluster, nodes
-    ray.shutdown()
-    cluster.shutdown()
+    with two_nodes() as found:
+        yield found
 
 
 def settings(cluster, **changes) -> on_ray.Settings:
@@ -98,17 +84,6 @@ def test_what_the_cluster_cannot_hold_is_refused(cluster):
         list(on_ray.computed(iter(parts()), Work(compute=doubled, gpus=1), settings(cluster[0], gpus=1)))
     with pytest.raises(InputError, match="a worker wants 9 CPUs"):
         list(on_ray.computed(iter(parts()), Work(compute=doubled), settings(cluster[0], cpus=9)))
-
-
-def test_variables_reach_the_workers(cluster):
-    def told(items):
-        return [[os.environ["HASSE_TEST_WORD"], os.getpid()] for _ in items]
-
-    work = Work(compute=told, environment={"HASSE_TEST_WORD": "hello"})
-    found = [row for _, rows in on_ray.computed(iter(parts()), work, settings(cluster[0])) for row in rows]
-    assert {word for word, _ in found} == {"hello"}
-    assert os.getpid() not in {pid for _, pid in found}
-    assert "HASSE_TEST_WORD" not in os.environ
 
 
 def test_a_chunk_that_kills_its_workers_ends_the_stage(cluster):
