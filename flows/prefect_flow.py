@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from flows import prune
 from flows.chain import plan
 from flows.keys import load_keys
-from flows.money import check_prices, stop_unpaid
+from flows.money import check_prices
 from flows.pages import table
 from flows.prefect_tasks import as_task
 from flows.recipe import Recipe, load_recipe
@@ -21,7 +21,7 @@ from flows.resume import find_run, read_run, recipe_of
 from flows.roots import check_roots
 from flows.slots import ensure_limits
 from flows.sweep import sweep
-from flows.walk import Run, begin, is_anew, span, stored
+from flows.walk import Run, begin, go_through, span
 from pipeline.remote import absolute, open_store
 from pipeline.stage import Step
 from pipeline.store import Store
@@ -60,7 +60,7 @@ def hasse_flow(
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
     run = _begin(recipe, place, from_stage=from_stage, only=only, since=since or _first_start())
-    return _walk(run, place, steps[:last], first, anew=from_stage is not None).run_id
+    return _walk(run, place, steps[:last], first).run_id
 
 
 @flow(name="sweep", flow_run_name=_run_name, persist_result=False)
@@ -105,7 +105,7 @@ def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str 
         recipe = recipe.model_copy(update={"evaluate": evaluate})
     admit(store, recipe=recipe)
     steps = plan(recipe)
-    return _walk(_begin(recipe, place), place, steps, _first_after_training(steps), anew=False).run_id
+    return _walk(_begin(recipe, place), place, steps, _first_after_training(steps)).run_id
 
 
 @flow(name="prune", flow_run_name=_run_name, persist_result=False)
@@ -154,26 +154,10 @@ def _begin(recipe: Recipe, store: Store, **how: Any) -> Run:
     return begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
 
 
-def _walk(run: Run, store: Store, steps: list[Step], first: int, *, anew: bool) -> Run:
+def _walk(run: Run, store: Store, steps: list[Step], first: int) -> Run:
     """Every step as a task; those before `first` must be in the store."""
     check_prices(steps[first:])
-    try:
-        for i, step in enumerate(steps):
-            if i < first:
-                done = stored(store, step, run.artifacts)
-            else:
-                refresh = anew and not is_anew(store, step, run.artifacts, run.how.get("since"))
-                done = as_task(step, store, run.artifacts, refresh=refresh)
-            run.done.append(done)
-            run.save(store)
-            stop_unpaid(done)
-        run.status = "done"
-    except BaseException as error:
-        run.status = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        run.save(store)
-    return run
+    return go_through(run, store, steps, first, lambda step, anew: as_task(step, store, run.artifacts, refresh=anew))
 
 
 def _first_start() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,15 +97,33 @@ def walk(
     first, last = span(steps, from_stage, only)
     check_prices(steps[first:last])
     run = begin(recipe, store, from_stage=from_stage, only=only, since=since)
+
+    def compute(step: Step, refresh: bool) -> Done:
+        return perform(store, step, run.artifacts, progress=listener.started(step), refresh=refresh)
+
+    return go_through(run, store, steps[:last], first, compute, listener.finished)
+
+
+def go_through(
+    run: Run,
+    store: Store,
+    steps: list[Step],
+    first: int,
+    compute: Callable[[Step, bool], Done],
+    finished: Callable[[Step, Done], None] = lambda step, done: None,
+) -> Run:
+    """Every step of a run that has begun, by `compute(step, whether it is made anew)`; recorded after each.
+
+    Those before `first` must be in the store.
+    """
+    anew, since = run.how.get("from_stage") is not None, run.how.get("since")
     try:
-        for i, step in enumerate(steps[:last]):
+        for i, step in enumerate(steps):
             if i < first:
                 done = stored(store, step, run.artifacts)
             else:
-                progress = listener.started(step)
-                refresh = from_stage is not None and not is_anew(store, step, run.artifacts, since)
-                done = perform(store, step, run.artifacts, progress=progress, refresh=refresh)
-            listener.finished(step, done)
+                done = compute(step, anew and not is_anew(store, step, run.artifacts, since))
+            finished(step, done)
             run.done.append(done)
             run.save(store)
             stop_unpaid(done)
