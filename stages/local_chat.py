@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from data.records import Candidate, Judgement, Prompt
+from stages import panel
 from stages.chat_reply import Reply
+from stages.grading import TaskSettings
 from stages.json_replies import SYSTEM, Question, Schema
 from stages.panel_settings import PanelSettings
 from stages.sampling import row_seed
+
+if TYPE_CHECKING:
+    from stages.loaded import LazyModel
 
 MODULES = ("stages.local_chat", "stages.sampling", "stages.tokens", "stages.models", "stages.loaded")
 
@@ -38,18 +45,40 @@ class Asked:
     schema: Schema
 
 
-Writes = Callable[[list[Asked]], Sequence[tuple[str, str | None]]]
+Written = Sequence[tuple[str, str | None]]
 """(text, finish_reason) of each reply, in order."""
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]],
+    settings: Any,
+    task: TaskSettings,
+    model: LazyModel,
+    *,
+    context: int,
+    repeat: int,
+    writes: Callable[[list[Asked], Any, LazyModel], Written],
+) -> Iterator[list[Judgement]]:
+    """As a teacher does, in the name of its settings; `writes` has the model answer, `context` is what fits into it."""
+    said = partial(
+        replies,
+        settings=settings,
+        tokenizer=model.tokenizer,
+        context=context,
+        repeat=repeat,
+        writes=lambda asked: writes(asked, settings, model),
+    )
+    yield from panel.judge(items, settings, task, teacher=settings.teacher, replies=said)
 
 
 def replies(
     questions: Sequence[Question[Any]],
-    settings: LocalChatSettings,
     *,
+    settings: LocalChatSettings,
     tokenizer: Any,
     context: int,
     repeat: int,
-    writes: Writes,
+    writes: Callable[[list[Asked]], Written],
 ) -> list[Reply]:
     """One reply a question; `filtered` where it does not fit. A seed is a function of the question alone."""
     room = context - settings.max_tokens

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from data.config import unkeyed
 from data.records import Candidate, Judgement, Prompt
 from stages import local_chat, panel, panel_settings
-from stages.chat_reply import Reply
 from stages.grading import TaskSettings
-from stages.json_replies import Question
 from stages.local_chat import Asked, LocalChatSettings
 
 if TYPE_CHECKING:
@@ -36,18 +33,10 @@ def judge(
     *,
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
-    replies = partial(_replies, settings=settings, model=model, repeat=repeat)
-    yield from panel.judge(items, settings, task, teacher="transformers", replies=replies)
+    yield from local_chat.judge(items, settings, task, model, context=model.context, repeat=repeat, writes=_written)
 
 
-def _replies(questions: Sequence[Question[Any]], *, settings: Settings, model: LazyModel, repeat: int) -> list[Reply]:
-    writes = partial(_written, settings=settings, model=model)
-    return local_chat.replies(
-        questions, settings, tokenizer=model.tokenizer, context=model.context, repeat=repeat, writes=writes
-    )
-
-
-def _written(asked: list[Asked], *, settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
+def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
     from stages.samplers.transformers import generate
 
     found = generate(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from data.records import Candidate, Judgement, Prompt
 from stages import local_chat, panel, panel_settings
-from stages.chat_reply import Reply
 from stages.grading import TaskSettings
-from stages.json_replies import Question, Structured
+from stages.json_replies import Structured
 from stages.local_chat import Asked, LocalChatSettings
 from stages.vllm_engine import EngineSettings, close_pools, pool
 
@@ -42,19 +40,11 @@ def judge(
     *,
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
-    replies = partial(_replies, settings=settings, model=model, repeat=repeat)
-    yield from panel.judge(items, settings, task, teacher="vllm", replies=replies)
-
-
-def _replies(questions: Sequence[Question[Any]], *, settings: Settings, model: LazyModel, repeat: int) -> list[Reply]:
     context = min(model.context, settings.max_model_len or model.context)
-    writes = partial(_written, settings=settings, model=model)
-    return local_chat.replies(
-        questions, settings, tokenizer=model.tokenizer, context=context, repeat=repeat, writes=writes
-    )
+    yield from local_chat.judge(items, settings, task, model, context=context, repeat=repeat, writes=_written)
 
 
-def _written(asked: list[Asked], *, settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
+def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
     requests = [(one.token_ids, _sampling(settings, one)) for one in asked]
     outputs = pool(model.folder, settings).outputs(requests)
     (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
