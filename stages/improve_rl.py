@@ -60,9 +60,9 @@ def run(job: Job) -> None:
     from transformers import PrinterCallback
     from trl.trainer.rloo_trainer import RLOOTrainer
 
+    from stages.fitting import StepReport, curve, last_checkpoint
     from stages.models import load_model, load_reward_model, load_tokenizer, save_model
     from stages.train import _keep_logs
-    from stages.trainer import _Report, curve, last_checkpoint
 
     settings: ImproveRlSettings = job.settings
     start, anchor = job.input("student"), job.input("anchor")
@@ -85,7 +85,7 @@ def run(job: Job) -> None:
         args=_arguments(settings, folder),
         train_dataset=Dataset.from_list([_row(x, ref, tokenizer, settings.template) for x, ref in references]),
         processing_class=tokenizer,
-        callbacks=[_Report(job.progress)],
+        callbacks=[StepReport(job.progress)],
     )
     reward.policy = trainer.model
     trainer.remove_callback(PrinterCallback)

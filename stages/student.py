@@ -72,10 +72,10 @@ def run(job: Job) -> None:
 
 def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     """Tokenizer and model from the `pretrain` answers alone. Raises InputError when there are none."""
+    from stages.fitting import fit
     from stages.methods import sft
     from stages.models import save_model
     from stages.train import _keep_logs
-    from stages.trainer import fit
 
     prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
     if not prompts:
@@ -181,6 +181,7 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.student",
+        "stages.fitting",
         "stages.trainer",
         "stages.forward",
         "stages.layout",

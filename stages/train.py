@@ -59,9 +59,9 @@ def examples_kind(settings: Any) -> str:
 
 
 def run(job: Job) -> None:
+    from stages.fitting import cost
     from stages.launched import learn_together
     from stages.learn import learn
-    from stages.trainer import cost
 
     settings: TrainSettings = job.settings
     work, examples, counts = _prepared(job)
@@ -84,11 +84,11 @@ def run(job: Job) -> None:
 
 def estimate(job: Job) -> dict[str, Any]:
     """What this step would take in one process. Raises InputError for a prompt that cannot fit into memory."""
-    from stages import trainer
+    from stages import fitting
     from stages.learn import student_of
 
     work, examples, _ = _prepared(job)
-    return trainer.estimate(student_of(work), examples, **work.what())
+    return fitting.estimate(student_of(work), examples, **work.what())
 
 
 def _prepared(job: Job) -> tuple["Work", Sequence[TrainingExample], dict[str, int]]:
@@ -166,6 +166,7 @@ STAGE = Stage(
         "stages.train",
         "stages.train_work",
         "stages.learn",
+        "stages.fitting",
         "stages.trainer",
         "stages.forward",
         "stages.layout",

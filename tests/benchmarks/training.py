@@ -250,8 +250,8 @@ class _Clock:
 
 
 def _our_step(model: Any, examples: list[TrainingExample]) -> float:
+    from stages.fitting import fit
     from stages.optimiser import OptimiserSettings
-    from stages.trainer import fit
 
     clock = _Clock()
     settings = OptimiserSettings(steps=4, prompts_per_step=4, save_steps=1000)

@@ -30,7 +30,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from data.records import Completion, PairIndex, TrainingExample
 from stages.methods import rescue
 from stages.optimiser import OptimiserSettings
-from stages.trainer import fit
+from stages.fitting import fit
 
 def example(i):
     long = 1 + 9 * (i % 4 == 0)  # every other process has the long ones

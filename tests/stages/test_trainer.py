@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from data.errors import InputError, WorkError
+from stages import fitting
 from stages import trainer as trainer_module
+from stages.fitting import fit, last_checkpoint
 from stages.methods import rescue, sft
 from stages.models import set_dropout
 from stages.optimiser import OptimiserSettings
 from stages.plan import Plan, apply_liger, compile_body
-from stages.trainer import Schedule, fit, last_checkpoint
+from stages.trainer import Schedule
 
 
 @pytest.fixture
@@ -259,9 +261,9 @@ def test_a_sharded_training_goes_on_sharded_alone(tiny_model, examples, tmp_path
 
 def test_a_reward_model_in_padded_rows_is_trained_by_one_process(monkeypatch):
     padded, shared = (Plan(layout, "as asked", "auto", 64, False, 0) for layout in ("padded", "shared"))
-    trainer_module._check_together(padded, is_reward=True)
+    fitting._check_together(padded, is_reward=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    trainer_module._check_together(shared, is_reward=True)
-    trainer_module._check_together(padded, is_reward=False)
+    fitting._check_together(shared, is_reward=True)
+    fitting._check_together(padded, is_reward=False)
     with pytest.raises(InputError, match="trains in one process only"):
-        trainer_module._check_together(padded, is_reward=True)
+        fitting._check_together(padded, is_reward=True)

@@ -8,11 +8,12 @@ import pytest
 from torch.utils.data import SequentialSampler
 
 from data.records import PairIndex
+from stages.fitting import fit
 from stages.methods import dpo
 from stages.optimiser import OptimiserSettings
 from stages.reference import score
 from stages.tokens import completion_token_ids, prompt_token_ids
-from stages.trainer import Schedule, fit
+from stages.trainer import Schedule
 
 STEPS, BATCH, BETA, RATE = 20, 4, 0.3, 2e-3
 
