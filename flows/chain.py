@@ -6,25 +6,22 @@ from typing import Any
 
 from data import registry
 from flows.improver_chain import improver_chain
+from flows.measures import measures, promoted_model
 from flows.money import endpoints
 from flows.nightly_settings import LATEST
-from flows.recipe import RESAMPLE, SOURCES, Recipe
+from flows.recipe import SOURCES, Recipe
 from flows.rounds import Round, Trained
 from pipeline.stage import Step
 from stages import (
-    benchmark,
     carried,
-    evaluate,
     examples,
     feedback,
     feedback_examples,
     generate,
     judge,
-    lm_eval,
     order,
     prompts,
     reference,
-    report,
     student,
     teacher_traits,
     train,
@@ -38,7 +35,7 @@ def plan(recipe: Recipe) -> list[Step]:
     if recipe.teacher:
         steps.append(_model(recipe, "teacher", recipe.teacher))
     steps += [_model(recipe, f"model/{name}", settings) for name, settings in recipe.models.items()]
-    if folder := _promoted(recipe):
+    if folder := promoted_model(recipe):
         steps.append(_latest(recipe, folder))
     trained: list[Trained] = []
     for r in _rounds(recipe, trained):
@@ -50,25 +47,15 @@ def plan(recipe: Recipe) -> list[Step]:
                 trained.append(made)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
-    promoted = [Trained.promoted(_contender(recipe, trained).seen)] if _promoted(recipe) else []
     if recipe.evaluate.pairs:
         steps += _candidates(_held_out(recipe))
-    controls = [Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
-    evaluations = [_evaluate(recipe, t) for t in (Trained.untrained(), *promoted, *controls, *trained)]
-    measured = [
-        _benchmark(recipe, settings, t)
-        for settings in recipe.benchmarks
-        for t in [Trained.untrained(), *trained]
-        if t.improve is None
-    ]
-    harness = [_lm_eval(recipe, t) for t in [Trained.untrained(), *trained] if recipe.lm_eval and t.improve is None]
-    runs = [step.name for t in trained for step in t.steps if step.name.startswith("train/")]
-    made = {"evaluate": evaluations, "benchmark": measured, "lm_eval": harness}
-    inputs = {"train": runs} | {name: [step.name for step in found] for name, found in made.items()}
-    if paid := [step.name for step in steps if any(endpoints(step.settings))]:
-        inputs["paid"] = paid
-    steps = [*steps, *evaluations, *measured, *harness, _report(recipe, inputs)]
+    steps += measures(recipe, trained, pairs=_held_out(recipe).named("examples"), paid=_paid(steps))
     return [replace(step, executor=recipe.execution) for step in steps]
+
+
+def _paid(steps: list[Step]) -> tuple[str, ...]:
+    """Those that ask an endpoint."""
+    return tuple(step.name for step in steps if any(endpoints(step.settings)))
 
 
 def _first(recipe: Recipe) -> Round:
@@ -80,7 +67,7 @@ def _first(recipe: Recipe) -> Round:
         examples=recipe.examples,
         arms=recipe.train.arms,
         optimiser={},
-        learner=LATEST if _promoted(recipe) and recipe.nightly and recipe.nightly.start == "latest" else None,
+        learner=LATEST if promoted_model(recipe) and recipe.nightly and recipe.nightly.start == "latest" else None,
         seeds=tuple(recipe.train.seeds),
     )
 
@@ -141,22 +128,10 @@ def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step
     )
 
 
-def _promoted(recipe: Recipe) -> str | None:
-    """The folder of the model that an earlier night promoted."""
-    return recipe.nightly.latest if recipe.nightly else None
-
-
 def _latest(recipe: Recipe, folder: str) -> Step:
     """The promoted model. Its place is keyed beside its weights, since the store may move."""
     step = _model(recipe, LATEST, student.StudentSettings(model=folder))
     return replace(step, external={**step.external, "folder": folder})
-
-
-def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
-    """The trained model that may be promoted tonight; what it has learned from holds what the promoted one has."""
-    assert recipe.nightly is not None, "asked by the caller"
-    name = recipe.contender()
-    return next(t for t in trained if t.name == name)
 
 
 def _candidates(r: Round) -> list[Step]:
@@ -307,76 +282,4 @@ def _train(r: Round, arm: str, seed: int) -> Step:
             "student": (r.start,),
         },
         plugs=registry.family(train.METHODS, method.method),
-    )
-
-
-def _evaluate(recipe: Recipe, model: Trained) -> Step:
-    """A model must share nothing with what it has learned from; the student has only pretraining to share."""
-    section = recipe.evaluate.model_dump()
-    if model.arm == RESAMPLE:
-        section["seed"] += 1 + model.seed
-    if recipe.evaluate.pairs and model.improve is None:
-        model = replace(model, inputs={**model.inputs, "pairs": (_held_out(recipe).named("examples"),)})
-    inputs = {
-        **model.inputs,
-        "checkpoint": (model.step,),
-        "prompts": (f"prompts:{recipe.evaluate.split}",),
-        "seen": ("prompts:pretrain",),
-    }
-    return Step(
-        name=f"evaluate/{model.name}",
-        stage=evaluate.STAGE,
-        settings=evaluate.EvaluateSettings(
-            **section, task=recipe.task, feedback_template=recipe.feedback_examples.template, improve=model.improve
-        ),
-        inputs={**inputs, "examples": model.seen} if model.seen else inputs,
-    )
-
-
-def _benchmark(recipe: Recipe, settings: Any, model: Trained) -> Step:
-    return Step(
-        name=f"benchmark/{model.name}/{settings.benchmark}",
-        stage=benchmark.STAGE,
-        settings=benchmark.BenchmarkSettings(benchmark=settings),
-        inputs={"checkpoint": (model.step,), "prompts": ("prompts",)},
-        external=benchmark.external(settings),
-        plugs=registry.family(benchmark.BENCHMARKS, settings.benchmark),
-    )
-
-
-def _lm_eval(recipe: Recipe, model: Trained) -> Step:
-    assert recipe.lm_eval is not None, "asked by the caller"
-    return Step(
-        name=f"lm_eval/{model.name}",
-        stage=lm_eval.STAGE,
-        settings=recipe.lm_eval,
-        inputs={"checkpoint": (model.step,)},
-    )
-
-
-def _shown(recipe: Recipe) -> dict[str, Any]:
-    """Where it ran is no part of what came out."""
-    return recipe.model_dump(mode="json", exclude={"execution", "launch"})
-
-
-def _report(recipe: Recipe, made: dict[str, list[str]]) -> Step:
-    names = {
-        "prompts": "prompts",
-        "student": "student",
-        "candidates": "generate",
-        "judgements": "judge",
-        "orders": "order",
-        "examples": "examples",
-    }
-    shown = recipe.report
-    if _promoted(recipe):
-        shown = shown.model_copy(update={"baselines": [*shown.baselines, LATEST]})
-    return Step(
-        name="report",
-        stage=report.STAGE,
-        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=_shown(recipe)),
-        inputs={
-            **{name: (step,) for name, step in names.items()},
-            **{name: tuple(steps) for name, steps in made.items()},
-        },
     )
