@@ -6,7 +6,7 @@ The chunks of a stage lie in store/<stage>/rows/<code digest>/; each is one Parq
 
 import os
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,21 +53,22 @@ class _Place:
 def map_rows(
     job: Job,
     units: Iterable[Unit[I]],
-    compute: Callable[[list[I]], Iterable[Sequence[R]]],
+    compute: Callable[[Any], Iterable[Sequence[R]]],
     record: type[R],
     *,
     total: int,
     chunk_size: int,
     ahead: int = 0,
     gpus: int = 0,
-    here: bool = False,
+    stream: bool = False,
 ) -> None:
     """Write the job's table of `record`: known rows from the chunks, missing ones by `compute`, in the units' order.
 
     `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
-    The job's executor says where that happens; `here`: in this process whatever it says, for what must be one, such as
-    the limits of an endpoint. `gpus`: of a worker elsewhere. `ahead`: so many chunks more are computed while one is
-    written; `compute` is then called from several threads.
+    The job's executor says where that happens. `gpus`: of a worker elsewhere. `ahead`: so many chunks more are computed
+    while one is written; `compute` is then called from several threads.
+    `stream`: in this process, whatever the executor, and all of it in one call, for work that waits for others and has
+    limits of its own: `compute` takes an iterator over all inputs, and may draw from it in another thread.
     `total` is the number of units, for the progress and for the check that none was lost.
     The job's metrics tell how many units were found and how many computed, and `units_open`, by status, those whose
     rows are to be computed again. Units are streamed, only keys are held.
@@ -77,15 +78,20 @@ def map_rows(
     computed, unfinished = 0, Counter[str]()
     drawn = 0
 
-    def parts() -> Iterator[list[Unit[I]]]:
+    def todo() -> Iterator[Unit[I]]:
         nonlocal drawn
-        for part in batched(_missing(units, known, keys), chunk_size):
-            drawn += len(part)
-            yield part
+        for unit in _missing(units, known, keys):
+            drawn += 1
+            yield unit
 
-    executor = registry.load(EXECUTORS, "local" if here else job.executor.executor, kind="executor")
+    if stream:
+        done = _streamed(todo(), compute, chunk_size)
+    else:
+        executor = registry.load(EXECUTORS, job.executor.executor, kind="executor")
+        work = Work(compute=compute, ahead=ahead, gpus=gpus)
+        done = executor.computed(batched(todo(), chunk_size), work, job.executor)
     job.progress(0, total)
-    for part, rows in executor.computed(parts(), Work(compute=compute, ahead=ahead, gpus=gpus), job.executor):
+    for part, rows in done:
         job.conserve("units of a chunk", expected=len(part), found=len(rows))
         with disk_errors(job.store.root):
             known |= chunks.append([unit.key for unit in part], rows)
@@ -96,6 +102,32 @@ def map_rows(
     job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
     job.metrics |= {"units_open": dict(sorted(unfinished.items()))} if unfinished else {}
     _assemble(job, chunks, [known[key] for key in keys], record)
+
+
+def _streamed(
+    units: Iterable[Unit[I]], compute: Callable[[Any], Iterable[Sequence[R]]], size: int
+) -> Iterator[tuple[list[Unit[I]], list[Sequence[R]]]]:
+    drawn = Remembered(units)
+    for rows in batched(compute(unit.item for unit in drawn), size):
+        yield [drawn.oldest() for _ in rows], rows
+    if left := list(drawn.given):
+        yield left, []
+
+
+class Remembered(Iterator[I]):
+    """Gives items to one thread, and the same to another that asks for the oldest."""
+
+    def __init__(self, items: Iterable[I]):
+        self.given: deque[I] = deque()
+        self._items = iter(items)
+
+    def __next__(self) -> I:
+        item = next(self._items)
+        self.given.append(item)
+        return item
+
+    def oldest(self) -> I:
+        return self.given.popleft()
 
 
 def missing(job: Job, units: Iterable[Unit[I]], record: type) -> Iterator[Unit[I]]:

@@ -9,17 +9,19 @@ Questions ─> cache ─┬─> budget ─> limits ─> endpoint ─┬─> cach
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from stages.chat_budget import Ledger
-from stages.chat_call import Call
+from stages.chat_call import Call, Conversation
 from stages.chat_loop import iterate
 from stages.chat_reply import Replies, Reply
 from stages.chat_request import Request, question
 from stages.chat_settings import ChatSettings, Price
 from stages.spending import current
 
-__all__ = ["ChatSettings", "Ledger", "Price", "Reply", "Request", "ask", "complete"]
+__all__ = ["ChatSettings", "Conversation", "Ledger", "Price", "Reply", "Request", "ask", "complete", "converse"]
+
+T = TypeVar("T")
 
 
 def ask(
@@ -43,12 +45,21 @@ def ask(
 def complete(
     requests: Iterable[Request], settings: ChatSettings, *, ledger: Ledger | None = None
 ) -> Generator[Replies, None, None]:
-    """The replies to each request, in order: as many as it asks for, or one that says why there is none.
+    """The replies to each request, as by `converse`: as many as it asks for, or one that says why there is none."""
+    yield from converse(map(_alone, requests), settings, ledger=ledger)
 
+
+def converse(
+    conversations: Iterable[Conversation[T]], settings: ChatSettings, *, ledger: Ledger | None = None
+) -> Generator[T, None, None]:
+    """What each conversation returns, in order.
+
+    A conversation yields requests and is sent the replies to each, as often as it likes. It is drawn, in a thread of
+    its own, when its first requests may be sent; so thousands cost no memory, and one that waits holds up no other.
     Of equal requests one is sent. `ledger` is kept as replies arrive; its dollars, from earlier calls too, count
-    towards `budget_usd`. Left out, it is the stage's (see `Spending`), else the process's own of that model: work goes
-    chunk by chunk, and the cap holds for all of them. Raises InputError for what asking again would not mend: no key,
-    no price, or a request that the endpoint refuses; what is under way is then cancelled.
+    towards `budget_usd`. Left out, it is the stage's (see `Spending`), else the process's own of that model, so that
+    the cap holds for all calls. Raises InputError for what asking again would not mend: no key, no price, or a request
+    that the endpoint refuses; what is under way is then cancelled.
     """
     stage = current()
     if ledger is None:
@@ -56,15 +67,20 @@ def complete(
         ledger = stage.ledger(settings.model) if stage else _ledgers.setdefault(where, Ledger())
     if stage and settings.cache_path is None:
         settings = settings.model_copy(update={"cache": stage.replies})
-    run = partial(Call(settings, ledger).answer, requests)
-    early: dict[int, Replies] = {}
+    run = partial(Call(settings, ledger).hold, conversations)
+    early: dict[int, T] = {}
     following = 0
     with closing(iterate(run)) as arrivals:
-        for index, replies in arrivals:
-            early[index] = replies
+        for index, result in arrivals:
+            early[index] = result
             while following in early:
                 yield early.pop(following)
                 following += 1
+
+
+def _alone(request: Request) -> Conversation[Replies]:
+    (replies,) = yield [request]
+    return replies
 
 
 _ledgers: dict[tuple[str | None, str], Ledger] = {}

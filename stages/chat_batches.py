@@ -43,7 +43,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class Batches:
-    """One call's questions; they are asked in `finish`, in rounds, each as long as its slowest batch."""
+    """One call's questions; those that were started are asked in `finish`, in rounds as long as their slowest batch."""
 
     settings: ChatSettings
     ledger: Ledger

@@ -43,6 +43,10 @@ class Cache:
         self._path = path
         self._db = None if path is None else _open(path)
 
+    @property
+    def is_kept(self) -> bool:
+        return self._db is not None
+
     def get(self, key: str, num: int = 1) -> tuple[Reply, ...] | None:
         """All `num` answers to a request, or None."""
         if self._db is None:

@@ -1,33 +1,69 @@
-"""One call's requests: what is asked once only, what the cache knows, and what goes one by one or by batches."""
+"""One call's conversations: what is asked once only, what the cache knows, and what goes one by one or by batches."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Generic, TypeVar
 
 from stages.chat_batches import Batches
 from stages.chat_budget import Budget, Ledger
-from stages.chat_cache import Cache
+from stages.chat_cache import KEPT, Cache
 from stages.chat_endpoint import Endpoint
 from stages.chat_questions import Questions, known
 from stages.chat_reply import Replies
 from stages.chat_request import Request, Sending
 from stages.chat_settings import ChatSettings
 
-Put = Callable[[tuple[int, Replies]], None]
+T = TypeVar("T")
+
+Conversation = Generator[Sequence[Request], Sequence[Replies], T]
+"""Yields requests, is sent the replies to each, and in the end returns something."""
+
 Answered = asyncio.Future[Replies]
+Ask = Callable[[Request], Awaitable[Answered]]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Everything that needs the event loop is made in `answer`."""
+@dataclass(slots=True)
+class _Talk(Generic[T]):
+    conversation: Conversation[T]
+    ask: Ask
+    ended: Callable[[T], None]
+    asked: list[Answered] = field(default_factory=list)
+
+    async def begin(self) -> bool:
+        """Whether it asks anything."""
+        return await self._say(None)
+
+    async def go_on(self) -> bool:
+        """Once it was answered, whether it asks more."""
+        return await self._say([await one for one in self.asked])
+
+    async def to_its_end(self) -> None:
+        while await self.go_on():
+            pass
+
+    async def _say(self, replies: Any) -> bool:
+        try:
+            requests = self.conversation.send(replies)
+        except StopIteration as end:
+            self.ended(end.value)
+            return False
+        self.asked = [await self.ask(request) for request in requests]
+        return True
+
+
+@dataclass(slots=True)
+class Call(Generic[T]):
+    """Everything that needs the event loop is made in `hold`."""
 
     settings: ChatSettings
     ledger: Ledger
+    answered: dict[str, Answered] = field(default_factory=dict, init=False)
 
-    async def answer(self, requests: Iterable[Request], put: Put) -> None:
-        """Puts (index, replies) of each request as soon as they are known. Raises InputError, perhaps in a group."""
+    async def hold(self, conversations: Iterable[Conversation[T]], put: Callable[[tuple[int, T]], None]) -> None:
+        """Puts (index, result) of each conversation as soon as it has ended. Raises InputError, perhaps in a group."""
         budget = Budget(self.settings, self.ledger)
         endpoint = Endpoint(self.settings)
         try:
@@ -35,28 +71,51 @@ class Call:
                 async with asyncio.TaskGroup() as group:
                     means = (self.settings, self.ledger, budget, endpoint, cache)
                     way = Batches(*means) if self.settings.batch else Questions(*means, group)
-                    await self._start_all(way, cache, endpoint.url, requests, put)
-                    await way.finish()
+                    ask = partial(self._ask, way, cache, endpoint.url)
+                    talks = (_Talk(c, ask, lambda result, i=i: put((i, result))) for i, c in enumerate(conversations))
+                    await (_in_rounds(talks, way, group) if isinstance(way, Batches) else _side_by_side(talks, group))
         finally:
             await endpoint.close()
 
-    async def _start_all(
-        self, way: Questions | Batches, cache: Cache, url: str, requests: Iterable[Request], put: Put
-    ) -> None:
-        answered: dict[str, Answered] = {}
-        for index, request in enumerate(requests):
-            sending = Sending.of(request, self.settings, url)
-            if sending.key in answered:
-                self.ledger.add(repeated=1)
-            elif (replies := cache.get(sending.key, sending.wanted.num)) is not None:
-                self.ledger.add(cached=1)
-                answered[sending.key] = known(replies)
-            else:
-                answered[sending.key] = await way.start(sending)
-            answered[sending.key].add_done_callback(partial(self._deliver, index, put))
-            await asyncio.sleep(0)  # a long row of cached questions must not hold up those under way
+    async def _ask(self, way: Questions | Batches, cache: Cache, url: str, request: Request) -> Answered:
+        """Returns when it is asked, not when it is answered."""
+        sending = Sending.of(request, self.settings, url)
+        if (found := self.answered.get(sending.key)) is not None:
+            self.ledger.add(repeated=1)
+        elif (replies := cache.get(sending.key, sending.wanted.num)) is not None:
+            self.ledger.add(cached=1)
+            found = known(replies)
+        else:
+            found = self.answered[sending.key] = await way.start(sending)
+            found.add_done_callback(partial(self._forget, sending.key, cache))
+        found.add_done_callback(self._count)
+        return found
 
-    def _deliver(self, index: int, put: Put, answered: Answered) -> None:
-        if not answered.cancelled() and answered.exception() is None:
+    def _forget(self, key: str, cache: Cache, answered: Answered) -> None:
+        """What the cache knows need not be remembered."""
+        if cache.is_kept and _is_answered(answered) and all(reply.status in KEPT for reply in answered.result()):
+            del self.answered[key]
+
+    def _count(self, answered: Answered) -> None:
+        if _is_answered(answered):
             self.ledger.by_status.update(reply.status for reply in answered.result())
-            put((index, answered.result()))
+
+
+async def _side_by_side(talks: Iterable[_Talk], group: asyncio.TaskGroup) -> None:
+    for talk in talks:
+        if await talk.begin():
+            group.create_task(talk.to_its_end())
+        await asyncio.sleep(0)  # a long row of cached questions must not hold up those under way
+
+
+async def _in_rounds(talks: Iterable[_Talk], batches: Batches, group: asyncio.TaskGroup) -> None:
+    """What all ask first goes together, then what all ask next."""
+    going = {group.create_task(talk.to_its_end()) for talk in talks if await talk.begin()}
+    while going:
+        await batches.finish()
+        await asyncio.sleep(0)  # each has its turn to read what was answered, and to ask more
+        going = {task for task in going if not task.done()}
+
+
+def _is_answered(answered: Answered) -> bool:
+    return not answered.cancelled() and answered.exception() is None

@@ -39,9 +39,6 @@ class Questions:
             return self.group.create_task(self._answer(sending, ticket))
         return known(STOPPED)
 
-    async def finish(self) -> None:
-        """Every question is on its way."""
-
     async def _admit(self, sending: Sending, *, again: bool = False) -> Ticket | None:
         """Before every try; None when there is no money for it."""
         ticket = await self.gate.enter(sending.estimate.tokens)

@@ -6,9 +6,10 @@ keeps its items. What does not pass the gates is kept as a row with status `filt
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from data.parquet import read_records
 from data.records import Candidate, Feedback, Judgement, Prompt
 from data.text import unit_hash
 from pipeline.fingerprint import canonical, file_digest, text_digest
-from pipeline.rows import Unit, map_rows, missing
+from pipeline.rows import Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
 from stages.chat_estimate import estimate as estimated
@@ -86,17 +87,19 @@ def run(job: Job) -> None:
     items, people = _chosen(job)
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
     spending, asks = Spending(job, estimate), hasattr(annotator, "questions")
-    paying = spending.of_this_thread if asks else nullcontext
 
-    def annotate(chunk: list[Item]) -> Iterator[list[Feedback]]:
-        asked = [item for item in chunk if item.ids not in people]
-        with paying():
-            told = iter(list(annotator.annotate(asked, settings.annotator, inputs.task)))
-        for item in chunk:
-            yield [gated(item, people.get(item.ids) or next(told), settings.gates, inputs.task)]
+    def annotate(asked: Iterable[Item]) -> Iterator[list[Feedback]]:
+        drawn = Remembered(asked)
+        told = annotator.annotate((item for item in drawn if item.ids not in people), settings.annotator, inputs.task)
+        for said in chain(told, [None]):
+            while drawn.given and (ids := drawn.given[0].ids) in people:
+                yield [gated(drawn.oldest(), people[ids], settings.gates, inputs.task)]
+            if said is not None:
+                yield [gated(drawn.oldest(), said, settings.gates, inputs.task)]
 
     units = _units(inputs, items, people)
-    map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, here=asks)
+    with spending.of_this_thread() if asks else nullcontext():
+        map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
     spending.close(job)
     job.metrics |= {
         "by_people": len(people),

@@ -1,8 +1,9 @@
 """Stage generate: K candidates a prompt, from one or more groups of one sampler each."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import Field, field_validator
 
 from data import registry
 from data.config import Config, key_of, unkeyed
+from data.parquet import batched
 from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, imagine_rows, map_rows, missing
@@ -68,18 +70,18 @@ def run(job: Job) -> None:
     prompts = _prompts(job)
     units = list(_units(settings, prompts, models))
     spending = Spending(job, estimate)
-    paying = spending.of_this_thread if settings.asks() else nullcontext
-    map_rows(
-        job,
-        units,
-        lambda chunk: _sample(chunk, settings, models, paying),
-        Candidate,
-        total=len(units),
-        chunk_size=settings.chunk_size,
-        ahead=int(any(_engine(group) for group in settings.groups)),
-        gpus=int(any(_needs_model(group) for group in settings.groups)),
-        here=settings.asks(),
-    )
+    with spending.of_this_thread() if settings.asks() else nullcontext():
+        map_rows(
+            job,
+            units,
+            partial(_streamed if settings.asks() else _sample, settings=settings, models=models),
+            Candidate,
+            total=len(units),
+            chunk_size=settings.chunk_size,
+            ahead=int(any(_engine(group) for group in settings.groups)),
+            gpus=int(any(_needs_model(group) for group in settings.groups)),
+            stream=settings.asks(),
+        )
     spending.close(job)
     job.metrics["prompts"] = len(prompts)
     _check_parity(job, settings, models)
@@ -182,12 +184,21 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
     return sampler.answers(prompt, group) if hasattr(sampler, "answers") else ()
 
 
+def _streamed(
+    requests: Iterable[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+) -> Iterator[list[Candidate]]:
+    """One group at an endpoint is asked without a break; several groups take turns, chunk by chunk."""
+    (first, *others) = settings.groups
+    if not others and hasattr(_sampler(first), "STREAMS"):
+        yield from _sampler(first).sample((prompt for _, prompt in requests), first, None)
+        return
+    for chunk in batched(requests, settings.chunk_size):
+        yield from _sample(chunk, settings, models)
+
+
 def _sample(
-    chunk: list[Request],
-    settings: GenerateSettings,
-    models: dict[str, LazyModel],
-    paying: Callable[[], AbstractContextManager[None]],
-) -> Iterable[list[Candidate]]:
+    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+) -> Iterator[list[Candidate]]:
     """One list of candidates a request, in order; each group's prompts go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
     for g, prompt in chunk:
@@ -195,12 +206,11 @@ def _sample(
     results: dict[int, Iterator[list[Candidate]]] = {}
     for g, prompts in by_group.items():
         group = settings.groups[g]
-        sampler = _sampler(group)
         model = models[group.model] if _needs_model(group) else None
         given = model if model is None or _engine(group) else model.loaded
-        with paying():
-            results[g] = iter(list(sampler.sample(prompts, group, given)))
-    return [next(results[g]) for g, _ in chunk]
+        results[g] = iter(list(_sampler(group).sample(prompts, group, given)))
+    for g, _ in chunk:
+        yield next(results[g])
 
 
 STAGE = Stage(

@@ -4,8 +4,9 @@ Who replies is a function of the caller's: an endpoint, a model that is loaded h
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Generic, Literal, TypeVar
 
 from stages.chat_reply import Reply
@@ -44,30 +45,42 @@ class Answer(Generic[T]):
     num_asks: int = 1
 
 
-Replies = Callable[[Sequence[Question[Any]]], Sequence[Reply]]
-"""One reply a question, in order; never called without any."""
+Talk = Generator[Sequence[Question[Any]], Sequence[Reply], T]
+"""Yields questions, is sent one reply to each, in order, and in the end returns something."""
 
 
-def ask_once(questions: Sequence[Question[T]], replies: Replies) -> list[Answer[T]]:
-    found = replies(questions) if questions else []
-    return [_answer(question, reply) for question, reply in zip(questions, found, strict=True)]
+def ask_once(questions: Sequence[Question[T]]) -> Talk[list[Answer[T]]]:
+    replies = (yield questions) if questions else []
+    return [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
 
 
-def ask_twice(questions: Sequence[Question[T]], replies: Replies) -> list[Answer[T]]:
+def ask_twice(questions: Sequence[Question[T]]) -> Talk[list[Answer[T]]]:
     """As `ask_once`; then what was unparsable is asked once more, with what was wrong."""
-    found = replies(questions) if questions else []
-    answers = [_answer(question, reply) for question, reply in zip(questions, found, strict=True)]
+    replies = (yield questions) if questions else []
+    answers = [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
     wrong = [i for i, answer in enumerate(answers) if answer.status == "unparsable"]
-    again = [
-        replace(
-            questions[i],
-            text=COMPLAINT.format(question=questions[i].text, error=answers[i].error, reply=found[i].text),
-        )
-        for i in wrong
-    ]
-    for i, answer in zip(wrong, ask_once(again, replies), strict=True):
+    again = yield from ask_once([_complaint(questions[i], answers[i], replies[i]) for i in wrong])
+    for i, answer in zip(wrong, again, strict=True):
         answers[i] = replace(answer, num_asks=2)
     return answers
+
+
+def in_rounds(talks: Iterable[Talk[T]], replies: Callable[[Sequence[Question[Any]]], Sequence[Reply]]) -> list[T]:
+    """What each returns: `replies` is asked what all ask first, then what all ask next; never without any question."""
+    going = list(talks)
+    results: dict[int, T] = {}
+    told: dict[int, Any] = dict.fromkeys(range(len(going)))
+    while told:
+        asked: dict[int, Sequence[Question[Any]]] = {}
+        for i, said in told.items():
+            try:
+                asked[i] = going[i].send(said)
+            except StopIteration as end:
+                results[i] = end.value
+        questions = [question for part in asked.values() for question in part]
+        found = iter(replies(questions) if questions else [])
+        told = {i: list(islice(found, len(part))) for i, part in asked.items()}
+    return [results[i] for i in range(len(going))]
 
 
 def json_object(text: str, key: str) -> dict[str, Any]:
@@ -93,6 +106,10 @@ def object_schema(properties: Mapping[str, Schema]) -> Schema:
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def _complaint(question: Question[T], answer: Answer[T], reply: Reply) -> Question[T]:
+    return replace(question, text=COMPLAINT.format(question=question.text, error=answer.error, reply=reply.text))
 
 
 def _answer(question: Question[T], reply: Reply) -> Answer[T]:

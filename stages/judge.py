@@ -1,7 +1,7 @@
 """Stage judge: what a teacher, or several, says of every candidate, and how far that can be trusted."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain, combinations
@@ -15,7 +15,7 @@ from data.config import Config, key_of
 from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
 from pipeline.fingerprint import canonical, code_digests, digest, text_digest
-from pipeline.rows import Unit, map_rows, missing
+from pipeline.rows import Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
 from stages import audit, bounds, teacher_traits
@@ -190,23 +190,18 @@ def _ask(
 ) -> None:
     """Writes the table of judgements by one teacher, of all prompts or of those chosen."""
     task, asks = job.settings.task, teacher_traits.asks(teacher)
-    paying = spending.of_this_thread if asks else nullcontext
-
-    def compute(chunk: list[Item]) -> list[list[Judgement]]:
-        with paying():
-            return _judge(chunk, teacher, task, model, repeat)
-
-    map_rows(
-        job,
-        _units(job, teacher, model, repeat=repeat, chosen=chosen),
-        compute,
-        Judgement,
-        total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
-        chunk_size=teacher.chunk_size,
-        ahead=int(teacher_traits.own_process(teacher)),
-        gpus=int(teacher_traits.in_child(teacher)),
-        here=asks,
-    )
+    with spending.of_this_thread() if asks else nullcontext():
+        map_rows(
+            job,
+            _units(job, teacher, model, repeat=repeat, chosen=chosen),
+            lambda items: _judge(items, teacher, task, model, repeat),
+            Judgement,
+            total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
+            chunk_size=teacher.chunk_size,
+            ahead=int(teacher_traits.own_process(teacher)),
+            gpus=int(teacher_traits.in_child(teacher)),
+            stream=asks,
+        )
 
 
 def _units(
@@ -263,14 +258,16 @@ def _row_key(start: str, item: Item) -> str:
 
 
 def _judge(
-    chunk: list[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, repeat: int
-) -> list[list[Judgement]]:
+    items: Iterable[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, repeat: int
+) -> Iterator[list[Judgement]]:
     options = {"repeat": repeat} if repeat else {}
-    results: list[list[Any]] = list(module_of(teacher).judge(chunk, teacher, task, model, **options))
-    for (prompt, candidates), judgements in zip(chunk, results, strict=True):
+    drawn = Remembered(items)
+    given = drawn if teacher_traits.asks(teacher) else list(drawn)
+    for judgements in module_of(teacher).judge(given, teacher, task, model, **options):
+        prompt, candidates = drawn.oldest()
         asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
         assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
-    return results
+        yield judgements
 
 
 STAGE = Stage(

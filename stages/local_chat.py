@@ -13,7 +13,7 @@ from data.records import Candidate, Judgement, Prompt
 from stages import panel
 from stages.chat_reply import Reply
 from stages.grading import TaskSettings
-from stages.json_replies import SYSTEM, Question, Schema
+from stages.json_replies import SYSTEM, Question, Schema, in_rounds
 from stages.panel_settings import PanelSettings
 from stages.sampling import row_seed
 
@@ -68,7 +68,7 @@ def judge(
         repeat=repeat,
         writes=lambda asked: writes(asked, settings, model),
     )
-    yield from panel.judge(items, settings, task, teacher=settings.teacher, replies=said)
+    yield from in_rounds((panel.conversation(*item, settings, task, teacher=settings.teacher) for item in items), said)
 
 
 def replies(

@@ -18,7 +18,7 @@ from typing import Any
 from data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
 from pipeline.rows import OPEN
 from stages.grading import TaskSettings, stated
-from stages.json_replies import Answer, Question, Replies, ask_once, ask_twice
+from stages.json_replies import Answer, Question, Talk, ask_once, ask_twice
 from stages.listwise import Mark, presentation_orders, read_scores, render, scores_schema
 from stages.listwise_ranks import ranking_schema, read_ranking
 from stages.pairwise import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
@@ -61,27 +61,21 @@ class Panel:
         return [{name: found[name] for name in common} for found in given]
 
 
-def judge(
-    items: Sequence[tuple[Prompt, list[Candidate]]],
-    settings: PanelSettings,
-    task: TaskSettings,
-    *,
-    teacher: str,
-    replies: Replies,
-) -> Iterator[list[Judgement]]:
-    """One judgement a candidate, in the name of `teacher`; all lists of a chunk are asked together, then all pairs."""
-    panels = [_panel(prompt, candidates, settings) for prompt, candidates in items]
-    _ask_lists(panels, settings, replies)
-    if settings.pairwise == "disagreements":
-        _ask_pairs(panels, settings, replies)
-    for panel in panels:
-        yield _judgements(panel, task, teacher)
+def conversation(
+    prompt: Prompt, candidates: list[Candidate], settings: PanelSettings, task: TaskSettings, *, teacher: str
+) -> Talk[list[Judgement]]:
+    """One judgement a candidate, in the name of `teacher`."""
+    panel = _panel(prompt, candidates, settings)
+    panel.answers = yield from ask_twice([_list_question(prompt, order, settings) for order in panel.orders])
+    if settings.pairwise == "disagreements" and len(panel.orders) == 2:
+        panel.verdicts = yield from _verdicts(panel, settings)
+    return _judgements(panel, task, teacher)
 
 
 def questions(
     items: Iterable[tuple[Prompt, list[Candidate]]], settings: PanelSettings
 ) -> Iterator[tuple[Question[Any], bool]]:
-    """What `judge` asks: the lists, surely; and all pairs, of which those are asked on which the lists disagree."""
+    """What is asked: the lists, surely; and all pairs, of which those are asked on which the lists disagree."""
     for prompt, candidates in items:
         panel = _panel(prompt, candidates, settings)
         for order in panel.orders:
@@ -102,13 +96,6 @@ def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings
     return presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed)
 
 
-def _ask_lists(panels: list[Panel], settings: PanelSettings, replies: Replies) -> None:
-    shown = [(panel, order) for panel in panels for order in panel.orders]
-    questions = [_list_question(panel.prompt, order, settings) for panel, order in shown]
-    for (panel, _), answer in zip(shown, ask_twice(questions, replies), strict=True):
-        panel.answers.append(answer)
-
-
 def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettings) -> Question[list[Mark]]:
     low, high = (f"{bound:g}" for bound in settings.scale)
     text = render(settings.list_path, prompt, order, aspects=settings.aspects, low=low, high=high)
@@ -120,15 +107,11 @@ def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettin
     return Question(text=text, schema=schema, read=read)
 
 
-def _ask_pairs(panels: list[Panel], settings: PanelSettings, replies: Replies) -> None:
-    asked: list[tuple[Panel, Pair]] = []
-    for panel in panels:
-        if len(panel.orders) == 2:
-            for a, b in reversed_pairs(*panel.totals):
-                asked += [(panel, (a, b)), (panel, (b, a))]
-    questions = [_pair_question(panel, pair, settings) for panel, pair in asked]
-    for (panel, pair), answer in zip(asked, ask_once(questions, replies), strict=True):
-        panel.verdicts[pair] = answer.value or answer.status
+def _verdicts(panel: Panel, settings: PanelSettings) -> Talk[dict[Pair, str]]:
+    """Of each pair that the lists put differently, one way round and the other."""
+    pairs = [pair for a, b in reversed_pairs(*panel.totals) for pair in ((a, b), (b, a))]
+    answers = yield from ask_once([_pair_question(panel, pair, settings) for pair in pairs])
+    return {pair: answer.value or answer.status for pair, answer in zip(pairs, answers, strict=True)}
 
 
 def _pair_question(panel: Panel, pair: Pair, settings: PanelSettings) -> Question[str]:

@@ -1,7 +1,7 @@
 """Annotator `chat`: a chat model says whether an answer is right, why, and what would have been right."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import Field
@@ -9,9 +9,9 @@ from pydantic import Field
 from data.config import Config
 from data.records import Feedback
 from data.text import short_digest
-from stages.chat import ChatSettings, Reply, ask
+from stages.chat import ChatSettings, Conversation, Reply, converse
 from stages.chat_estimate import Planned
-from stages.chat_request import question
+from stages.chat_request import Request, question
 from stages.feedback_items import RIGHT, WRONG, Item, right_answer
 from stages.grading import TaskSettings
 
@@ -33,24 +33,27 @@ class Settings(Config):
     system: str = Field(default=SYSTEM, description="What the annotator is told first.")
 
 
-def annotate(items: Sequence[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
+def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
     """A reply without a verdict is `unparsable`, never guessed."""
-    asked = [_question(item, settings, task) for item in items]
     version = short_digest(settings.system, USER)
-    for item, reply in zip(items, ask(asked, settings.chat), strict=True):
-        yield _feedback(item, reply, settings, version)
+    yield from converse((_conversation(item, settings, task, version) for item in items), settings.chat)
 
 
 def questions(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Planned]:
     """One an item."""
     for item in items:
-        system, user = _question(item, settings, task)
-        yield Planned(request=question(system, user, None), chat=settings.chat)
+        yield Planned(request=_request(item, settings, task), chat=settings.chat)
 
 
-def _question(item: Item, settings: Settings, task: TaskSettings) -> tuple[str, str]:
+def _conversation(item: Item, settings: Settings, task: TaskSettings, version: str) -> Conversation[Feedback]:
+    ((reply,),) = yield [_request(item, settings, task)]
+    return _feedback(item, reply, settings, version)
+
+
+def _request(item: Item, settings: Settings, task: TaskSettings) -> Request:
     right = right_answer(item.prompt, task)
-    return settings.system, USER.format(prompt=item.prompt.text, right_answer=right, answer=item.candidate.text)
+    user = USER.format(prompt=item.prompt.text, right_answer=right, answer=item.candidate.text)
+    return question(settings.system, user, None)
 
 
 def _feedback(item: Item, reply: Reply, settings: Settings, version: str) -> Feedback:

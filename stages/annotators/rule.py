@@ -1,6 +1,6 @@
 """Annotator `rule`: a verdict, a reason and the right answer, put together from what is known of the prompt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from data.config import Config
@@ -18,7 +18,7 @@ class Settings(Config):
     annotator: Literal["rule"] = "rule"
 
 
-def annotate(items: Sequence[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
+def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
     for item in items:
         verdict = RIGHT if item.judgement.correct else WRONG
         yield Feedback(

@@ -16,7 +16,7 @@ from pydantic import Field
 from data import registry
 from data.config import Config
 from data.records import Candidate, Prompt
-from stages.chat import ChatSettings, Reply, ask
+from stages.chat import ChatSettings, Conversation, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import question
 from stages.grading import loose_label
@@ -77,10 +77,10 @@ def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
 def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterator[list[Candidate]]:
     """One candidate for each that is flipped; an answer that was not to be had is `filtered`."""
     rows = list(_base(settings).sample(prompts, settings.of, model))
-    work = [(prompt, c) for prompt, row in zip(prompts, rows, strict=True) for c in row if c.text.strip()]
-    flipped = iter(list(_flip(work, settings)))
+    given = [(prompt, candidate) for prompt, row in zip(prompts, rows, strict=True) for candidate in row]
+    flipped = converse((_flip(prompt, candidate, settings) for prompt, candidate in given), settings.chat)
     for row in rows:
-        yield [_candidate(c, i, next(flipped) if c.text.strip() else _nothing(c), settings) for i, c in enumerate(row)]
+        yield [_candidate(candidate, i, next(flipped), settings) for i, candidate in enumerate(row)]
 
 
 def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned]:
@@ -108,16 +108,15 @@ def _prediction(prompt: Prompt, explanation: str, settings: Settings) -> tuple[s
     return system, f"Question:\n{prompt.text}\n\nExplanation:\n{explanation}"
 
 
-def _flip(work: Sequence[tuple[Prompt, Candidate]], settings: Settings) -> Iterator[Reply]:
-    rewritten = [_whole(reply) for reply in ask([_rewriting(prompt, c.text) for prompt, c in work], settings.chat)]
-    if not settings.labels:
-        yield from rewritten
-        return
-    usable = [i for i, reply in enumerate(rewritten) if reply.status == "ok"]
-    again = [_prediction(work[i][0], rewritten[i].text, settings) for i in usable]
-    predicted = dict(zip(usable, ask(again, settings.chat), strict=True))
-    for i, reply in enumerate(rewritten):
-        yield _labelled(reply, predicted[i], settings.labels) if i in predicted else reply
+def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversation[Reply]:
+    if not candidate.text.strip():
+        return _nothing(candidate)
+    ((reply,),) = yield [question(*_rewriting(prompt, candidate.text), None)]
+    rewritten = _whole(reply)
+    if not settings.labels or rewritten.status != "ok":
+        return rewritten
+    ((predicted,),) = yield [question(*_prediction(prompt, rewritten.text, settings), None)]
+    return _labelled(rewritten, predicted, settings.labels)
 
 
 def _explanation(text: str) -> str:

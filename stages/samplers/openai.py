@@ -7,19 +7,20 @@ only know what is asked of it; what it does not know it refuses, and that stops 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
-from stages.chat import ChatSettings, Reply, Request, complete
+from stages.chat import ChatSettings, Conversation, Reply, Request, converse
 from stages.chat_estimate import Planned
 from stages.sampling import PLACE, filtered, one_place, row_seed, source_of, views_of
 
 NEEDS_MODEL = False
+STREAMS = True
 FINISH_REASONS = {"ok": "stop", "truncated": "length"}
 
 
@@ -58,16 +59,6 @@ class Settings(ChatSettings):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One view of a prompt, by the positions of both."""
-
-    position: int
-    view: int
-    messages: list[dict[str, str]]
-    seed: int | None
-
-
 def num_candidates(settings: Settings) -> int:
     return settings.num_samples
 
@@ -76,48 +67,46 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
     return settings.prompt == "whole" or bool(prompt.variants)
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, model: None) -> Iterator[list[Candidate]]:
-    """`num_samples` candidates a prompt (or variant); one that says why where there is no answer."""
-    work, refused = _work(prompts, settings)
-    rows = [[filtered(prompt, refused[i], settings)] if i in refused else [] for i, prompt in enumerate(prompts)]
-    requests = (_request(asked, settings) for asked in work)
-    for asked, replies in zip(work, complete(requests, settings), strict=True):
-        prompt, first = prompts[asked.position], asked.view * settings.num_samples
-        found = enumerate(replies, start=first)
-        rows[asked.position] += [_candidate(prompt, k, reply, asked.seed, settings) for k, reply in found]
-    yield from rows
+def sample(prompts: Iterable[Prompt], settings: Settings, model: None) -> Iterator[list[Candidate]]:
+    """`num_samples` candidates a prompt (or variant); one that says why where there is no answer.
+
+    Prompts may come from a stream: they are drawn as fast as requests are let through.
+    """
+    yield from converse((_conversation(prompt, settings) for prompt in prompts), settings)
 
 
-def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned]:
+def questions(prompts: Iterable[Prompt], settings: Settings) -> Iterator[Planned]:
     """One a prompt, or a variant of it."""
-    for asked in _work(prompts, settings)[0]:
-        yield Planned(request=_request(asked, settings), chat=settings)
+    for prompt in prompts:
+        with suppress(InputError):
+            for request in _requests(prompt, settings):
+                yield Planned(request=request, chat=settings)
 
 
-def _work(prompts: Sequence[Prompt], settings: Settings) -> tuple[list[_Asked], dict[int, str]]:
-    """What is asked, and why a prompt is not, by its position."""
-    work: list[_Asked] = []
-    refused: dict[int, str] = {}
-    for i, prompt in enumerate(prompts):
-        try:
-            work += _asked(i, prompt, settings)
-        except InputError as error:
-            refused[i] = str(error)
-    return work, refused
+def _conversation(prompt: Prompt, settings: Settings) -> Conversation[list[Candidate]]:
+    try:
+        requests = _requests(prompt, settings)
+    except InputError as error:
+        return [filtered(prompt, str(error), settings)]
+    found = (yield requests) if requests else []
+    return [
+        _candidate(prompt, view * settings.num_samples + k, reply, _seed(prompt, view, settings), settings)
+        for view, replies in enumerate(found)
+        for k, reply in enumerate(replies)
+    ]
 
 
-def _request(asked: _Asked, settings: Settings) -> Request:
-    return Request(messages=asked.messages, options=_options(settings, asked.seed))
-
-
-def _asked(position: int, prompt: Prompt, settings: Settings) -> list[_Asked]:
-    """Raises InputError for a prompt with a system message of its own beside that of the settings."""
+def _requests(prompt: Prompt, settings: Settings) -> list[Request]:
+    """One a view. Raises InputError for a prompt with a system message of its own beside that of the settings."""
     views = _views(prompt, settings)
     if settings.system is not None:
         if any(message["role"] == "system" for messages in views for message in messages):
             raise InputError("the prompt has a system message of its own; leave out the sampler's `system`")
         views = [[{"role": "system", "content": settings.system}, *messages] for messages in views]
-    return [_Asked(position, view, messages, _seed(prompt, view, settings)) for view, messages in enumerate(views)]
+    return [
+        Request(messages=messages, options=_options(settings, _seed(prompt, view, settings)))
+        for view, messages in enumerate(views)
+    ]
 
 
 def _views(prompt: Prompt, settings: Settings) -> list[list[dict[str, str]]]:

@@ -1,7 +1,6 @@
 """Teacher `openai`: a chat model behind an endpoint judges all answers to a prompt in one question."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,11 +8,11 @@ from pydantic import Field
 from data.config import unkeyed
 from data.records import Candidate, Judgement, Prompt
 from stages import panel, panel_settings
-from stages.chat import ChatSettings, Reply, complete
+from stages.chat import ChatSettings, Conversation, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import Request, question
 from stages.grading import TaskSettings
-from stages.json_replies import SYSTEM, Question, Structured
+from stages.json_replies import SYSTEM, Question, Structured, Talk
 from stages.panel_settings import PanelSettings
 
 NEEDS_MODEL = False
@@ -35,15 +34,16 @@ class Settings(PanelSettings):
 
 
 def judge(
-    items: Sequence[tuple[Prompt, list[Candidate]]],
+    items: Iterable[tuple[Prompt, list[Candidate]]],
     settings: Settings,
     task: TaskSettings,
     model: None,
     *,
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
-    replies = partial(_replies, settings=settings, repeat=repeat)
-    yield from panel.judge(items, settings, task, teacher="openai", replies=replies)
+    """Items may come from a stream: they are drawn as fast as questions are let through."""
+    talks = (panel.conversation(*item, settings, task, teacher="openai") for item in items)
+    yield from converse((_sent(talk, settings, repeat) for talk in talks), settings.chat)
 
 
 def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Settings) -> Iterator[Planned]:
@@ -51,9 +51,16 @@ def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Setting
         yield Planned(request=_request(asked, settings), chat=settings.chat, sure=sure)
 
 
-def _replies(questions: Sequence[Question[Any]], *, settings: Settings, repeat: int) -> list[Reply]:
-    requests = (_request(asked, settings, repeat=repeat) for asked in questions)
-    return [reply for (reply,) in complete(requests, settings.chat)]
+def _sent(talk: Talk[list[Judgement]], settings: Settings, repeat: int) -> Conversation[list[Judgement]]:
+    """The same, question by question a request."""
+    said = None
+    while True:
+        try:
+            questions = talk.send(said)  # type: ignore[arg-type]  None begins
+        except StopIteration as end:
+            return end.value
+        replies = yield [_request(asked, settings, repeat=repeat) for asked in questions]
+        said = [reply for (reply,) in replies]
 
 
 def _request(asked: Question[Any], settings: Settings, *, repeat: int = 0) -> Request:
