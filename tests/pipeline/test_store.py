@@ -1,7 +1,7 @@
 import json
-import multiprocessing
 import os
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ class Settings(Config):
     fail: bool = False
 
 
+ROOT = Path(__file__).parents[2]
 CALLS: list[int] = []
 
 
@@ -44,6 +45,11 @@ def perform(store, **settings):
     return running.perform(store, step, {}, progress=lambda done, total: None)
 
 
+def performing(store, *arguments):
+    command = [sys.executable, "-m", "tests.pipeline.performing", str(store.root), *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
 def test_a_second_run_finds_the_artifact(store):
     first, second = perform(store), perform(store)
     assert (first.cached, second.cached) == (False, True)
@@ -63,18 +69,9 @@ def test_a_failed_stage_leaves_no_artifact(store):
     assert store.artifacts() == []
 
 
-def test_a_killed_stage_leaves_no_artifact(store, tmp_path):
-    def die(job):
-        job.write([CurvePoint(step=0, metric="loss", value=1.0)], CurvePoint)
-        os._exit(9)
-
-    step = Step(name="numbers", stage=Stage(name="numbers", run=die, modules=()), settings=Settings())
-    process = multiprocessing.get_context("fork").Process(
-        target=running.perform, args=(store, step, {}), kwargs={"progress": lambda done, total: None}
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == 9
+def test_a_killed_stage_leaves_no_artifact(store):
+    process = performing(store, "die")
+    assert process.wait() == 9, process.stderr.read()
     assert store.artifacts() == []
     assert not perform(store).cached
 
@@ -140,20 +137,6 @@ def test_a_full_disk_keeps_what_is_finished_and_says_so():
 
 def test_two_processes_build_an_artifact_once(store, tmp_path):
     log = tmp_path / "log"
-
-    def slow(job):
-        with log.open("a") as file:
-            file.write("x")
-        time.sleep(0.3)
-        job.write([], CurvePoint)
-
-    step = Step(name="numbers", stage=Stage(name="numbers", run=slow, modules=()), settings=Settings())
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=running.perform, args=(store, step, {}), kwargs={"progress": lambda d, t: None})
-        for _ in range(3)
-    ]
-    [p.start() for p in processes]
-    [p.join() for p in processes]
-    assert [p.exitcode for p in processes] == [0, 0, 0]
+    processes = [performing(store, "slow", str(log)) for _ in range(3)]
+    assert [(process.wait(), process.stderr.read()) for process in processes] == [(0, "")] * 3
     assert log.read_text() == "x"
