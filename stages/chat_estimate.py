@@ -18,11 +18,14 @@ class Planned:
     sure: bool = True
 
 
-def estimate(planned: Iterable[Planned]) -> dict[str, Any]:
+def estimate(planned: Iterable[Planned] | None) -> dict[str, Any] | None:
     """Questions, tokens and dollars, all at most but for those asked again; dollars are None without a price.
 
     {calls, calls_at_most, input_tokens, output_tokens, dollars, free, budget_usd}; each answer is as long as it may be.
+    None of None, which stands for a stage that asks no endpoint.
     """
+    if planned is None:
+        return None
     found: dict[str, Any] = {"calls": 0, "calls_at_most": 0, "input_tokens": 0, "output_tokens": 0, "dollars": 0.0}
     free, caps = True, set()
     for one in planned:

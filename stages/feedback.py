@@ -25,6 +25,7 @@ from pipeline.fingerprint import canonical, file_digest, text_digest
 from pipeline.rows import Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
+from stages.chat_estimate import Planned
 from stages.chat_estimate import estimate as estimated
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
 from stages.grading import TaskSettings
@@ -86,7 +87,7 @@ def run(job: Job) -> None:
     settings = inputs.feedback
     items, people = _chosen(job)
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
-    spending, asks = Spending(job, estimate), hasattr(annotator, "questions")
+    spending, asks = Spending(job, planned), hasattr(annotator, "questions")
 
     def annotate(asked: Iterable[Item]) -> Iterator[list[Feedback]]:
         drawn = Remembered(asked)
@@ -110,14 +111,19 @@ def run(job: Job) -> None:
 
 def estimate(job: Job) -> dict[str, Any] | None:
     """What the annotations that are missing take in questions and money; None where no endpoint is asked."""
+    return estimated(planned(job))
+
+
+def planned(job: Job) -> Iterator[Planned] | None:
+    """The questions to an endpoint."""
     inputs: FeedbackInputs = job.settings
     if not asks(inputs.feedback):
         return None
     items, people = _chosen(job)
     asked = (unit.item for unit in missing(job, _units(inputs, items, people), Feedback))
     annotator = registry.load(ANNOTATORS, inputs.feedback.annotator.annotator, kind="annotator")
-    return estimated(
-        annotator.questions((item for item in asked if item.ids not in people), inputs.feedback.annotator, inputs.task)
+    return annotator.questions(
+        (item for item in asked if item.ids not in people), inputs.feedback.annotator, inputs.task
     )
 
 

@@ -18,6 +18,7 @@ from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, imagine_rows, map_rows, missing
 from pipeline.stage import Job, Stage
 from stages import parity
+from stages.chat_estimate import Planned
 from stages.chat_estimate import estimate as estimated
 from stages.loaded import LazyModel
 from stages.spending import Spending
@@ -69,7 +70,7 @@ def run(job: Job) -> None:
     models = _models(job)
     prompts = _prompts(job)
     units = list(_units(settings, prompts, models))
-    spending = Spending(job, estimate)
+    spending = Spending(job, planned)
     with spending.of_this_thread() if settings.asks() else nullcontext():
         map_rows(
             job,
@@ -89,18 +90,22 @@ def run(job: Job) -> None:
 
 def estimate(job: Job) -> dict[str, Any] | None:
     """What the candidates that are missing take in questions and money; None where no endpoint is asked."""
+    return estimated(planned(job))
+
+
+def planned(job: Job) -> Iterator[Planned] | None:
+    """The questions to endpoints."""
     settings: GenerateSettings = job.settings
     if not settings.asks():
         return None
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
     for unit in missing(job, _units(settings, _prompts(job), _models(job)), Candidate):
         by_group[unit.item[0]].append(unit.item[1])
-    planned = (
+    return chain.from_iterable(
         _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
         for g, prompts in by_group.items()
         if _asks(settings.groups[g])
     )
-    return estimated(chain.from_iterable(planned))
 
 
 def imagine(job: Job) -> None:

@@ -57,7 +57,7 @@ def run(job: Job) -> None:
     settings: JudgeSettings = job.settings
     statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
     num_accepted = sum(status in JUDGED for status in statuses)
-    spending = Spending(job, estimate)
+    spending = Spending(job, planned)
     if members(settings.teacher):
         _ask_several(job, settings, spending)
     else:
@@ -76,14 +76,15 @@ def run(job: Job) -> None:
 
 def estimate(job: Job) -> dict[str, Any] | None:
     """What judging the prompts without judgements takes in questions and money; None where no endpoint is asked."""
+    return estimated(planned(job))
+
+
+def planned(job: Job) -> Iterator[Planned] | None:
+    """The questions of each judge, and those that are asked again; which prompts have judgements is seen now."""
     settings: JudgeSettings = job.settings
     if not teacher_traits.asks(settings.teacher):
         return None
-    return estimated(chain.from_iterable(_planned(job, settings)))
-
-
-def _planned(job: Job, settings: JudgeSettings) -> Iterator[Iterator[Planned]]:
-    """The questions of each judge, and those that are asked again."""
+    found: list[Iterator[Planned]] = []
     for name, teacher in teacher_traits.judging(settings.teacher).items():
         module = module_of(teacher)
         if not hasattr(module, "questions"):
@@ -92,7 +93,8 @@ def _planned(job: Job, settings: JudgeSettings) -> Iterator[Iterator[Planned]]:
         for repeat, chosen in ((0, None), (1, _chosen_again(job, teacher))):
             if chosen != set():
                 units = missing(own, _units(own, teacher, None, repeat=repeat, chosen=chosen), Judgement)
-                yield module.questions((unit.item for unit in units), teacher)
+                found.append(module.questions((unit.item for unit in units), teacher))
+    return chain.from_iterable(found)
 
 
 def _ask_several(job: Job, settings: JudgeSettings, spending: Spending) -> None:

@@ -8,14 +8,18 @@ import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from pipeline.stage import Job
 from pipeline.store import LOGS, disk_errors, write_atomically
 from stages.chat_budget import Ledger
+from stages.chat_estimate import Planned, estimate
+
+T = TypeVar("T")
 
 SPENT, EXPECTED, REPLIES = "spent.jsonl", "expected.json", "replies.sqlite"
 TOTALS = (
@@ -33,11 +37,11 @@ def current() -> "Spending | None":
 class Spending:
     """One ledger a model. What a killed try had under way is taken to have cost the most it might."""
 
-    def __init__(self, job: Job, estimate: Callable[[Job], dict[str, Any] | None]):
+    def __init__(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]):
         self._folder, self._root = job.path / LOGS, job.store.root
         self._lock, self._file = threading.Lock(), None
         with disk_errors(self._root):
-            self._expected = self._expect(job, estimate)
+            self._expected = self._expect(job, planned)
             found = _read(self._folder / SPENT)
             self._ledgers = {model: self._ledger(model, **amounts) for model, amounts in found.items()}
 
@@ -61,9 +65,10 @@ class Spending:
 
     def close(self, job: Job) -> None:
         """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
-        if self._ledgers or self._expected:
+        expected = self._expected.result()
+        if self._ledgers or expected:
             totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
-            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, "estimate": self._expected}
+            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, "estimate": expected}
         if self._file is not None:
             self._file.close()
             self._shorten()
@@ -71,16 +76,16 @@ class Spending:
             for path in self._folder.glob(f"{REPLIES}*"):
                 path.unlink()
 
-    def _expect(self, job: Job, estimate: Callable[[Job], dict[str, Any] | None]) -> dict[str, Any] | None:
-        """The estimate of the first try, to be compared with what all of them cost."""
+    def _expect(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]) -> Future[dict[str, Any] | None]:
+        """The estimate of the first try, to be compared with what all of them cost; made beside the asking."""
         path = self._folder / EXPECTED
         if path.exists():
-            return json.loads(path.read_text())
-        found = estimate(job)
-        if found is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(found))
-        return found
+            return _known(json.loads(path.read_text()))
+        questions = planned(job)
+        if questions is None:
+            return _known(None)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return _beside(lambda: _written(path, estimate(questions)))
 
     def _ledger(self, model: str, **amounts: Any) -> Ledger:
         return Ledger(**amounts, log=lambda changes: self._write(model, changes))
@@ -119,3 +124,22 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
     for amounts in totals.values():
         amounts["dollars_unreported"] += max(0.0, amounts.pop("reserved", 0.0))  # type: ignore[arg-type]  counts dollars too
     return {model: dict(amounts) for model, amounts in totals.items()}
+
+
+def _written(path: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    write_atomically(path, json.dumps(found))
+    return found
+
+
+def _known(value: T) -> Future[T]:
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
+
+
+def _beside(work: Callable[[], T]) -> Future[T]:
+    """In a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
