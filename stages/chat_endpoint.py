@@ -35,6 +35,8 @@ ADVICE = {
     429: "the account of the key in {variable} has no quota left, which waiting does not mend",
 }
 MALFORMED = {400, 422}
+TOO_LONG = ("context_length_exceeded", "maximum context length")
+"""In what a server says of a question that does not fit into its model beside max_tokens: the code, or the words."""
 # Of these the server's words are not quoted: they are about the key.
 ABOUT_THE_KEY = {401, 403}
 
@@ -95,7 +97,10 @@ class Endpoint:
         return self._answered(found, wanted) if found.ok else self.problem(found, structured=wanted.structured)
 
     def problem(self, found: Response, *, structured: bool = False) -> Outcome:
-        """Of a response that is none."""
+        """Of a response that is none. A question that is too long is the fault of its row alone."""
+        if found.status in MALFORMED and any(said.encode() in found.body for said in TOO_LONG):
+            said = self.quote(_message(found.body)) or "the question is too long"
+            return Outcome(replies=(Reply(text="", status="filtered", error=said),), headers=found.headers)
         retried = (found.status in RETRIED or found.status >= 500) and not _out_of_quota(found)
         return Outcome(
             error=f"HTTP {found.status}" if retried else self._refusal(found, structured=structured),

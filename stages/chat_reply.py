@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer, or why there is none: status `ok`, `truncated`, `refused`, `failed` or `budget_stopped`."""
+    """An answer, or why there is none: status `ok`, `truncated`, `refused`, `filtered` (the question is too long),
+    `failed` or `budget_stopped`."""
 
     text: str
     status: str

@@ -22,7 +22,7 @@ from pipeline.fingerprint import digest
 from stages import chat_questions
 from stages.chat import ChatSettings, Ledger, Price, Reply, Request, ask, complete
 from stages.chat_settings import VARIABLE
-from tests.stages.chat_server import SLOW, Act, ChatServer, completion, failed, unreliable
+from tests.stages.chat_server import GOOD, SLOW, Act, ChatServer, completion, failed, unreliable
 
 ROOT = Path(__file__).parent.parent.parent
 KEY = "sk-live-0123456789abcdef"
@@ -136,6 +136,29 @@ def test_what_another_try_would_not_mend_stops_all_at_once(status, advice):
         assert server.answered == {}
         assert server.abandoned == len(server.asked) - 1
     assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"message": "Too many tokens.", "code": "context_length_exceeded"},
+        {"message": "This model's maximum context length is 9 tokens. However, your prompt has 12.", "code": 400},
+    ],
+)
+def test_a_question_that_is_too_long_is_the_fault_of_its_row_alone(tmp_path, said):
+    def plan(a):
+        return Act(status=400, body={"error": said}) if a.text == "long" else GOOD
+
+    with ChatServer(plan) as server:
+        ledger = Ledger()
+        found = asked(server, ["a", "long", "b"], ledger=ledger, cache=tmp_path / "c.sqlite")
+        assert len(server.asked) == 3
+    assert [(reply.status, reply.error) for reply in found] == [
+        ("ok", None),
+        ("filtered", said["message"]),
+        ("ok", None),
+    ]
+    assert (ledger.retries, ledger.dollars_unreported) == (0, 0)
 
 
 def test_an_account_without_credit_is_not_waited_for():
