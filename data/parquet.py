@@ -1,8 +1,9 @@
 """Records to Parquet and back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -20,7 +21,11 @@ WRITE_OPTIONS = {"compression": "zstd", "compression_level": 3}
 def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     """The rows as an Arrow table of the record's schema."""
     schema = schema_of(record)
-    columns = [pa.array([_plain(getattr(row, field.name)) for row in rows], type=field.type) for field in schema]
+    columns = []
+    for field in schema:
+        values, plain = map(attrgetter(field.name), rows), _plains(record)[field.name]
+        found = list(values if plain is None else (None if value is None else plain(value) for value in values))
+        columns.append(pa.array(found, type=field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -88,12 +93,28 @@ def batched(items: Iterable[R], size: int) -> Iterator[list[R]]:
         yield batch
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value] if value and not isinstance(value[0], (int, float, str)) else value
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return value
+@cache
+def _plains(record: type) -> dict[str, Any]:
+    """Field name -> function from the field's value to what Arrow takes, or None where they are the same."""
+    hints = get_type_hints(record)
+    return {field.name: _plain(hints[field.name]) for field in fields(record)}
+
+
+def _plain(hint: Any) -> Any:
+    hint, _ = _without_none(hint)
+    arguments = get_args(hint)
+    if arguments[1:] == (...,):
+        inner = _plain(arguments[0])
+        return None if inner is None else lambda values: [inner(value) for value in values]
+    return partial(_struct, _plains(hint)) if is_dataclass(hint) else None
+
+
+def _struct(plains: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    found = {}
+    for name, plain in plains.items():
+        part = getattr(value, name)
+        found[name] = part if part is None or plain is None else plain(part)
+    return found
 
 
 @cache
@@ -109,13 +130,13 @@ def _builder(hint: Any) -> Any:
     if arguments[1:] == (...,):
         inner = _builder(arguments[0])
         return tuple if inner is None else lambda values: tuple(inner(v) for v in values)
-    if is_dataclass(hint):
-        return lambda value: _nested(hint, value)
-    return None
+    return partial(_nested, hint, _builders(hint)) if is_dataclass(hint) else None
 
 
-def _nested(record: Any, value: dict[str, Any]) -> Any:
-    builders = _builders(record)
-    return record(
-        **{k: v if v is None or builders[k] is None else builders[k](v) for k, v in value.items() if k in builders}
-    )
+def _nested(record: Any, builders: Mapping[str, Any], value: dict[str, Any]) -> Any:
+    found = {}
+    for name, part in value.items():
+        if name in builders:
+            build = builders[name]
+            found[name] = part if part is None or build is None else build(part)
+    return record(**found)
