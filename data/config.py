@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.form import readable
 
+LIMIT = "max_tokens"
+"""The field of every settings model that limits the length of what a model writes."""
+
 
 class Config(BaseModel):
     """Unknown keys are refused; a field made with `unkeyed()` does not enter fingerprints."""
@@ -40,3 +43,17 @@ def _key_of_value(value: Any, dumped: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _key_of_value(v, dumped[k]) for k, v in value.items()}
     return dumped
+
+
+def without_limit(key: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
+    """A key without its one `max_tokens`, wherever it stands, and that; None where there is none, or more than one."""
+    found: list[int] = []
+    left = _stripped(key, found)
+    return (left, found[0]) if len(found) == 1 else None
+
+
+def _stripped(value: Any, found: list[int]) -> Any:
+    if isinstance(value, dict):
+        found += [v for k, v in value.items() if k == LIMIT and isinstance(v, int)]
+        return {k: _stripped(v, found) for k, v in value.items() if k != LIMIT}
+    return [_stripped(v, found) for v in value] if isinstance(value, list) else value

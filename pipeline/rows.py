@@ -1,53 +1,31 @@
 """Map stages, row by row: results are kept under the key of their input row, in append-only chunks.
 
 A rerun, a resume after `kill -9`, and tonight's run with 50 more prompts all compute exactly the missing rows.
-The chunks of a stage lie in store/<stage>/rows/<code digest>/; each is one Parquet file, published by a rename.
+The chunks of a stage lie in store/<stage>/rows/<code digest>/.
 """
 
-import os
-import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data import registry
 from data.parquet import WRITE_OPTIONS, batched, to_table
 from data.schema import schema_of
 from pipeline.executors import Work
+from pipeline.row_chunks import OPEN, Keys, Known, Place, RowChunks, Unit
 from pipeline.stage import Job
-from pipeline.store import Store, disk_errors, table_name
+from pipeline.store import disk_errors, table_name
+
+__all__ = ["OPEN", "Keys", "Remembered", "Unit", "imagine_rows", "map_rows", "missing"]
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
 
 EXECUTORS = "pipeline.executors"
-KEY = "row_key"
-
-OPEN = ("budget_stopped", "failed")
-"""Statuses of rows that are there to be seen and counted, but are computed again by the next run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit(Generic[I]):
-    """One input row and its key; it gives one or more output rows."""
-
-    key: str
-    item: I
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    chunk: Path
-    start: int
-    length: int
 
 
 def map_rows(
@@ -94,14 +72,14 @@ def map_rows(
     for part, rows in done:
         job.conserve("units of a chunk", expected=len(part), found=len(rows))
         with disk_errors(job.store.root):
-            known |= chunks.append([unit.key for unit in part], rows)
+            known.places |= chunks.append(part, rows)
         computed += len(part)
         unfinished.update(filter(None, map(_open_status, rows)))
         job.progress(len(keys) - drawn + computed, total)
     job.conserve("units", expected=total, found=len(keys))
     job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
     job.metrics |= {"units_open": dict(sorted(unfinished.items()))} if unfinished else {}
-    _assemble(job, chunks, [known[key] for key in keys], record)
+    _assemble(job, chunks, [known.places[key] for key in keys], record)
 
 
 def _streamed(
@@ -140,17 +118,17 @@ def imagine_rows(job: Job, units: Iterable[Unit[I]], stand_ins: Callable[[I], Se
     chunks, known = _known(job, record)
     schema = schema_of(record)
     with pq.ParquetWriter(job.path / f"{table_name(record)}.parquet", schema) as writer:
-        for is_known, run in groupby(units, key=lambda unit: unit.key in known):
+        for is_known, run in groupby(units, key=known.has):
             if is_known:
-                for table in chunks.collect(known[unit.key] for unit in run):
+                for table in chunks.collect(known.places[unit.key] for unit in run):
                     writer.write_table(table.cast(schema))
             else:
                 writer.write_table(to_table([row for unit in run for row in stand_ins(unit.item)], record))
 
 
-def _known(job: Job, record: type) -> tuple["RowChunks", dict[str, "_Place"]]:
+def _known(job: Job, record: type) -> tuple[RowChunks, Known]:
     chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record, job.store)
-    return chunks, {} if job.refresh else chunks.index()
+    return chunks, Known() if job.refresh else chunks.index()
 
 
 def _open_status(rows: Sequence[Any]) -> str | None:
@@ -158,77 +136,15 @@ def _open_status(rows: Sequence[Any]) -> str | None:
     return next((status for status in OPEN if status in found), None)
 
 
-def _missing(units: Iterable[Unit[I]], known: Mapping[str, "_Place"], keys: list[str]) -> Iterator[Unit[I]]:
+def _missing(units: Iterable[Unit[I]], known: Known, keys: list[str]) -> Iterator[Unit[I]]:
     """The units without rows; the key of every unit is noted in `keys`."""
     for unit in units:
         keys.append(unit.key)
-        if unit.key not in known:
+        if not known.has(unit):
             yield unit
 
 
-class RowChunks:
-    """The append-only chunks of one stage at one version of its code, in a folder of the store."""
-
-    def __init__(self, folder: Path, record: type, store: Store):
-        self.folder, self.record, self.store = folder, record, store
-        self.schema = schema_of(record).append(pa.field(KEY, pa.string(), nullable=False))
-
-    def index(self) -> dict[str, _Place]:
-        """Key -> where its rows are, unless they are open. A chunk that cannot be read is set aside, for its rows to be
-        computed again."""
-        self.store.gather(self.folder, "*.parquet")
-        found: dict[str, _Place] = {}
-        for path in sorted(self.folder.glob("*.parquet")):
-            try:
-                file = pq.ParquetFile(path)
-                if not file.schema_arrow.equals(self.schema, check_metadata=True):
-                    continue
-                table = file.read(columns=[KEY, "status"])
-            except (pa.ArrowInvalid, OSError):
-                path.rename(path.with_suffix(".corrupt"))
-                continue
-            places = _runs(table[KEY].to_pylist(), path)
-            for key in table.filter(pc.field("status").isin(OPEN))[KEY].to_pylist():
-                places.pop(key, None)
-            found.update(places)
-        return found
-
-    def append(self, keys: Sequence[str], rows: Sequence[Sequence[R]]) -> dict[str, _Place]:
-        """Publish one chunk with the rows of these keys; gives their places."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        repeated = [key for key, group in zip(keys, rows, strict=True) for _ in group]
-        table = to_table([row for group in rows for row in group], self.record)
-        table = table.append_column(self.schema.field(KEY), pa.array(repeated, pa.string())).cast(self.schema)
-        path = self.folder / f"{uuid.uuid4().hex}.parquet"
-        temporary = path.with_suffix(".part")
-        pq.write_table(table, temporary, write_page_checksum=True, **WRITE_OPTIONS)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        self.store.share(path)
-        return _runs(repeated, path)
-
-    def collect(self, places: Iterable[_Place]) -> Iterator[pa.Table]:
-        """The rows at these places, in this order, as one table for each run of places in the same chunk."""
-        read = lru_cache(maxsize=4)(self._read)
-        for path, run in groupby(places, key=lambda place: place.chunk):
-            indices = [i for place in run for i in range(place.start, place.start + place.length)]
-            yield read(path).take(pa.array(indices))
-
-    def _read(self, path: Path) -> pa.Table:
-        return pq.ParquetFile(path, page_checksum_verification=True).read().drop_columns([KEY])
-
-
-def _runs(keys: Sequence[str], path: Path) -> dict[str, _Place]:
-    places, start = {}, 0
-    for key, run in groupby(keys):
-        length = sum(1 for _ in run)
-        places[key] = _Place(path, start, length)
-        start += length
-    return places
-
-
-def _assemble(job: Job, chunks: RowChunks, places: list[_Place], record: type) -> None:
+def _assemble(job: Job, chunks: RowChunks, places: list[Place], record: type) -> None:
     schema = schema_of(record)
     counts: Counter[str] = Counter()
     with (

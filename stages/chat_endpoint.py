@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -23,6 +25,7 @@ from stages.chat_settings import ChatSettings
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+CONNECTIONS = 8
 RETRIED = {408, 409, 429}
 OVERLOADED = {429, 503}
 
@@ -70,16 +73,25 @@ class Endpoint:
     """Raises InputError when there is no key."""
 
     def __init__(self, settings: ChatSettings):
+        import httpx2
         import openai
 
         self._settings = settings
         self._key = _read_key(settings.api_key_variable)
-        self._client = openai.AsyncOpenAI(
-            base_url=settings.base_url,
-            api_key=self._key.get_secret_value(),
-            timeout=settings.timeout,
-            max_retries=0,
-        )
+        # A pool looks at all of its connections before every request, so many share the work among several pools.
+        trusted = httpx2.create_ssl_context()
+        self._clients = [
+            openai.AsyncOpenAI(
+                base_url=settings.base_url,
+                api_key=self._key.get_secret_value(),
+                timeout=settings.timeout,
+                max_retries=0,
+                http_client=openai.DefaultAsyncHttpxClient(verify=trusted),
+            )
+            for _ in range(math.ceil(settings.concurrency / CONNECTIONS))
+        ]
+        self._client = self._clients[0]
+        self._turns = cycle(self._clients)
         self.url = str(self._client.base_url)
 
     async def send(self, body: dict[str, Any], wanted: Wanted) -> Outcome:
@@ -122,7 +134,7 @@ class Endpoint:
         try:
             # The client's own time-out is for each read and write of a socket.
             async with asyncio.timeout(None if long else self._settings.timeout):
-                found = await request(self._client)
+                found = await request(next(self._turns))
                 found = found if is_raw else found.http_response
         except openai.APIStatusError as error:
             found = error.response
@@ -152,7 +164,8 @@ class Endpoint:
         return None
 
     async def close(self) -> None:
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     def quote(self, text: str) -> str:
         """The server's words without the key, and not too many."""

@@ -21,8 +21,8 @@ from data.errors import InputError, SourceError
 from data.parquet import read_records
 from data.records import Candidate, Feedback, Judgement, Prompt
 from data.text import unit_hash
-from pipeline.fingerprint import canonical, file_digest, text_digest
-from pipeline.rows import Remembered, Unit, map_rows, missing
+from pipeline.fingerprint import canonical, file_digest
+from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
 from stages.chat_estimate import Planned
@@ -209,17 +209,15 @@ def _chosen(job: Job) -> tuple[list[Item], dict[tuple[str, str], Feedback]]:
 
 def _units(inputs: FeedbackInputs, items: list[Item], people: dict[tuple[str, str], Feedback]) -> Iterator[Unit[Item]]:
     settings = inputs.feedback
-    start = canonical([key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates)]).decode()
+    keys = Keys.of(key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates))
     for item in items:
-        yield Unit(_row_key(start, item, people.get(item.ids)), item)
+        yield keys.unit(item, *_decides(item, people.get(item.ids)))
 
 
-def _row_key(start: str, item: Item, human: Feedback | None) -> str:
+def _decides(item: Item, human: Feedback | None) -> list[str]:
     prompt, judgement = item.prompt, item.judgement
     known: list[Any] = [prompt.text, prompt.label, prompt.answers, prompt.reference, item.candidate.text]
-    return text_digest(
-        start, *item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)
-    )
+    return [*item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)]
 
 
 STAGE = Stage(

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 from pydantic import Field, field_validator
 
@@ -14,8 +15,8 @@ from data import registry
 from data.config import Config, key_of, unkeyed
 from data.parquet import batched
 from data.records import SPLITS, Candidate, Prompt
-from pipeline.fingerprint import canonical, text_digest
-from pipeline.rows import Unit, imagine_rows, map_rows, missing
+from pipeline.fingerprint import canonical
+from pipeline.rows import Keys, Unit, imagine_rows, map_rows, missing
 from pipeline.stage import Job, Stage
 from stages import parity
 from stages.chat_estimate import Planned
@@ -136,10 +137,11 @@ def _prompts(job: Job) -> list[Prompt]:
 
 
 def _units(settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]) -> Iterator[Unit[Request]]:
+    keys = [Keys.of(key_of(group), _model_key(group, models)) for group in settings.groups]
     for prompt in prompts:
         for g, group in enumerate(settings.groups):
             if _sampler(group).has_work(prompt, group):
-                yield Unit(_row_key(group, prompt, models), (g, prompt))
+                yield keys[g].unit((g, prompt), *_decides(group, prompt))
 
 
 def _asks(group: Any) -> bool:
@@ -169,14 +171,18 @@ def _sampler(group: Any) -> ModuleType:
     return registry.load(SAMPLERS, group.sampler, kind="sampler")
 
 
-def _row_key(group: Any, prompt: Prompt, models: dict[str, LazyModel]) -> str:
-    """Everything that decides the candidates of this prompt in this group; "" where its model is not there yet."""
-    if _needs_model(group) and group.model not in models:
-        return ""
-    model = canonical(models[group.model].identity).decode() if _needs_model(group) else ""
+def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
+    """None without a model; no key that was ever used where the model is not there yet."""
+    if not _needs_model(group):
+        return None
+    return models[group.model].identity if group.model in models else uuid4().hex
+
+
+def _decides(group: Any, prompt: Prompt) -> list[str]:
+    """Everything of a prompt that decides its candidates in this group."""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
-    return text_digest(canonical(key_of(group)).decode(), model, prompt.prompt_id, canonical(asked).decode())
+    return [prompt.prompt_id, canonical(asked).decode()]
 
 
 def _uses_variants(group: Any) -> bool:

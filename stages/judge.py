@@ -14,8 +14,8 @@ from data import registry
 from data.config import Config, key_of
 from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
-from pipeline.fingerprint import canonical, code_digests, digest, text_digest
-from pipeline.rows import Remembered, Unit, map_rows, missing
+from pipeline.fingerprint import canonical, code_digests, digest
+from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
 from stages import audit, bounds, teacher_traits
@@ -210,11 +210,11 @@ def _units(
     job: Job, teacher: Any, model: LazyModel | None, *, repeat: int, chosen: set[str] | None
 ) -> Iterator[Unit[Item]]:
     identity = model.identity if model else None
-    parts = [key_of(teacher), key_of(job.settings.task), identity, teacher_traits.external(teacher)]
-    start = canonical([*parts, repeat] if repeat else parts).decode()
+    others = [key_of(job.settings.task), identity, teacher_traits.external(teacher)]
+    keys = Keys.of(key_of(teacher), *others, *([repeat] if repeat else []))
     columns = None if teacher_traits.needs_tokens(teacher) else CANDIDATE_COLUMNS
     for item in _items(job, columns, chosen):
-        yield Unit(_row_key(start, item), item)
+        yield keys.unit(item, *_decides(item))
 
 
 def _combined(job: Job, settings: JudgeSettings) -> Iterator[Judgement]:
@@ -251,12 +251,12 @@ def _items(job: Job, columns: list[str] | None, chosen: set[str] | None = None) 
             yield prompt, judged
 
 
-def _row_key(start: str, item: Item) -> str:
+def _decides(item: Item) -> list[str]:
     prompt, candidates = item
     turns = [[m.role, m.content] for m in prompt.messages or ()]
     gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference, turns]).decode()
     parts = (part for c in candidates for part in (c.candidate_id, c.text, str(c.logprob_sum), str(c.model_digest)))
-    return text_digest(start, prompt.prompt_id, gold, *parts)
+    return [prompt.prompt_id, gold, *parts]
 
 
 def _judge(

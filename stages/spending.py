@@ -40,6 +40,7 @@ class Spending:
     def __init__(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]):
         self._folder, self._root = job.path / LOGS, job.store.root
         self._lock, self._file = threading.Lock(), None
+        self._in_a_hurry = threading.Event()
         with disk_errors(self._root):
             self._expected = self._expect(job, planned)
             found = _read(self._folder / SPENT)
@@ -65,6 +66,7 @@ class Spending:
 
     def close(self, job: Job) -> None:
         """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
+        self._in_a_hurry.set()
         expected = self._expected.result()
         if self._ledgers or expected:
             totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
@@ -85,7 +87,14 @@ class Spending:
         if questions is None:
             return _known(None)
         self._folder.mkdir(parents=True, exist_ok=True)
-        return _beside(lambda: _written(path, estimate(questions)))
+        return _beside(lambda: _written(path, estimate(self._at_leisure(questions))))
+
+    def _at_leisure(self, questions: Iterator[Planned]) -> Iterator[Planned]:
+        """So that whoever asks meanwhile is not held up."""
+        for number, question in enumerate(questions):
+            if number % 10 == 0:
+                self._in_a_hurry.wait(0.01)
+            yield question
 
     def _ledger(self, model: str, **amounts: Any) -> Ledger:
         return Ledger(**amounts, log=lambda changes: self._write(model, changes))

@@ -26,7 +26,7 @@ class Settings(PanelSettings):
     chat: ChatSettings = Field(
         description="Which model is asked; its max_tokens must hold the judgement of all candidates."
     )
-    chunk_size: int = unkeyed(500, ge=1, description="Prompts between two commits; replies are kept one by one anyway.")
+    chunk_size: int = unkeyed(100, ge=1, description="Prompts between two commits; replies are kept one by one anyway.")
     structured: Structured = Field(
         default="json_schema",
         description="json_schema: the endpoint holds replies to a schema; text: for servers that do not know that.",

@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pyarrow.parquet as pq
@@ -7,7 +9,7 @@ from data.config import Config
 from data.errors import WorkError
 from data.records import Judgement
 from pipeline import run as running
-from pipeline.rows import Unit, map_rows, missing
+from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage, Step
 from pipeline.store import Store
 
@@ -16,6 +18,7 @@ class Settings(Config):
     prompts: tuple[str, ...] = ()
     stop_at: str | None = None
     rows_each: int = 2
+    limit: int = 0
 
 
 CALLS: list[str] = []
@@ -48,9 +51,10 @@ def _missing(job: Job):
 @dataclass
 class Bench:
     store: Store
+    run: Callable[[Job], None] = _run
 
     def step(self, **settings):
-        stage = Stage(name="judge", run=_run, modules=("pipeline.rows",), estimate=_missing)
+        stage = Stage(name="judge", run=self.run, modules=("pipeline.rows",), estimate=_missing)
         return Step(name="judge", stage=stage, settings=Settings(**settings))
 
     def perform(self, **settings):
@@ -117,6 +121,88 @@ def test_a_stage_that_loses_a_row_publishes_nothing(bench, monkeypatch):
 
 def test_no_units_make_an_empty_table(bench):
     assert bench.ids(bench.perform(prompts=())) == []
+
+
+# One stream
+
+
+def _run_streamed(job: Job) -> None:
+    def compute(prompt_ids):
+        """Draws from a thread of its own, as far ahead as it can, and loses what it is told to stop at."""
+        drawn = Remembered(prompt_ids)
+        thread = threading.Thread(target=lambda: [None for _ in drawn])
+        thread.start()
+        thread.join()
+        for _ in range(len(drawn.given)):
+            if (prompt_id := drawn.oldest()) != job.settings.stop_at:
+                yield from _judge([prompt_id], job.settings.model_copy(update={"stop_at": None}))
+
+    units = _units(job)
+    map_rows(job, units, compute, Judgement, total=len(units), chunk_size=3, stream=True)
+
+
+def test_a_stream_is_one_call_committed_chunk_by_chunk(bench):
+    bench.run = _run_streamed
+    bench.perform(prompts=tuple("bd"))
+    CALLS.clear()
+    artifact = bench.perform(prompts=tuple("abcdefg"))
+    assert list("acefg") == CALLS
+    assert bench.ids(artifact) == expected("abcdefg")
+    chunks = sorted(bench.store.root.glob("judge/rows/*/*.parquet"))
+    assert sorted(pq.ParquetFile(chunk).metadata.num_rows for chunk in chunks) == [4, 4, 6]
+
+
+def test_a_stream_that_loses_a_row_publishes_nothing(bench):
+    bench.run = _run_streamed
+    with pytest.raises(WorkError, match="1 units of a chunk went in but 0 came out"):
+        bench.perform(prompts=tuple("abcd"), stop_at="b")
+    assert bench.store.artifacts() == []
+
+
+# A limit that is raised
+
+
+def _run_limited(job: Job) -> None:
+    keys = Keys.of({"temperature": 1, "chat": {"max_tokens": job.settings.limit}}, "task")
+    units = [keys.unit(prompt_id, prompt_id) for prompt_id in job.settings.prompts]
+
+    def compute(prompt_ids):
+        for prompt_id in prompt_ids:
+            CALLS.append(prompt_id)
+            status = "ok" if ord(prompt_id) - ord("a") < job.settings.limit else "truncated"
+            yield [Judgement(prompt_id=prompt_id, candidate_id="c-0", teacher="rule", status=status)]
+
+    map_rows(job, units, compute, Judgement, total=len(units), chunk_size=3)
+
+
+def test_with_a_higher_limit_only_what_was_cut_off_is_computed_again(bench):
+    bench.run = _run_limited
+    asked = []
+    for limit in (2, 4, 6, 4, 5):
+        CALLS.clear()
+        artifact = bench.perform(prompts=tuple("abcdef"), limit=limit)
+        assert bench.ids(artifact) == expected("abcdef", 1)
+        found = [row.status for row in artifact.records(Judgement)]
+        assert found == ["ok"] * limit + ["truncated"] * (6 - limit)
+        asked.append("".join(CALLS))
+    assert asked == ["abcdef", "cdef", "ef", "", "ef"]
+
+
+def test_a_lower_limit_is_another_question(bench):
+    bench.run = _run_limited
+    bench.perform(prompts=tuple("abc"), limit=6)
+    CALLS.clear()
+    bench.perform(prompts=tuple("abc"), limit=2)
+    assert list("abc") == CALLS
+
+
+def test_of_two_limits_neither_is_left_out_of_the_key():
+    with_two = Keys.of({"max_tokens": 3, "chat": {"max_tokens": 4}}).unit("x", "x")
+    assert (with_two.base, with_two.limit) == ("", 0)
+    one, other = (Keys.of({"max_tokens": n, "seed": 0}).unit("x", "x") for n in (3, 4))
+    assert (one.base, one.limit, other.limit) == (other.base, 3, 4)
+    assert one.key != other.key
+    assert Keys.of({"max_tokens": 3, "seed": 1}).unit("x", "x").base != one.base
 
 
 # Rows that are no result yet

@@ -48,6 +48,21 @@ def statuses(artifact):
     return {prompt_id: rows[0] for prompt_id, rows in found.items()}
 
 
+def test_with_more_tokens_only_what_was_cut_off_is_asked_again(store):
+    def plan(asked):
+        is_short = "p0003" in asked.text and asked.body["max_completion_tokens"] < 40
+        return Act(body=completion('{"candidates":', reason="length")) if is_short else Act()
+
+    with ChatServer(plan, say) as server:
+        first = statuses(performed(store, 10, judging(server.url, max_tokens=20)).artifact)
+        assert {name for name, status in first.items() if status == "truncated"} == {"p0003"}
+        asked = len(server.asked)
+        found = statuses(performed(store, 10, judging(server.url, max_tokens=40)).artifact)
+        assert set(found.values()) == {"ok"}
+        assert all("p0003" in later.text for later in server.asked[asked:])
+        assert len(server.asked) == asked + 2
+
+
 def test_requests_and_money_are_in_the_manifest_beside_what_was_expected(store):
     with ChatServer(lambda a: failed(500) if a.tried == 1 and "p0003" in a.text else Act(), say) as server:
         done = performed(store, 10, judging(server.url))

@@ -6,7 +6,7 @@ import pytest
 
 from data.records import Prompt
 from stages.chat_settings import VARIABLE
-from stages.generate import GenerateSettings, _needs_model, _row_key
+from stages.generate import GenerateSettings, _needs_model, _units
 from stages.samplers.flipped import Settings, sample
 from stages.samplers.transformers import Settings as Sampling
 from stages.samplers.transformers import sample as sample_here
@@ -85,7 +85,8 @@ def test_what_is_flipped_is_part_of_the_key():
     with ChatServer() as server:
         group = settings_for(server)
     one, other = prompt_of("a", "x"), prompt_of("a", "y")
-    assert _row_key(group, one, {}) != _row_key(group, other, {})
+    first, second = _units(GenerateSettings(groups=[group]), [one, other], {})
+    assert first.key != second.key
     recipe = GenerateSettings.model_validate({"groups": [json.loads(group.model_dump_json())]})
     assert recipe.groups[0] == group
     assert recipe.num_candidates() == 1

@@ -7,7 +7,7 @@ from data.errors import InputError
 from data.records import Message, Prompt
 from stages import chat_questions
 from stages.chat_settings import VARIABLE
-from stages.generate import GenerateSettings, _row_key
+from stages.generate import GenerateSettings, _units
 from stages.samplers.openai import Settings, num_candidates, sample
 from stages.sampling import row_seed
 from tests.stages.chat_server import Act, ChatServer, choices, failed
@@ -163,7 +163,8 @@ def test_a_row_is_keyed_by_what_is_asked_alone():
         group = {"sampler": "openai", "model": "m", **changes}
         settings = GenerateSettings.model_validate({"groups": [group]})
         assert settings.models() == set()
-        return _row_key(settings.groups[0], prompt_of("a", reference=changes.get("base_url")), {})
+        (unit,) = _units(settings, [prompt_of("a", reference=changes.get("base_url"))], {})
+        return unit.key
 
     same = [key(), key(base_url="http://other/v1"), key(budget_usd=1), key(concurrency=2)]
     other = [key(model="n"), key(system="s"), key(num_samples=2), key(seed=1), key(logprobs=True), key(stop=["x"])]
