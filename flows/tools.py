@@ -183,6 +183,7 @@ def sweep(
 @click.option("--api-key-variable", default="OPENAI_API_KEY", show_default=True, help="Variable with the key.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
+@click.option("--budget-usd", type=click.FloatRange(0), help="Dollars that the judge may cost.")
 @STORE
 @JSON
 def duel(
@@ -194,6 +195,7 @@ def duel(
     api_key_variable: str,
     limit: int | None,
     max_tokens: int,
+    budget_usd: float | None,
     store_path: str,
     as_json: bool,
 ) -> None:
@@ -204,9 +206,9 @@ def duel(
     from stages.duel import answers, read_questions
     from stages.duel import duel as compare
 
+    endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
     store, asked = open_store(store_path), read_questions(questions, limit)
     one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
-    endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable)
     rows, rate = compare(asked, one, other, endpoint)
     summary = {
         "win": rate.win,

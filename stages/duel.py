@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.errors import SourceError
+from data.errors import SourceError, WorkError
 from data.tables import read_rows
 from stages.chat import ChatSettings, Reply, ask
+from stages.chat_settings import VARIABLE
 from stages.win_rate import Comparison, WinRate, win_rate
 
 SYSTEM = (
@@ -49,14 +50,21 @@ def duel(
 ) -> tuple[list[dict[str, Any]], WinRate]:
     """One row a question with both verdicts, from the side of the first model, and the win rate.
 
-    A reply without a verdict counts as none; it is asked no second time.
+    A reply without a verdict counts as none; it is asked no second time. Raises WorkError where the judge's
+    `budget_usd` does not reach for all questions.
     """
     asked = [
         (SYSTEM, USER.format(question=text, a=a, b=b))
         for (_, text), one, other in zip(questions, first, second, strict=True)
         for a, b in ((one, other), (other, one))
     ]
-    said = [verdict(reply) for reply in ask(asked, judge)]
+    replies = list(ask(asked, judge))
+    if unasked := sum(reply.status == "budget_stopped" for reply in replies):
+        raise WorkError(
+            f"{unasked} of {len(asked)} questions might have passed budget_usd {judge.budget_usd:g}, so they were not "
+            f"asked; raise it; where {VARIABLE} names a file, the others are not paid for again"
+        )
+    said = [verdict(reply) for reply in replies]
     comparisons = [
         Comparison(prompt_id=name, first=said[2 * i], second=TURNED[said[2 * i + 1]])
         for i, (name, _) in enumerate(questions)

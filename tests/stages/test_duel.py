@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from data.errors import SourceError
+from data.errors import SourceError, WorkError
 from stages.chat import ChatSettings, Reply
 from stages.duel import duel, read_questions, verdict
 
@@ -48,6 +48,15 @@ def test_both_orders_are_asked_and_a_preference_for_a_place_is_a_tie(judge):
     assert (rate.win, rate.lose, rate.tie, rate.excluded) == (1, 1, 2, 1)
     assert rate.rate.mean == 0
     assert rate.position_bias == pytest.approx(1 / 4)
+
+
+def test_a_cap_that_does_not_reach_ends_it(judge):
+    """A question may cost a cent, which it is taken to cost where the server reports no usage."""
+    own = {"prices": {"m": {"input": 0, "output": 1000}}, "max_tokens": 10, "concurrency": 1, "budget_usd": 0.025}
+    capped = ChatSettings.model_validate({**judge.model_dump(exclude_unset=True), **own})
+    questions = [("1", "plain"), ("2", "plain")]
+    with pytest.raises(WorkError, match=r"2 of 4 questions might have passed budget_usd 0\.025"):
+        duel(questions, ["a", "b"], ["aa", "bb"], capped)
 
 
 @pytest.mark.parametrize(
