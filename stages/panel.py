@@ -126,18 +126,23 @@ def _judgements(panel: Panel, task: TaskSettings, teacher: str) -> list[Judgemen
         (a, b): decide((a, b), said, panel.verdicts[b, a])
         for (a, b), said in list(panel.verdicts.items())[::2]  # each pair stands there twice, turned round
     }
-    totals = panel.totals
+    totals, given = panel.totals, panel.marks
     final = settle(totals[0], totals[-1], decided) if totals else {}
-    return [_judgement(candidate, panel, final, task, teacher) for candidate in panel.candidates]
+    return [_judgement(candidate, panel, given, final, task, teacher) for candidate in panel.candidates]
 
 
 def _judgement(
-    candidate: Candidate, panel: Panel, final: dict[str, float], task: TaskSettings, teacher: str
+    candidate: Candidate,
+    panel: Panel,
+    given: list[dict[str, Mark]],
+    final: dict[str, float],
+    task: TaskSettings,
+    teacher: str,
 ) -> Judgement:
     name = candidate.candidate_id
     label, correct = stated(candidate.text, panel.prompt, task)
     unusable = _unusable(panel)
-    found = [marks.get(name) for marks in panel.marks]
+    found = [marks.get(name) for marks in given]
     marks = [mark for mark in found if mark is not None]
     return Judgement(
         prompt_id=candidate.prompt_id,
