@@ -22,6 +22,7 @@ from data import registry
 from data.parquet import WRITE_OPTIONS, batched, to_table
 from data.schema import schema_of
 from pipeline.executors import Work
+from pipeline.files import BEGUN
 from pipeline.stage import Job
 from pipeline.store import Store, disk_errors, table_name
 
@@ -117,7 +118,8 @@ def imagine_rows(job: Job, units: Iterable[Unit[I]], stand_ins: Callable[[I], Se
 
 
 def _known(job: Job, record: type) -> tuple["RowChunks", dict[str, "_Place"]]:
-    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record, job.store)
+    folder = job.store.root / job.path.parent.name / "rows" / job.code[:24]
+    chunks = RowChunks(folder, record, job.store, desk=job.path)
     return chunks, {} if job.refresh else chunks.index()
 
 
@@ -135,10 +137,14 @@ def _missing(units: Iterable[Unit[I]], known: Mapping[str, "_Place"], keys: list
 
 
 class RowChunks:
-    """The append-only chunks of one stage at one version of its code, in a folder of the store."""
+    """The append-only chunks of one stage at one version of its code, in a folder of the store.
 
-    def __init__(self, folder: Path, record: type, store: Store):
-        self.folder, self.record, self.store = folder, record, store
+    desk: folder of the job, where a chunk is written and, if that is stopped, left for the job's next try to delete:
+    other processes may be writing chunks of their own.
+    """
+
+    def __init__(self, folder: Path, record: type, store: Store, *, desk: Path):
+        self.folder, self.record, self.store, self.desk = folder, record, store, desk
         self.schema = schema_of(record).append(pa.field(KEY, pa.string(), nullable=False))
 
     def index(self) -> dict[str, _Place]:
@@ -168,7 +174,7 @@ class RowChunks:
         table = to_table([row for group in rows for row in group], self.record)
         table = table.append_column(self.schema.field(KEY), pa.array(repeated, pa.string())).cast(self.schema)
         path = self.folder / f"{uuid.uuid4().hex}.parquet"
-        temporary = path.with_suffix(".part")
+        temporary = self.desk / f".{path.name}{BEGUN}"
         pq.write_table(table, temporary, write_page_checksum=True, **WRITE_OPTIONS)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
