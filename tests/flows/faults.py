@@ -151,6 +151,8 @@ class Blow:
     step: str
     whom: str
     way: str
+    checkpoints: int
+    """Of the step, when it was killed."""
 
 
 def strike(flow: Flow, tried: Typed | Served, before: set[str], moment: Moment, *, whom: str, way: str) -> Blow:
@@ -187,7 +189,8 @@ def strike(flow: Flow, tried: Typed | Served, before: set[str], moment: Moment, 
             os.kill(target, signal.SIGKILL)
         except ProcessLookupError:  # that child has done its work
             continue
-        return Blow(run_id=run_id, step=step, whom=whom, way=way)
+        saved = list(flow.store.glob("*/.work-*/trainer/checkpoint-*/trainer_state.json"))
+        return Blow(run_id=run_id, step=step, whom=whom, way=way, checkpoints=len(saved))
 
 
 def until_gone(mark: str, but: set[int]) -> None:
