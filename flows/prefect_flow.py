@@ -59,8 +59,8 @@ def hasse_flow(
     place = admit(store, recipe=recipe)
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
-    run = _begin(recipe, place, from_stage=from_stage, only=only, since=since or _first_start())
-    return _walk(run, place, steps[:last], first).run_id
+    how = {"from_stage": from_stage, "only": only, "since": since or _first_start()}
+    return _walk(recipe, place, steps[:last], first, **how).run_id
 
 
 @flow(name="sweep", flow_run_name=_run_name, persist_result=False)
@@ -105,7 +105,7 @@ def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str 
         recipe = recipe.model_copy(update={"evaluate": evaluate})
     admit(store, recipe=recipe)
     steps = plan(recipe)
-    return _walk(_begin(recipe, place), place, steps, _first_after_training(steps)).run_id
+    return _walk(recipe, place, steps, _first_after_training(steps)).run_id
 
 
 @flow(name="prune", flow_run_name=_run_name, persist_result=False)
@@ -150,13 +150,10 @@ def admit(store: str, **settings: Any) -> Store:
     return open_store(absolute(store))
 
 
-def _begin(recipe: Recipe, store: Store, **how: Any) -> Run:
-    return begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
-
-
-def _walk(run: Run, store: Store, steps: list[Step], first: int) -> Run:
+def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: Any) -> Run:
     """Every step as a task; those before `first` must be in the store."""
     check_prices(steps[first:])
+    run = begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
     return go_through(run, store, steps, first, lambda step, anew: as_task(step, store, run.artifacts, refresh=anew))
 
 

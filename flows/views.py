@@ -15,7 +15,7 @@ from data.errors import CorruptFile, InputError
 from data.records import TrainingExample
 from flows.promotion import read_histories, read_history
 from flows.recipe import shipped_recipes
-from flows.walk import read_runs
+from flows.walk import read_runs, status_of
 from pipeline.fingerprint import differences
 from pipeline.recipe import read_yaml
 from pipeline.store import Artifact, Store
@@ -58,7 +58,7 @@ def runs(store: Store) -> list[Row]:
         {
             "run": run["run_id"],
             "started": run["started"],
-            "status": run["status"],
+            "status": status_of(store, run),
             "steps": len(run["steps"]),
             "cached": sum(step["cached"] for step in run["steps"]),
             "seconds": round(sum(step["seconds"] for step in run["steps"]), 1),

@@ -1,18 +1,20 @@
 """Walk a plan: each step from the store, or computed. The Prefect flow calls the same functions, one task a step."""
 
 import json
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from data import registry
 from data.errors import InputError
 from flows.chain import plan
 from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
+from pipeline.files import hold, is_held
 from pipeline.run import Done, look_up, perform
 from pipeline.stage import Progress, Step, fingerprint
 from pipeline.store import Artifact, Store, write_atomically
@@ -39,6 +41,9 @@ class Run:
     status: str = "running"
     how: dict[str, Any] = field(default_factory=dict)
     """What `hasse resume` needs beside the recipe: from_stage, only, and the Prefect flow run, where there is one."""
+    host: str = field(default_factory=platform.node)
+    alive: TextIO | None = None
+    """Locked while the run goes on, so that others see when its process has been killed."""
 
     @property
     def artifacts(self) -> dict[str, Artifact]:
@@ -61,6 +66,7 @@ class Run:
             "started": self.started,
             "status": self.status,
             "how": self.how,
+            "host": self.host,
             "steps": steps,
         }
 
@@ -73,7 +79,8 @@ def begin(recipe: Recipe, store: Store, **how: Any) -> Run:
     store.check_writable()
     now = datetime.now(UTC)
     run_id = f"{recipe.name}-{now:%Y%m%d-%H%M%S}-{time.monotonic_ns() % 0xFFFF:04x}"
-    run = Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"), how=how)
+    alive = hold(_lock_of(store, run_id))
+    run = Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"), how=how, alive=alive)
     run.save(store)
     return run
 
@@ -133,6 +140,9 @@ def go_through(
         raise
     finally:
         run.save(store)
+        if run.alive:
+            run.alive.close()
+            _lock_of(store, run.run_id).unlink(missing_ok=True)
     return run
 
 
@@ -166,6 +176,16 @@ def read_runs(store: Store) -> list[dict[str, Any]]:
     store.gather(store.root / RUNS, "*.json")
     runs = [json.loads(path.read_text()) for path in (store.root / RUNS).glob("*.json")]
     return sorted(runs, key=lambda run: run["started"])
+
+
+def status_of(store: Store, run: dict[str, Any]) -> str:
+    """Of a recorded run; "killed" where its process, on this machine, is gone without a word."""
+    gone = run.get("host") == platform.node() and not is_held(_lock_of(store, run["run_id"]))
+    return "killed" if run["status"] == "running" and gone else run["status"]
+
+
+def _lock_of(store: Store, run_id: str) -> Path:
+    return store.root / ".locks" / f"run-{run_id}"
 
 
 def report_path(run: Run) -> Path | None:

@@ -7,22 +7,31 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from data.errors import StoreError
 from pipeline.fingerprint import file_digest
 from pipeline.manifest import FileEntry
 
 STAMPS = "stamps.json"
+BEGUN = ".begun"
+"""Ending of a file that is being written."""
 
 
 def write_atomically(path: Path, text: str) -> None:
     """The whole text or, after a crash, the former file; never a part."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}{BEGUN}")
     with temporary.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def forget_begun(folder: Path) -> None:
+    """Delete what a process that was killed had begun to write atomically below the folder."""
+    for path in folder.rglob(f".*{BEGUN}"):
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -45,6 +54,26 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def hold(path: Path) -> TextIO:
+    """Locks a file for as long as what is given back is open: until it is closed, or its process is gone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process of this machine holds the lock file."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def problem(folder: Path, name: str, entry: FileEntry, stamp: list[int] | None) -> str | None:

@@ -93,8 +93,11 @@ def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
     lock = threading.Lock()
 
     def send(kind: str, value: Any) -> None:
-        with lock:
-            pipe.send((kind, value))
+        try:
+            with lock:
+                pipe.send((kind, value))
+        except OSError:  # nobody listens any more: end this process and all it started
+            os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=_beat, args=(send,), daemon=True).start()
     try:
@@ -106,10 +109,6 @@ def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
 
 
 def _beat(send: Callable[[str, Any], None]) -> None:
-    """Say that this process lives; when nobody listens any more, end it and all it started."""
     while True:
-        try:
-            send("alive", None)
-        except OSError:
-            os.killpg(0, signal.SIGKILL)
+        send("alive", None)
         time.sleep(HEARTBEAT_SECONDS)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from data.config import without_limit
 from data.parquet import WRITE_OPTIONS, to_table
 from data.schema import schema_of
+from pipeline.files import BEGUN
 from pipeline.fingerprint import canonical, text_digest
 from pipeline.store import Store
 
@@ -90,10 +91,14 @@ class Known:
 
 
 class RowChunks:
-    """The chunks of one stage at one version of its code, in a folder of the store."""
+    """The chunks of one stage at one version of its code, in a folder of the store.
 
-    def __init__(self, folder: Path, record: type, store: Store):
-        self.folder, self.record, self.store = folder, record, store
+    desk: folder of the job, where a chunk is written and, if that is stopped, left for the job's next try to delete:
+    other processes may be writing chunks of their own.
+    """
+
+    def __init__(self, folder: Path, record: type, store: Store, *, desk: Path):
+        self.folder, self.record, self.store, self.desk = folder, record, store, desk
         self.schema = schema_of(record)
         for column in COLUMNS:
             self.schema = self.schema.append(column)
@@ -125,7 +130,7 @@ class RowChunks:
         for column, name in zip(COLUMNS, ("key", "base", "limit"), strict=True):
             table = table.append_column(column, pa.array([getattr(unit, name) for unit in owners], column.type))
         path = self.folder / f"{uuid.uuid4().hex}.parquet"
-        temporary = path.with_suffix(".part")
+        temporary = self.desk / f".{path.name}{BEGUN}"
         pq.write_table(table.cast(self.schema), temporary, write_page_checksum=True, **WRITE_OPTIONS)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())

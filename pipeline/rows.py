@@ -127,7 +127,8 @@ def imagine_rows(job: Job, units: Iterable[Unit[I]], stand_ins: Callable[[I], Se
 
 
 def _known(job: Job, record: type) -> tuple[RowChunks, Known]:
-    chunks = RowChunks(job.store.root / job.path.parent.name / "rows" / job.code[:24], record, job.store)
+    folder = job.store.root / job.path.parent.name / "rows" / job.code[:24]
+    chunks = RowChunks(folder, record, job.store, desk=job.path)
     return chunks, Known() if job.refresh else chunks.index()
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import forget_begun
 from pipeline.fingerprint import digest
 from pipeline.manifest import Manifest, git_commit, package_versions
 from pipeline.process import run_in_child
@@ -81,6 +82,7 @@ def compute(
     work = store.work_folder(step.stage.name, fingerprint(key))
     with disk_errors(store.root):
         work.mkdir(parents=True, exist_ok=True)
+        forget_begun(work)
         unfinished = None if refresh else store.find(step.stage.name, fingerprint(key))
         if unfinished is not None:
             _carry_over(unfinished.file(LOGS), work / LOGS)

@@ -22,6 +22,18 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def marked(mark: str) -> dict[int, str]:
+    """Every process with the mark in its environment: pid -> command line."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (path / "environ").read_bytes():
+                found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+    return {pid: line for pid, line in found.items() if line}
+
+
 class Up:
     """A server with its flows; every process below it carries a mark in its environment."""
 
@@ -132,14 +144,7 @@ class Up:
 
     def marked(self) -> dict[int, str]:
         """Every process below: pid -> command line."""
-        found = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (path / "environ").read_bytes():
-                    found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue
-        return {pid: line for pid, line in found.items() if line}
+        return marked(self.mark)
 
     def stop(self, number: int = signal.SIGINT) -> str:
         """As Ctrl-C does; gives what was printed."""

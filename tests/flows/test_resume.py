@@ -15,7 +15,11 @@ def test_a_killed_run_goes_on_by_its_id(hasse):
     process.send_signal(signal.SIGKILL)
     process.wait()
     (row,) = hasse.json("ls", "--runs")
-    assert row["status"] == "running"
+    assert row["status"] == "killed"
+
+    path = hasse.store / "runs" / f"{row['run']}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "another"}))
+    assert hasse.json("ls", "--runs")[0]["status"] == "running"  # of what goes on there nothing is known here
 
     hasse.recipe.unlink()
     found = hasse.json("resume", row["run"][:8])

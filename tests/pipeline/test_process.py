@@ -42,6 +42,14 @@ def start_grandchild(path, send):
     time.sleep(300)
 
 
+def start_grandchild_and_talk(path, send):
+    child = subprocess.Popen(["sleep", "300"])
+    Path(path).write_text(f"{child.pid} {os.getpid()}")
+    while True:
+        send("busy")
+        time.sleep(0.001)
+
+
 def fall_silent(send):
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -97,14 +105,15 @@ def test_an_interrupt_kills_the_whole_group(tmp_path):
     assert gone(map(int, (tmp_path / "pids").read_text().split()))
 
 
-def test_a_killed_parent_takes_its_child_and_grandchild_along(tmp_path):
+@pytest.mark.parametrize("work", [start_grandchild, start_grandchild_and_talk])
+def test_a_killed_parent_takes_its_child_and_grandchild_along(tmp_path, work):
     script = f"""
         import sys
         sys.path[:0] = {[str(Path(__file__).parent), str(Path(process.__file__).parents[1])]!r}
         import test_process, pipeline.process
         pipeline.process.PRELOAD = []
         if __name__ == "__main__":
-            pipeline.process.run_in_child(test_process.start_grandchild, {str(tmp_path / "pids")!r}, on_event=print)
+            pipeline.process.run_in_child(test_process.{work.__name__}, {str(tmp_path / "pids")!r}, on_event=print)
     """
     (tmp_path / "parent.py").write_text(textwrap.dedent(script))
     parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.DEVNULL)

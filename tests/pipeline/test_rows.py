@@ -1,3 +1,5 @@
+import multiprocessing
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -246,3 +248,18 @@ def test_what_is_missing_is_what_would_be_computed(bench, monkeypatch):
     monkeypatch.setitem(globals(), "STATUS", {"b": "failed"})
     bench.perform(prompts=tuple("abc"))
     assert bench.missing(prompts=tuple("abcd")) == ["b", "d"]
+
+
+def _die_writing_a_chunk(bench):
+    os.fsync = lambda handle: os._exit(9)
+    bench.perform(prompts=("a", "b"))
+
+
+def test_a_chunk_that_was_being_written_at_a_kill_leaves_nothing(bench):
+    process = multiprocessing.get_context("fork").Process(target=_die_writing_a_chunk, args=(bench,))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert list(bench.store.root.rglob("*.begun"))
+    assert sorted(bench.perform(prompts=("a", "b")).manifest.files) == ["judgement.parquet"]
+    assert not list(bench.store.root.rglob("*.begun"))

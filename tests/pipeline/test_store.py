@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -74,6 +75,27 @@ def test_a_killed_stage_leaves_no_artifact(store):
     assert process.wait() == 9, process.stderr.read()
     assert store.artifacts() == []
     assert not perform(store).cached
+
+
+def _die_writing_the_manifest(store):
+    os.fsync = lambda handle: os._exit(9)
+    perform(store)
+
+
+def test_a_manifest_that_was_being_written_at_a_kill_does_not_become_content(store):
+    expected = perform(store).artifact
+    identity = expected.manifest.identity
+    store.delete(expected.ref)
+    process = multiprocessing.get_context("fork").Process(target=_die_writing_the_manifest, args=(store,))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    (work,) = store.root.glob("numbers/.work-*")
+    assert len(list(work.iterdir())) == 2
+    found = perform(store).artifact
+    assert found.manifest.identity == identity
+    assert set(found.manifest.files) == {"curve_point.parquet"}
+    assert not list(found.path.glob(".*"))
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
