@@ -56,6 +56,7 @@ bench: install vllm
 	$(BIN)/python -m tests.benchmarks.training
 	$(BIN)/python -m tests.benchmarks.sampling
 	$(BIN)/python -m tests.benchmarks.teaching
+	$(BIN)/python -m tests.benchmarks.orchestration
 
 constraints: install
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --python-version 3.11 \

@@ -22,6 +22,8 @@ PARENT = "HASSE_UP"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 PAGES = "PREFECT_SERVER_UI_STATIC_DIRECTORY"
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
+"""With the database's password: for the server alone."""
 START_SECONDS = 180.0
 GRACE_SECONDS = 20.0
 """From asking a process to stop to killing its group."""
@@ -45,7 +47,7 @@ def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, 
         _wait_for(f"{url}/api/health", running["server"], home / "server.log")
         quieten(Path(environment[PAGES]))
         serve = ["-m", "flows.cli", "serve", "--store", store, "--limit", str(limit), *_options("--recipe", recipes)]
-        below = {**environment, PARENT: str(os.getpid())}
+        below = {name: value for name, value in environment.items() if name != DATABASE} | {PARENT: str(os.getpid())}
         running["flows"] = parts.enter_context(_part(serve, below, home / "serve.log"))
         print(f"UI: {url}\nStore: {store}\nLogs: {home}\nCtrl-C stops all of it.", flush=True)
         _wait_until_one_ends(running, home)

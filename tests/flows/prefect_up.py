@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -109,11 +110,16 @@ class Up:
     def deployments(self) -> dict[str, dict]:
         return {found["name"]: found for found in self.api("/deployments/filter", {"limit": 200})}
 
-    def start(self, deployment: str, **parameters):
-        """Start a run as the page does; gives its id."""
-        found = self.deployments()[deployment]
+    def deployment(self, name: str) -> dict:
+        """By its name, or by flow/name where flows share one."""
+        return self.api(f"/deployments/name/{name}") if "/" in name else self.deployments()[name]
+
+    def start(self, deployment: str, *, at: datetime | None = None, **parameters):
+        """Start a run as the page does, or for a time; gives its id."""
+        found = self.deployment(deployment)
         values = {**found["parameters"], **parameters}
-        body = {"parameters": values, "state": {"type": "SCHEDULED"}}
+        when = {"state_details": {"scheduled_time": at.isoformat()}} if at else {}
+        body = {"parameters": values, "state": {"type": "SCHEDULED", **when}}
         return self.api(f"/deployments/{found['id']}/create_flow_run", body)["id"]
 
     def run(self, run_id: str) -> dict:
