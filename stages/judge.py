@@ -36,6 +36,12 @@ Item = tuple[Prompt, list[Candidate]]
 JUDGED = {"ok", "truncated"}
 """Statuses of candidates that are judged: an answer that was cut off is judged as it stands."""
 
+AUDITED_COLUMNS = [
+    "prompt_id", "candidate_id", "teacher", "total", "correct", "presentation_order", "presentations", "verdicts",
+    "status",
+]  # fmt: skip
+"""Of judgements, what the audit looks at."""
+
 CANDIDATE_COLUMNS = ["prompt_id", "candidate_id", "text", "finish_reason", "source", "status", "error"]
 
 
@@ -228,13 +234,15 @@ def _combined(job: Job, settings: JudgeSettings) -> Iterator[Judgement]:
 
 def _judged(job: Job, table: Path) -> Iterator[tuple[list[Judgement], dict[str, int]]]:
     """The judgements of each prompt, with the lengths of its answers."""
-    for (prompt, candidates), (prompt_id, judgements) in zip(_items(job, CANDIDATE_COLUMNS), _rows(table), strict=True):
+    for (prompt, candidates), (prompt_id, judgements) in zip(
+        _items(job, CANDIDATE_COLUMNS), _rows(table, AUDITED_COLUMNS), strict=True
+    ):
         assert prompt.prompt_id == prompt_id, f"{prompt.prompt_id} is judged as {prompt_id}"
         yield judgements, {c.candidate_id: len(c.text) for c in candidates}
 
 
-def _rows(table: Path) -> Iterator[tuple[str, list[Judgement]]]:
-    return by_prompt(read_records(table, Judgement))
+def _rows(table: Path, columns: list[str] | None = None) -> Iterator[tuple[str, list[Judgement]]]:
+    return by_prompt(read_records(table, Judgement, columns=columns))
 
 
 def _table(job: Job, judge: str = "", stem: str = table_name(Judgement)) -> Path:
