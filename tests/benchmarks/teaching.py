@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=960)
+    parser.add_argument("--prompts", type=int, default=1920)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.2)
