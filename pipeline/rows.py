@@ -7,7 +7,7 @@ The chunks of a stage lie in store/<stage>/rows/<code digest>/.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +20,7 @@ from pipeline.row_chunks import OPEN, Keys, Known, Place, RowChunks, Unit
 from pipeline.stage import Job
 from pipeline.store import disk_errors, table_name
 
-__all__ = ["OPEN", "Keys", "Remembered", "Unit", "imagine_rows", "map_rows", "missing"]
+__all__ = ["OPEN", "Keys", "Mapped", "Remembered", "Unit", "imagine_rows", "map_rows", "missing"]
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
@@ -42,44 +42,81 @@ def map_rows(
 ) -> None:
     """Write the job's table of `record`: known rows from the chunks, missing ones by `compute`, in the units' order.
 
-    `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
-    The job's executor says where that happens. `gpus`: of a worker elsewhere. `ahead`: so many chunks more are computed
-    while one is written; `compute` is then called from several threads.
-    `stream`: in this process, whatever the executor, and all of it in one call, for work that waits for others and has
-    limits of its own: `compute` takes an iterator over all inputs, and may draw from it in another thread.
-    `total` is the number of units, for the progress and for the check that none was lost.
-    The job's metrics tell how many units were found and how many computed, and `units_open`, by status, those whose
-    rows are to be computed again. Units are streamed, only keys are held.
+    For units that are not all computed alike there is `Mapped`, whose `add` has the same arguments.
     """
-    chunks, known = _known(job, record)
-    keys: list[str] = []
-    computed, unfinished = 0, Counter[str]()
-    drawn = 0
+    mapped = Mapped(job, record, total=total)
+    mapped.write(mapped.add(units, compute, chunk_size=chunk_size, ahead=ahead, gpus=gpus, stream=stream))
 
-    def todo() -> Iterator[Unit[I]]:
-        nonlocal drawn
-        for unit in _missing(units, known, keys):
-            drawn += 1
-            yield unit
 
-    if stream:
-        done = _streamed(todo(), compute, chunk_size)
-    else:
-        executor = registry.load(EXECUTORS, job.executor.executor, kind="executor")
-        work = Work(compute=compute, ahead=ahead, gpus=gpus)
-        done = executor.computed(batched(todo(), chunk_size), work, job.executor)
-    job.progress(0, total)
-    for part, rows in done:
-        job.conserve("units of a chunk", expected=len(part), found=len(rows))
-        with disk_errors(job.store.root):
-            known.places |= chunks.append(part, rows)
-        computed += len(part)
-        unfinished.update(filter(None, map(_open_status, rows)))
-        job.progress(len(keys) - drawn + computed, total)
-    job.conserve("units", expected=total, found=len(keys))
-    job.metrics |= {"units": total, "units_found": total - computed, "units_computed": computed}
-    job.metrics |= {"units_open": dict(sorted(unfinished.items()))} if unfinished else {}
-    _assemble(job, chunks, [known.places[key] for key in keys], record)
+class Mapped(Generic[R]):
+    """The rows of `total` units, part after part. Units are streamed, only keys are held."""
+
+    def __init__(self, job: Job, record: type[R], *, total: int):
+        self.job, self.record, self.total = job, record, total
+        self.chunks, self.known = _known(job, record)
+        self.unfinished = Counter[str]()
+        self.seen = self.drawn = self.computed = 0  # units: looked at, found missing, and computed
+
+    def add(
+        self,
+        units: Iterable[Unit[I]],
+        compute: Callable[[Any], Iterable[Sequence[R]]],
+        *,
+        chunk_size: int,
+        ahead: int = 0,
+        gpus: int = 0,
+        stream: bool = False,
+    ) -> list[str]:
+        """Compute the missing rows of these units; gives their keys.
+
+        `compute` takes at most `chunk_size` inputs and yields one non-empty sequence of rows for each, in their order.
+        The job's executor says where that happens. `gpus`: of a worker elsewhere. `ahead`: so many chunks more are
+        computed while one is written; `compute` is then called from several threads.
+        `stream`: in this process, whatever the executor, and all of it in one call, for work that waits for others and
+        has limits of its own: `compute` takes an iterator over all inputs, and may draw from it in another thread.
+        """
+        job, keys = self.job, []
+        todo = self._missing(units, keys)
+        if stream:
+            done = _streamed(todo, compute, chunk_size)
+        else:
+            executor = registry.load(EXECUTORS, job.executor.executor, kind="executor")
+            work = Work(compute=compute, ahead=ahead, gpus=gpus)
+            done = executor.computed(batched(todo, chunk_size), work, job.executor)
+        self._report()
+        for part, rows in done:
+            job.conserve("units of a chunk", expected=len(part), found=len(rows))
+            with disk_errors(job.store.root):
+                self.known.places |= self.chunks.append(part, rows)
+            self.computed += len(part)
+            self.unfinished.update(filter(None, map(_open_status, rows)))
+            self._report()
+        return keys
+
+    def write(self, keys: Sequence[str]) -> None:
+        """The job's table: the rows of these units, in this order. Raises WorkError where they are not `total`.
+
+        The job's metrics tell how many units were found and how many computed, and `units_open`, by status, those whose
+        rows are to be computed again.
+        """
+        job = self.job
+        job.conserve("units", expected=self.total, found=len(keys))
+        found = self.total - self.computed
+        job.metrics |= {"units": self.total, "units_found": found, "units_computed": self.computed}
+        job.metrics |= {"units_open": dict(sorted(self.unfinished.items()))} if self.unfinished else {}
+        _assemble(job, self.chunks, [self.known.places[key] for key in keys], self.record)
+
+    def _missing(self, units: Iterable[Unit[I]], keys: list[str]) -> Iterator[Unit[I]]:
+        """The units without rows; the key of every unit is noted in `keys`."""
+        for unit in units:
+            keys.append(unit.key)
+            self.seen += 1
+            if not self.known.has(unit):
+                self.drawn += 1
+                yield unit
+
+    def _report(self) -> None:
+        self.job.progress(self.seen - self.drawn + self.computed, self.total)
 
 
 def _streamed(
@@ -109,8 +146,9 @@ class Remembered(Iterator[I]):
 
 
 def missing(job: Job, units: Iterable[Unit[I]], record: type) -> Iterator[Unit[I]]:
-    """The units that `map_rows` would compute."""
-    return _missing(units, _known(job, record)[1], [])
+    """The units that `map_rows` would compute; what is known is seen now."""
+    known = _known(job, record)[1]
+    return (unit for unit in units if not known.has(unit))
 
 
 def imagine_rows(job: Job, units: Iterable[Unit[I]], stand_ins: Callable[[I], Sequence[R]], record: type[R]) -> None:
@@ -135,14 +173,6 @@ def _known(job: Job, record: type) -> tuple[RowChunks, Known]:
 def _open_status(rows: Sequence[Any]) -> str | None:
     found = {row.status for row in rows}
     return next((status for status in OPEN if status in found), None)
-
-
-def _missing(units: Iterable[Unit[I]], known: Known, keys: list[str]) -> Iterator[Unit[I]]:
-    """The units without rows; the key of every unit is noted in `keys`."""
-    for unit in units:
-        keys.append(unit.key)
-        if not known.has(unit):
-            yield unit
 
 
 def _assemble(job: Job, chunks: RowChunks, places: list[Place], record: type) -> None:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from types import ModuleType
@@ -16,7 +15,7 @@ from data.config import Config, key_of, unkeyed
 from data.parquet import batched
 from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical
-from pipeline.rows import Keys, Unit, imagine_rows, map_rows, missing
+from pipeline.rows import Keys, Mapped, Unit, imagine_rows, missing
 from pipeline.stage import Job, Stage
 from stages import parity
 from stages.chat_estimate import Planned
@@ -72,18 +71,21 @@ def run(job: Job) -> None:
     prompts = _prompts(job)
     units = list(_units(settings, prompts, models))
     spending = Spending(job, planned)
-    with spending.of_this_thread() if settings.asks() else nullcontext():
-        map_rows(
-            job,
-            units,
-            partial(_streamed if settings.asks() else _sample, settings=settings, models=models),
-            Candidate,
-            total=len(units),
-            chunk_size=settings.chunk_size,
-            ahead=int(any(_engine(group) for group in settings.groups)),
-            gpus=int(any(_needs_model(group) for group in settings.groups)),
-            stream=settings.asks(),
-        )
+    mapped = Mapped(job, Candidate, total=len(units))
+    asking = {g for g, group in enumerate(settings.groups) if _asks(group)}
+    mapped.add(
+        (unit for unit in units if unit.item[0] not in asking),
+        partial(_sample, settings=settings, models=models),
+        chunk_size=settings.chunk_size,
+        ahead=int(any(_engine(group) for group in settings.groups)),
+        gpus=int(any(_needs_model(group) for group in settings.groups)),
+    )
+    for g in sorted(asking):  # after what costs nothing
+        own = (unit for unit in units if unit.item[0] == g)
+        ask = partial(_ask, group=settings.groups[g], models=models, chunk_size=settings.chunk_size)
+        with spending.of_this_thread():
+            mapped.add(own, ask, chunk_size=settings.chunk_size, stream=True)
+    mapped.write([unit.key for unit in units])
     spending.close(job)
     job.metrics["prompts"] = len(prompts)
     _check_parity(job, settings, models)
@@ -195,16 +197,20 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
     return sampler.answers(prompt, group) if hasattr(sampler, "answers") else ()
 
 
-def _streamed(
-    requests: Iterable[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+def _ask(
+    requests: Iterable[Request], group: Any, models: dict[str, LazyModel], chunk_size: int
 ) -> Iterator[list[Candidate]]:
-    """One group at an endpoint is asked without a break; several groups take turns, chunk by chunk."""
-    (first, *others) = settings.groups
-    if not others and hasattr(_sampler(first), "STREAMS"):
-        yield from _sampler(first).sample((prompt for _, prompt in requests), first, None)
-        return
-    for chunk in batched(requests, settings.chunk_size):
-        yield from _sample(chunk, settings, models)
+    """Without a break, where the sampler can; else chunk by chunk."""
+    sampler, model = _sampler(group), _model_for(group, models)
+    prompts = (prompt for _, prompt in requests)
+    for part in [prompts] if hasattr(sampler, "STREAMS") else batched(prompts, chunk_size):
+        yield from sampler.sample(part, group, model)
+
+
+def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
+    """Loaded, unless an engine loads it."""
+    model = models[group.model] if _needs_model(group) else None
+    return model if model is None or _engine(group) else model.loaded
 
 
 def _sample(
@@ -217,9 +223,7 @@ def _sample(
     results: dict[int, Iterator[list[Candidate]]] = {}
     for g, prompts in by_group.items():
         group = settings.groups[g]
-        model = models[group.model] if _needs_model(group) else None
-        given = model if model is None or _engine(group) else model.loaded
-        results[g] = iter(list(_sampler(group).sample(prompts, group, given)))
+        results[g] = iter(list(_sampler(group).sample(prompts, group, _model_for(group, models))))
     for g, _ in chunk:
         yield next(results[g])
 

@@ -11,7 +11,7 @@ from data.config import Config
 from data.errors import WorkError
 from data.records import Judgement
 from pipeline import run as running
-from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
+from pipeline.rows import Keys, Mapped, Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage, Step
 from pipeline.store import Store
 
@@ -159,6 +159,26 @@ def test_a_stream_that_loses_a_row_publishes_nothing(bench):
     with pytest.raises(WorkError, match="1 units of a chunk went in but 0 came out"):
         bench.perform(prompts=tuple("abcd"), stop_at="b")
     assert bench.store.artifacts() == []
+
+
+def _run_in_parts(job: Job) -> None:
+    """Vowels first, in one stream; then the others."""
+    units = _units(job)
+    mapped = Mapped(job, Judgement, total=len(units))
+    for is_vowel in (True, False):
+        part = [unit for unit in units if (unit.item in "aeiou") is is_vowel]
+        mapped.add(part, lambda ids: _judge(ids, job.settings), chunk_size=2, stream=is_vowel)
+    mapped.write([unit.key for unit in units])
+
+
+def test_parts_that_are_computed_differently_make_one_table(bench):
+    bench.run = _run_in_parts
+    bench.perform(prompts=tuple("bi"))
+    CALLS.clear()
+    artifact = bench.perform(prompts=tuple("abcdefghi"))
+    assert list("aecdfgh") == CALLS
+    assert bench.ids(artifact) == expected("abcdefghi")
+    assert artifact.manifest.metrics == {"units": 9, "units_found": 2, "units_computed": 7}
 
 
 # A limit that is raised
