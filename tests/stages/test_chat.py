@@ -195,6 +195,7 @@ def test_an_iterator_left_early_stops_asking_and_replies_come_in_order():
         replies = ask([("", str(i)) for i in range(500)], settings_for(server, concurrency=2))
         assert [next(replies).text for _ in range(3)] == [f"Answer to {i}" for i in range(3)]
         replies.close()
+        time.sleep(0.3)  # the server may yet have to read what was sent
         count = len(server.asked)
         time.sleep(0.3)
         assert len(server.asked) == count < 400

@@ -333,6 +333,7 @@ def test_an_iterator_left_early_leaves_the_batch(cache):
         while server.looks < 5:
             time.sleep(0.01)
         replies.close()
+        time.sleep(0.2)  # the server may yet have to read what was sent
         looks = server.looks
         time.sleep(0.2)
         assert server.looks == looks
