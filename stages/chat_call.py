@@ -86,8 +86,10 @@ class Call(Generic[T]):
             self.ledger.add(cached=1)
             found = known(replies)
         else:
-            found = self.answered[sending.key] = await way.start(sending)
+            # It stands there before it is asked: others may come with the same while it waits to be let through.
+            found = self.answered[sending.key] = asyncio.get_running_loop().create_future()
             found.add_done_callback(partial(self._forget, sending.key, cache))
+            (await way.start(sending)).add_done_callback(partial(_pass_on, found))
         found.add_done_callback(self._count)
         return found
 
@@ -115,6 +117,12 @@ async def _in_rounds(talks: Iterable[_Talk], batches: Batches, group: asyncio.Ta
         await batches.finish()
         await asyncio.sleep(0)  # each has its turn to read what was answered, and to ask more
         going = {task for task in going if not task.done()}
+
+
+def _pass_on(to: Answered, answered: Answered) -> None:
+    """Why there is no answer is told by the one who asked, and ends all."""
+    if _is_answered(answered) and not to.done():
+        to.set_result(answered.result())
 
 
 def _is_answered(answered: Answered) -> bool:

@@ -8,7 +8,7 @@ import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -67,7 +67,8 @@ class Spending:
     def close(self, job: Job) -> None:
         """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
         self._in_a_hurry.set()
-        expected = self._expected.result()
+        with disk_errors(self._root):
+            expected = self._expected.result()
         if self._ledgers or expected:
             totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
             job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, "estimate": expected}
@@ -147,8 +148,14 @@ def _known(value: T) -> Future[T]:
 
 
 def _beside(work: Callable[[], T]) -> Future[T]:
-    """In a thread of its own."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(work)
-    pool.shutdown(wait=False)
+    """In a thread of its own, which keeps no program that fails from ending."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # told to whoever asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="estimate", daemon=True).start()
     return future

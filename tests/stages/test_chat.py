@@ -20,7 +20,7 @@ from data.config import key_of
 from data.errors import InputError, StoreError
 from pipeline.fingerprint import digest
 from stages import chat_questions
-from stages.chat import ChatSettings, Ledger, Price, Reply, Request, ask, complete
+from stages.chat import ChatSettings, Ledger, Price, Reply, Request, ask, complete, converse
 from stages.chat_settings import VARIABLE
 from tests.stages.chat_server import GOOD, SLOW, Act, ChatServer, completion, failed, unreliable
 
@@ -548,3 +548,41 @@ def test_a_placeholder_for_a_key_is_no_secret(monkeypatch):
     monkeypatch.setenv("CHAT_KEY", "EMPTY")
     with ChatServer() as server:
         assert asked(server, ["EMPTY"])[0].text == "Answer to EMPTY"
+
+
+# Conversations
+
+
+def _talk(first, then):
+    """Asks one question, then others that do not depend on the answer; returns all answers."""
+
+    def request(text):
+        return Request(messages=[{"role": "user", "content": text}])
+
+    ((reply,),) = yield [request(first)]
+    replies = yield [request(text) for text in then]
+    return [reply.text, *(found.text for (found,) in replies)]
+
+
+def test_what_conversations_ask_alike_is_asked_once_also_while_all_of_them_wait():
+    """The first answers come all at once, so that all then wait for the next start that the rate allows."""
+
+    def plan(asked):
+        return Act(delay=0.1 * (12 - int(asked.text)) - 0.05 if asked.text.isdigit() else 0.0)
+
+    with ChatServer(plan) as server:
+        ledger = Ledger()
+        talks = [_talk(f"{i}", ["same", f"more {i}", "same"]) for i in range(12)]
+        found = list(converse(talks, settings_for(server, requests_per_minute=600), ledger=ledger))
+        assert Counter(asked.text for asked in server.asked)["same"] == 1
+    assert found == [[f"Answer to {text}" for text in (f"{i}", "same", f"more {i}", "same")] for i in range(12)]
+    assert (ledger.requests, ledger.repeated, ledger.by_status) == (25, 23, {"ok": 48})
+
+
+def test_a_conversation_that_fails_ends_all():
+    def failing():
+        yield [Request(messages=[{"role": "user", "content": "a"}])]
+        raise ValueError("on purpose")
+
+    with ChatServer() as server, pytest.raises(ValueError, match="on purpose"):
+        list(converse([_talk("b", ["c"]), failing(), _talk("d", ["e"])], settings_for(server)))

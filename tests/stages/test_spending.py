@@ -250,6 +250,47 @@ def test_the_cap_holds_over_a_kill_and_a_rerun(store):
     assert 0 < cost["dollars_unreported"] <= 16 * MOST
 
 
+ENDLESS = """
+import sys
+from itertools import repeat
+from pathlib import Path
+from data.errors import InputError
+from pipeline.store import Store
+from stages.chat_estimate import Planned
+from stages.chat_request import question
+from stages.chat_settings import ChatSettings
+from stages.spending import Spending
+
+class Job:
+    path = Path(sys.argv[1])
+    store = Store(path / "store")
+
+chat = ChatSettings(model="m", prices={"m": {"free": True}})
+Spending(Job, lambda job: repeat(Planned(request=question("", "a", None), chat=chat)))
+raise InputError("the key is wrong")
+"""
+
+
+def test_an_estimate_in_the_making_keeps_no_failed_run_from_ending(tmp_path):
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith("the key is wrong\n")
+
+
+def test_what_the_estimate_fails_of_is_told(store, tmp_path):
+    class Job:
+        path = tmp_path
+
+    def planned(job):
+        yield from ()
+        raise ValueError("on purpose")
+
+    Job.store = store  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="on purpose"):
+        Spending(Job, planned).close(Job)  # type: ignore[arg-type]
+
+
 # The file
 
 
