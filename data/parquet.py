@@ -1,7 +1,7 @@
 """Records to Parquet and back."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
@@ -23,21 +23,20 @@ def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     schema = schema_of(record)
     columns = []
     for field in schema:
-        values, plain = map(attrgetter(field.name), rows), _plains(record)[field.name]
-        found = list(values if plain is None else (None if value is None else plain(value) for value in values))
-        columns.append(pa.array(found, type=field.type))
+        plain, values = _codecs(record)[field.name].plain, map(attrgetter(field.name), rows)
+        columns.append(pa.array(list(values) if plain is None else _each(plain, values), type=field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def from_table(table: pa.Table, record: type[R]) -> Iterator[R]:
     """The table's rows as records; a column the table lacks takes the field's default."""
-    names = [name for name in table.column_names if name in _builders(record)]
-    builders = [_builders(record)[name] for name in names]
+    codecs = _codecs(record)
+    names = [name for name in table.column_names if name in codecs]
     for batch in table.to_batches(max_chunksize=8192):
-        columns = [
-            values if build is None else [None if v is None else build(v) for v in values]
-            for build, values in zip(builders, (batch.column(n).to_pylist() for n in names), strict=True)
-        ]
+        columns = []
+        for name in names:
+            build, values = codecs[name].build, batch.column(name).to_pylist()
+            columns.append(values if build is None else _each(build, values))
         for values in zip(*columns, strict=True):
             yield record(**dict(zip(names, values, strict=True)))
 
@@ -93,50 +92,50 @@ def batched(items: Iterable[R], size: int) -> Iterator[list[R]]:
         yield batch
 
 
-@cache
-def _plains(record: type) -> dict[str, Any]:
-    """Field name -> function from the field's value to what Arrow takes, or None where they are the same."""
-    hints = get_type_hints(record)
-    return {field.name: _plain(hints[field.name]) for field in fields(record)}
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """From a field's values to what Arrow takes, and from what it gives to these; None: as they are."""
 
-
-def _plain(hint: Any) -> Any:
-    hint, _ = _without_none(hint)
-    arguments = get_args(hint)
-    if arguments[1:] == (...,):
-        inner = _plain(arguments[0])
-        return None if inner is None else lambda values: [inner(value) for value in values]
-    return partial(_struct, _plains(hint)) if is_dataclass(hint) else None
-
-
-def _struct(plains: Mapping[str, Any], value: Any) -> dict[str, Any]:
-    found = {}
-    for name, plain in plains.items():
-        part = getattr(value, name)
-        found[name] = part if part is None or plain is None else plain(part)
-    return found
+    plain: Callable[[Any], Any] | None = None
+    build: Callable[[Any], Any] | None = None
 
 
 @cache
-def _builders(record: type) -> dict[str, Any]:
-    """Field name -> function from Arrow's Python value to the field's, or None where they are the same."""
+def _codecs(record: type) -> dict[str, _Codec]:
+    """By field."""
     hints = get_type_hints(record)
-    return {field.name: _builder(hints[field.name]) for field in fields(record)}
+    return {field.name: _codec(hints[field.name]) for field in fields(record)}
 
 
-def _builder(hint: Any) -> Any:
+def _codec(hint: Any) -> _Codec:
     hint, _ = _without_none(hint)
     arguments = get_args(hint)
     if arguments[1:] == (...,):
-        inner = _builder(arguments[0])
-        return tuple if inner is None else lambda values: tuple(inner(v) for v in values)
-    return partial(_nested, hint, _builders(hint)) if is_dataclass(hint) else None
+        item = _codec(arguments[0])
+        return _Codec(
+            plain=partial(_each, item.plain) if item.plain else None,
+            build=partial(_tuple, item.build) if item.build else tuple,
+        )
+    if is_dataclass(hint):
+        return _Codec(plain=partial(_plain_struct, _codecs(hint)), build=partial(_build_struct, hint, _codecs(hint)))
+    return _Codec()
 
 
-def _nested(record: Any, builders: Mapping[str, Any], value: dict[str, Any]) -> Any:
-    found = {}
-    for name, part in value.items():
-        if name in builders:
-            build = builders[name]
-            found[name] = part if part is None or build is None else build(part)
-    return record(**found)
+def _plain_struct(codecs: Mapping[str, _Codec], value: Any) -> dict[str, Any]:
+    return {name: _through(codec.plain, getattr(value, name)) for name, codec in codecs.items()}
+
+
+def _build_struct(record: Any, codecs: Mapping[str, _Codec], value: Mapping[str, Any]) -> Any:
+    return record(**{name: _through(codecs[name].build, part) for name, part in value.items() if name in codecs})
+
+
+def _each(way: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+    return [None if value is None else way(value) for value in values]
+
+
+def _tuple(way: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(_each(way, values))
+
+
+def _through(way: Callable[[Any], Any] | None, value: Any) -> Any:
+    return value if way is None or value is None else way(value)
