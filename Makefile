@@ -12,9 +12,11 @@ STORE ?= store
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+$(BIN)/uv:
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/installed: pyproject.toml constraints.txt | $(BIN)/uv
 	$(UV) pip install --quiet --compile-bytecode -c constraints.txt -e '.[dev]'
 	touch $@
 
@@ -58,7 +60,8 @@ bench: install vllm
 	$(BIN)/python -m tests.benchmarks.teaching
 	$(BIN)/python -m tests.benchmarks.orchestration
 
-constraints: install
+# It needs uv alone: where the old constraints contradict pyproject.toml, nothing can be installed by them.
+constraints: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --extra dev --python-version 3.11 \
 		-c <(echo torch==2.13.0) -o constraints.txt pyproject.toml
 
