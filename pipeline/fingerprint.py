@@ -1,9 +1,8 @@
 """Keys over canonical JSON and bytes, never over a pickle."""
 
 import hashlib
-import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +42,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_digests(modules: Iterable[str]) -> dict[str, str]:
-    """Module name -> sha256 of its source text, without importing it. Raises ModuleNotFoundError."""
-    return {name: _source_digest(name) for name in sorted(set(modules))}
-
-
-def asset_digests(paths: Iterable[str]) -> dict[str, str]:
-    """Path from the code's root -> sha256 of the file."""
-    root = Path(__file__).parent.parent
-    return {path: file_digest(root / path) for path in sorted(paths)}
-
-
 def model_digests(folder: Path) -> dict[str, str]:
     """A model folder's identity: its weights (with their config), its tokenizer, its chat template.
 
@@ -77,13 +65,6 @@ def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str =
         elif a != b:
             found.append((f"{prefix}{key}", a, b))
     return found
-
-
-def _source_digest(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no source for module {module!r}")
-    return file_digest(Path(spec.origin))
 
 
 def _tokenizer_part(path: Path) -> Any:

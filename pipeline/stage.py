@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from data.config import key_of
 from data.errors import WorkError
 from data.parquet import write_records
+from pipeline.code import asset_digests, code_digests
 from pipeline.executors import local
-from pipeline.fingerprint import asset_digests, code_digests, digest
+from pipeline.fingerprint import digest
 from pipeline.store import Artifact, Store, disk_errors, table_name
 
 R = TypeVar("R")
@@ -23,8 +24,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """`run` fills a job's folder. `modules` are those whose source text decides the result and so enters the key.
+    """`run` fills a job's folder. `modules` are those whose code decides the result and so enters the key.
 
+    `version`: raise it where results change although the code of `modules` does not: a module that is exempt from the
+    keys was mended, or a library decides otherwise than it did. The number is in the key of the stage and of its rows.
     `assets`: other files of the code, by their path from its root, that decide the result (a page's template).
     `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
@@ -37,6 +40,7 @@ class Stage:
     name: str
     run: Callable[["Job"], None]
     modules: tuple[str, ...]
+    version: int = 1
     in_child: bool = False
     assets: tuple[str, ...] = ()
     identity: Callable[[Path], dict[str, str]] | None = None
@@ -51,7 +55,7 @@ class Step:
 
     inputs: input name -> earlier steps; "prompts:test" keys on the part `test` of what the step `prompts` made, so that
     a change of its other parts changes nothing here. external: digests of what lies outside the store.
-    plugs: modules, beside the stage's own, whose source text decides the result (a method, a sampler, a teacher).
+    plugs: modules, beside the stage's own, whose code decides the result (a method, a sampler, a teacher).
     executor: settings of who computes chunks; it decides nothing about them.
     """
 
@@ -66,7 +70,8 @@ class Step:
     def key(self, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         """The parts of this step's fingerprint, given the artifacts of the steps before it.
 
-        {stage, code: {module: digest}, config, inputs: {name: [identity, ...]}, external}; an identity is the content
+        {stage, code: {version, module: digest}, config, inputs: {name: [identity, ...]}, external}; an identity is the
+        content
         digest of an artifact, or the digests of a model's weights, tokenizer and chat template.
         """
         return {
@@ -78,8 +83,9 @@ class Step:
         }
 
     def code(self) -> dict[str, str]:
-        """Digests of the source texts that decide the result."""
-        return code_digests(self.stage.modules + self.plugs) | asset_digests(self.stage.assets)
+        """The stage's version, and the digests of the code that decides the result."""
+        modules = code_digests(self.stage.modules + self.plugs)
+        return {"version": str(self.stage.version)} | modules | asset_digests(self.stage.assets)
 
 
 def producer(step: str) -> str:
@@ -109,7 +115,7 @@ class Job:
     store: Store
     progress: Progress
     code: str
-    """Digest of the stage's source texts, for row keys."""
+    """Digest of the stage's code, for row keys."""
     refresh: bool = False
     """Compute rows anew even if they are in the store."""
     executor: Any = field(default_factory=local.Settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -15,39 +16,47 @@ OF_TOTALS = {"gold_auc", "tau", "alike", "judges_tau", "judges_alike", "length_c
 """Of several judges, what is measured on the totals they make together; everything else is measured on each judge."""
 
 
-def _share(description: str, *, low: float = 0) -> float | None:
-    return Field(default=None, ge=low, le=1, description=description)
+Share = Annotated[float, Field(ge=0, le=1)]
+Correlation = Annotated[float, Field(ge=-1, le=1)]
 
 
 class AuditSettings(Config):
     """Bounds of what a teacher must satisfy; a bound that is left out is not checked."""
 
-    min_gold_auc: float | None = _share("Right answers above wrong ones.")
-    min_tau: float | None = _share("Agreement with `compare_with`.", low=-1)
-    min_alike: float | None = _share("Pairs of which `compare_with` says the same.")
-    min_judges_tau: float | None = _share("Agreement of any two of several judges.", low=-1)
-    min_judges_alike: float | None = _share("Pairs of which any two of several judges say the same.")
-    min_consistent: float | None = _share("Pairs alike in both orders.")
-    max_reversed: float | None = _share("Pairs turned over by the order.")
+    min_gold_auc: Share | None = Field(default=None, description="Right answers above wrong ones.")
+    min_tau: Correlation | None = Field(default=None, description="Agreement with `compare_with`.")
+    min_alike: Share | None = Field(default=None, description="Pairs of which `compare_with` says the same.")
+    min_judges_tau: Correlation | None = Field(default=None, description="Agreement of any two of several judges.")
+    min_judges_alike: Share | None = Field(
+        default=None, description="Pairs of which any two of several judges say the same."
+    )
+    min_consistent: Share | None = Field(default=None, description="Pairs alike in both orders.")
+    max_reversed: Share | None = Field(default=None, description="Pairs turned over by the order.")
     max_first_slot_preference: float | None = Field(
         default=None, ge=0, description="Lead of the first place, either way, in units of the scale."
     )
-    max_first_shown_wins: float | None = _share("Preference for the first of a pair, either way.")
-    min_repeat_alike: float | None = _share("Pairs alike when asked again; needs `repeats`.")
-    min_repeat_tau: float | None = _share("Agreement with itself when asked again; needs `repeats`.", low=-1)
+    max_first_shown_wins: Share | None = Field(
+        default=None, description="Preference for the first of a pair, either way."
+    )
+    min_repeat_alike: Share | None = Field(default=None, description="Pairs alike when asked again; needs `repeats`.")
+    min_repeat_tau: Correlation | None = Field(
+        default=None, description="Agreement with itself when asked again; needs `repeats`."
+    )
     max_repeat_shift: float | None = Field(
         default=None, ge=0, description="Change of a total when asked again, in units of the scale; needs `repeats`."
     )
-    max_length_correlation: float | None = _share("Correlation of total and length, either way.")
-    max_tie: float | None = _share("Pairs with equal totals.")
-    max_abstained: float | None = _share("Abstentions.")
-    max_overruled: float | None = _share("Verdicts on pairs that the totals do not follow.")
-    max_asked_again: float | None = _share("Lists whose first reply was unusable.")
-    max_refused: float | None = _share("Judgements refused.")
-    max_truncated: float | None = _share("Judgements cut off.")
-    max_unparsable: float | None = _share("Judgements that cannot be read.")
-    max_filtered: float | None = _share("Judgements not made.")
-    max_failed: float | None = _share("Judgements that failed.")
+    max_length_correlation: Share | None = Field(
+        default=None, description="Correlation of total and length, either way."
+    )
+    max_tie: Share | None = Field(default=None, description="Pairs with equal totals.")
+    max_abstained: Share | None = Field(default=None, description="Abstentions.")
+    max_overruled: Share | None = Field(default=None, description="Verdicts on pairs that the totals do not follow.")
+    max_asked_again: Share | None = Field(default=None, description="Lists whose first reply was unusable.")
+    max_refused: Share | None = Field(default=None, description="Judgements refused.")
+    max_truncated: Share | None = Field(default=None, description="Judgements cut off.")
+    max_unparsable: Share | None = Field(default=None, description="Judgements that cannot be read.")
+    max_filtered: Share | None = Field(default=None, description="Judgements not made.")
+    max_failed: Share | None = Field(default=None, description="Judgements that failed.")
     repeats: float = Field(
         default=0,
         ge=0,

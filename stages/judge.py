@@ -14,7 +14,8 @@ from data import registry
 from data.config import Config, key_of
 from data.parquet import read_records
 from data.records import Candidate, Judgement, Prompt
-from pipeline.fingerprint import canonical, code_digests, digest
+from pipeline.code import code_digests
+from pipeline.fingerprint import canonical, digest
 from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
