@@ -67,14 +67,18 @@ class Candidate:
               logprobs=(-0.1, -0.7, -0.0), logprob_sum=-0.8, logprob_mode="raw", finish_reason="stop", source="student")
     """
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
 
     prompt_id: str
     candidate_id: str
     """Unique within its prompt: `<group>-<number>`."""
     text: str
+    """The answer alone, without any thinking before it: what is read, judged and shown."""
+    reasoning: str | None = None
+    """What the model thought before it answered, without the tags around it; None where it did not think aloud."""
     token_ids: tuple[int, ...] = ()
-    """As sampled, the end token included when finish_reason is "stop"; empty when the answer came as text."""
+    """As sampled, thinking and its tags included, and the end token when finish_reason is "stop"; empty when the answer
+    came as text. A student learns from its own candidates by these ids, so it also learns to think as it did."""
     logprobs: tuple[float, ...] = ()
     """One a token, nats."""
     logprob_sum: float | None = None

@@ -20,6 +20,12 @@ def _partial_order_2(table: pa.Table) -> pa.Table:
     return table.add_column(table.schema.get_field_index("target") + 1, pairs.with_name("dropped"), none)
 
 
+def _candidate_2(table: pa.Table) -> pa.Table:
+    """`reasoning`: thinking had not been kept apart from the answer."""
+    at = table.schema.get_field_index("text") + 1
+    return table.add_column(at, pa.field("reasoning", pa.string()), pa.nulls(len(table), pa.string()))
+
+
 def _prompt_2(table: pa.Table) -> pa.Table:
     """`drafts`: none had been read."""
     kind = table.schema.field("answers")
@@ -60,6 +66,7 @@ def _judgement_3(table: pa.Table) -> pa.Table:
 
 MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Prompt", 1): _prompt_2,
+    ("Candidate", 1): _candidate_2,
     ("PartialOrder", 1): _partial_order_2,
     ("Evaluation", 1): _evaluation_2,
     ("Judgement", 1): _judgement_2,

@@ -89,6 +89,7 @@ STAGE = Stage(
         "stages.contamination",
         "stages.samplers.transformers",
         "stages.sampling",
+        "data.thinking",
         "stages.tokens",
         "stages.models",
         "stages.checkpoints",

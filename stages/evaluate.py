@@ -349,6 +349,7 @@ STAGE = Stage(
         "stages.checkpoints",
         "stages.samplers.transformers",
         "stages.sampling",
+        "data.thinking",
         "stages.improvement",
         "data.text",
     ),

@@ -234,6 +234,7 @@ STAGE = Stage(
     modules=(
         "stages.generate",
         "stages.sampling",
+        "data.thinking",
         "stages.parity",
         "stages.tokens",
         "stages.models",

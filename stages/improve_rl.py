@@ -203,6 +203,7 @@ STAGE = Stage(
         "stages.loaded",
         "stages.samplers.transformers",
         "stages.sampling",
+        "data.thinking",
         "stages.forward",
         "stages.layout",
         "stages.attention",

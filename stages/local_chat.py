@@ -20,7 +20,7 @@ from stages.sampling import row_seed
 if TYPE_CHECKING:
     from stages.loaded import LazyModel
 
-MODULES = ("stages.local_chat", "stages.sampling", "stages.tokens", "stages.models", "stages.loaded")
+MODULES = ("stages.local_chat", "stages.sampling", "data.thinking", "stages.tokens", "stages.models", "stages.loaded")
 
 
 class LocalChatSettings(PanelSettings):

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from data.config import Config
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
+from data.thinking import ends_in_thinking, split_thinking
 from pipeline.fingerprint import text_digest
 
 PLACE = "{prompt}"
@@ -52,15 +53,20 @@ class AnswerSettings(Config):
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """token_ids: with EOS when finish_reason is "stop", or none where the text was cut; logprobs: of the model itself,
-
-    nats, one a token.
+    """token_ids: thinking included, with EOS when finish_reason is "stop", or none where the text was cut; logprobs: of
+    the model itself, nats, one a token; text: the answer alone; reasoning: the thinking before it, if any.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
     finish_reason: str
+    reasoning: str | None = None
+
+    @property
+    def has_no_answer(self) -> bool:
+        """Whether the model thought and then gave no answer."""
+        return self.reasoning is not None and not self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,17 @@ def views_that_fit(
     return fitting, refused
 
 
+OPENING_TOKENS = 24
+"""Last tokens of a prompt, among which a chat template's tag that opens thinking is looked for."""
+
+
+def spoken(text: str, prompt_ids: Sequence[int], tokenizer: Any) -> tuple[str, str | None]:
+    """(answer, thinking) of what was sampled after a prompt, whose template may have opened the thinking."""
+    opened = ends_in_thinking(tokenizer.decode(list(prompt_ids[-OPENING_TOKENS:])))
+    found = split_thinking(text, opened=opened)
+    return found.answer, found.thinking or None
+
+
 def row_seed(seed: int, *names: str) -> int:
     """A 63-bit seed of one sample."""
     return int(text_digest(str(seed), *names)[:15], 16)
@@ -103,10 +120,13 @@ def row_seed(seed: int, *names: str) -> int:
 def candidate_of(
     prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Any, model: Signature | Any
 ) -> Candidate:
+    """An answer that never began is `filtered`: thinking alone is no answer to be ranked."""
+    error = no_answer(sampled.finish_reason) if sampled.has_no_answer else None
     return Candidate(
         prompt_id=prompt.prompt_id,
         candidate_id=candidate_id,
         text=sampled.text,
+        reasoning=sampled.reasoning,
         token_ids=sampled.token_ids,
         logprobs=sampled.logprobs,
         logprob_sum=sum(sampled.logprobs) if sampled.token_ids else None,
@@ -119,8 +139,16 @@ def candidate_of(
         max_tokens=settings.max_tokens,
         seed=seed,
         source=source_of(settings),
-        status="ok" if sampled.finish_reason == "stop" else "truncated",
+        status="filtered" if error else "ok" if sampled.finish_reason == "stop" else "truncated",
+        error=error,
     )
+
+
+def no_answer(finish_reason: str | None) -> str:
+    """Why a candidate that holds only thinking has no answer."""
+    if finish_reason == "length":
+        return "max_tokens were used up before the answer began; raise max_tokens"
+    return "the model stopped in its thinking and gave no answer"
 
 
 def source_of(settings: Any) -> str:

@@ -72,7 +72,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Itera
             ok, mean = overlap([c.text for c in found], settings.max_rouge)
             if ok or i not in best or mean < best[i][0]:
                 best[i] = (mean, found)
-            if ok or found[0].status == "filtered":
+            if ok or (found[0].status == "filtered" and found[0].reasoning is None):  # a prompt that does not fit
                 passed.add(i)
     for i in range(len(prompts)):
         yield best[i][1]

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
+from data.thinking import split_thinking
 from stages.chat import ChatSettings, Conversation, Reply, Request, converse
 from stages.chat_estimate import Planned
-from stages.sampling import PLACE, filtered, one_place, row_seed, source_of, views_of
+from stages.sampling import PLACE, filtered, no_answer, one_place, row_seed, source_of, views_of
 
 NEEDS_MODEL = False
 STREAMS = True
@@ -129,12 +131,14 @@ def _options(settings: Settings, seed: int | None) -> dict[str, Any]:
 
 
 def _candidate(prompt: Prompt, number: int, reply: Reply, seed: int | None, settings: Settings) -> Candidate:
-    if reply.status == "truncated" and not reply.text.strip():  # an answer without tokens, which no loss can take
-        reply = Reply(text="", status="filtered", error="max_tokens were used up before the answer began")
+    said = split_thinking(reply.text)
+    if reply.status in FINISH_REASONS and not said.answer.strip():  # an answer without tokens, which no loss can take
+        reply = replace(reply, status="filtered", error=no_answer(FINISH_REASONS[reply.status]))
     return Candidate(
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-{number}",
-        text=reply.text,
+        text=said.answer,
+        reasoning=said.thinking or None,
         logprobs=reply.logprobs,
         logprob_sum=sum(reply.logprobs) if reply.logprobs else None,
         logprob_mode="reported" if reply.logprobs else None,

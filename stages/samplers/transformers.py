@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data.config import unkeyed
 from data.records import Candidate, Prompt
-from stages.sampling import AnswerSettings, Sampled, candidate_of, filtered, row_seed, views_that_fit
+from stages.sampling import AnswerSettings, Sampled, candidate_of, filtered, row_seed, spoken, views_that_fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,8 +163,8 @@ def _generate_batch(
     new_ids = output[:, input_ids.shape[1] :]
     logprobs = recorder.finish(output)
     return [
-        _cut(ids, values, ends, tokenizer)
-        for ids, values in zip(new_ids.tolist(), logprobs.tolist(), strict=True)
+        _cut(ids, values, ends, asked, tokenizer)
+        for ids, values, asked in zip(new_ids.tolist(), logprobs.tolist(), prompts, strict=True)
     ]  # fmt: skip
 
 
@@ -230,8 +230,10 @@ def _end_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted({tokenizer.eos_token_id, *(i for i in own if i is not None)})
 
 
-def _cut(ids: list[int], logprobs: list[float], ends: list[int], tokenizer: Any) -> Sampled:
+def _cut(ids: list[int], logprobs: list[float], ends: list[int], prompt: Sequence[int], tokenizer: Any) -> Sampled:
     end = next((i for i, token in enumerate(ids) if token in ends), None)
     length = len(ids) if end is None else end + 1
     text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=True)
-    return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), text, "length" if end is None else "stop")
+    answer, reasoning = spoken(text, prompt, tokenizer)
+    reason = "length" if end is None else "stop"
+    return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), answer, reason, reasoning)

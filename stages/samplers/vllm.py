@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from data.records import Candidate, Prompt
-from stages.sampling import AnswerSettings, Sampled, Signature, candidate_of, filtered, row_seed, views_that_fit
+from stages.sampling import (
+    AnswerSettings,
+    Sampled,
+    Signature,
+    candidate_of,
+    filtered,
+    row_seed,
+    spoken,
+    views_that_fit,
+)
 from stages.vllm_engine import EngineSettings, pool
 
 if TYPE_CHECKING:
@@ -47,10 +56,10 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     outputs = pool(model.folder, settings).outputs(requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
-    for (i, view, _), seed, output in zip(fitting, seeds, outputs, strict=True):
+    for (i, view, ids), seed, output in zip(fitting, seeds, outputs, strict=True):
         for k, answer in enumerate(output["samples"]):
             candidate_id = f"{settings.name}-{view * settings.num_samples + k}"
-            found = _sampled(answer, model.tokenizer)
+            found = _sampled(answer, ids, model.tokenizer)
             rows[i].append(candidate_of(prompts[i], candidate_id, found, seed + k, settings, signature))
     for i, error in refused.items():
         rows[i] = [filtered(prompts[i], error, settings)]
@@ -70,13 +79,15 @@ def sampling(settings: Settings, seed: int) -> dict[str, Any]:
     }
 
 
-def _sampled(answer: dict[str, Any], tokenizer: Any) -> Sampled:
+def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any) -> Sampled:
     """A text that ended at a stop string is cut there, so its tokens are not those of the text: it is kept as text."""
     text, stop = tokenizer.decode(answer["token_ids"], skip_special_tokens=True), answer["stop_reason"]
     cut = isinstance(stop, str)
+    said, reasoning = spoken(text.partition(stop)[0] if cut else text, prompt, tokenizer)
     return Sampled(
         token_ids=() if cut else tuple(answer["token_ids"]),
         logprobs=() if cut else tuple(answer["logprobs"]),
-        text=text.partition(stop)[0] if cut else text,
+        text=said,
         finish_reason=answer["finish_reason"],
+        reasoning=reasoning,
     )

@@ -98,6 +98,17 @@ def test_an_older_version_is_migrated_by_its_function(tmp_path, monkeypatch):
     ]
 
 
+def test_candidates_of_version_1_did_not_think(tmp_path):
+    plain = records.Candidate(prompt_id="p", candidate_id="a", text="41", token_ids=(1, 2), source="s")
+    now = dataclasses.replace(plain, candidate_id="b", reasoning="maybe 42")
+    write_records(tmp_path / "new.parquet", [plain, now], records.Candidate)
+    assert list(read_records(tmp_path / "new.parquet", records.Candidate)) == [plain, now]
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["reasoning"])
+    metadata = {"record": "Candidate", "schema_version": "1"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
+    assert list(read_records(tmp_path / "old.parquet", records.Candidate)) == [plain]
+
+
 def test_judgements_of_version_1_are_read(tmp_path):
     plain = records.Judgement(prompt_id="p", candidate_id="a", teacher="rule", total=1.0)
     now = records.Judgement(

@@ -170,3 +170,18 @@ def test_a_row_is_keyed_by_what_is_asked_alone():
     other = [key(model="n"), key(system="s"), key(num_samples=2), key(seed=1), key(logprobs=True), key(stop=["x"])]
     assert len(set(same)) == 1
     assert len({*same, *other}) == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "reasoning", "status"),
+    [
+        ("<think>maybe 42</think> 41", "41", "maybe 42", "ok"),
+        ("<think>\n\n</think>\n\n41", "41", None, "ok"),
+        ("<think>maybe 42", "", "maybe 42", "filtered"),
+    ],
+)
+def test_thinking_in_a_reply_is_kept_apart_from_the_answer(said, text, reasoning, status):
+    with ChatServer(lambda asked: Act(body=choices(said))) as server:
+        ((found,),) = sampled(server, prompt_of("a"), num_samples=1)
+    assert (found.text, found.reasoning, found.status) == (text, reasoning, status)
+    assert bool(found.error) == (status == "filtered")

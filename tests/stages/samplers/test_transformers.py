@@ -7,7 +7,8 @@ from stages.forward import sequence_logps
 from stages.loaded import LoadedModel
 from stages.samplers import transformers as sampler
 from stages.samplers.transformers import Settings, generate, gumbel_noise
-from stages.sampling import row_seed, views_that_fit
+from stages.sampling import row_seed, spoken, views_that_fit
+from tests.scripted_model import scripted
 
 
 def sample_ids(model, tokenizer, prompts, seeds, **changes):
@@ -131,3 +132,34 @@ class Echo:
 def test_a_template_holds_the_prompt_once(template):
     with pytest.raises(ValueError, match=r"template must hold \{prompt\} once, found it [02] times"):
         Settings(template=template)
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "reasoning", "status"),
+    [
+        ("<think>maybe_42</think>41", "41", "maybe_42", "ok"),
+        ("maybe_42</think>41", "41", "maybe_42", "ok"),
+        ("<think>maybe_42", "", "maybe_42", "filtered"),
+        ("41", "41", None, "ok"),
+    ],
+)
+def test_thinking_is_kept_apart_from_the_answer_and_stays_in_the_tokens(reply, text, reasoning, status):
+    model, tokenizer = scripted([reply])
+    asked = Settings(num_samples=1, max_tokens=4)
+    ((found,),) = sampler.sample([prompt("a", "So?")], asked, LoadedModel(model, tokenizer, "w", "t"))
+    assert (found.text, found.reasoning, found.status) == (text, reasoning, status)
+    assert tokenizer.decode(list(found.token_ids)) == f"{reply} </s>"
+    assert len(found.logprobs) == len(found.token_ids) == 2
+
+
+class Opening(Echo):
+    """A tokenizer whose chat template ends by opening the thinking."""
+
+    def decode(self, ids):
+        return "<|im_start|>assistant\n<think>\n" if ids else ""
+
+
+def test_a_template_that_opens_the_thinking_leaves_no_answer_before_it_is_closed():
+    assert spoken("maybe 42", [1, 2], Opening()) == ("", "maybe 42")
+    assert spoken("maybe 42</think>\n\n41", [1, 2], Opening()) == ("41", "maybe 42")
+    assert spoken("maybe 42", [], Opening()) == ("maybe 42", None)

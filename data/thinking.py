@@ -1,0 +1,95 @@
+"""Where a model's thinking ends and its answer begins.
+
+    <think>maybe 42</think> 41           thinking "maybe 42", answer "41"
+    maybe 42</think> 41                  the same: the chat template had opened the thinking
+    <think>maybe 42                      thinking "maybe 42", answer "": the model never came to its answer
+    41                                   no thinking, answer "41"
+
+Models mark their thinking by tags of several kinds; `_OPENS` and `_CLOSES` list those in use. A tag of one kind may be
+closed by another, thinking may come several times, and what stands before a closing tag without an opening one is
+thinking too. A tag between backticks is a word that the answer speaks of.
+"""
+
+import re
+from dataclasses import dataclass
+
+_NAMES = (
+    r"(?:seed:|ant)?(?:think(?:ing)?|thoughts?)|reason(?:ing)?|analysis|reflection|scratch_?pad|inner_monologue"
+    r"|chain_of_thought"
+)
+
+_OPENS = rf"""
+    <(?:{_NAMES})(?:\s[^<>]*)?>                                 # most open models
+  | \[THINK\]                                                   # Magistral
+  | <\|(?:begin_of_thought|start_thinking|thinking|think)\|>    # OpenThinker, Command
+  | ◁think▷                                                     # Kimi
+  | <unused94>(?:thought\n)?                                    # Gemma
+  | (?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)[^<]*<\|message\|>      # gpt-oss
+  | \A(?-i:analysis(?=[A-Z][a-z]*\s))                         # gpt-oss, its special tokens left out
+"""
+_CLOSES = rf"""
+    </(?:{_NAMES})\s*>
+  | \[/THINK\]
+  | <\|(?:end_of_thought|end_thinking|/thinking|/think)\|>
+  | ◁/think▷
+  | <unused95>
+  | (?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>
+  | (?-i:assistantfinal)
+"""
+_TAG = re.compile(rf"(?<!`)(?:(?P<open>{_OPENS})|(?P<close>{_CLOSES}))(?!`)", re.VERBOSE | re.IGNORECASE)
+_HARMONY_END = re.compile(r"<\|(?:return|end)\|>\s*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An answer without the thinking before it. thinking: None where the text has none."""
+
+    thinking: str | None
+    answer: str
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the model thought and then gave no answer."""
+        return self.thinking is not None and not self.answer
+
+
+def split_thinking(text: str, *, opened: bool = False) -> Spoken:
+    """The thinking and the answer of one text. opened: the prompt had opened the thinking, so that the text is inside.
+
+    A text without thinking is its own answer, unchanged; else the answer has no white space around it.
+    """
+    spans = answer_spans(text, opened=opened)
+    if spans == [(0, len(text))]:
+        return Spoken(None, text)
+    answer = _HARMONY_END.sub("", "".join(text[start:end] for start, end in spans)).strip()
+    return Spoken(_thoughts(text, spans), answer)
+
+
+def answer_spans(text: str, *, opened: bool = False) -> list[tuple[int, int]]:
+    """(start, end) of each part of the text that is no thinking."""
+    kept: list[tuple[int, int]] = []
+    start, thinking, closed = 0, opened, False
+    for tag in _TAG.finditer(text):
+        if tag["open"] is not None:
+            kept += [] if thinking else [(start, tag.start())]
+            thinking = True
+            continue
+        if not thinking and not (closed and not text[tag.end() :].strip()):
+            kept = []  # all that came before was thinking
+        elif not thinking:
+            kept += [(start, tag.start())]  # a second closing tag at the very end closes nothing
+        start, thinking, closed = tag.end(), False, True
+    return kept if thinking else [*kept, (start, len(text))]
+
+
+def ends_in_thinking(prompt: str) -> bool:
+    """Whether a prompt ends with a tag that opens thinking, so that the answer to it begins inside."""
+    tags = list(_TAG.finditer(prompt))
+    return bool(tags) and tags[-1]["open"] is not None and not prompt[tags[-1].end() :].strip()
+
+
+def _thoughts(text: str, spans: list[tuple[int, int]]) -> str:
+    """What lies outside the spans, without the tags."""
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    outside = (text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+    return "\n".join(filter(None, (_TAG.sub("", part).strip() for part in outside)))
