@@ -29,8 +29,9 @@ class SourceError(InputError):
         place = [str(file)] if file is not None else []
         place += [f"row {row}"] if row is not None else []
         place += [f"field {field!r}"] if field is not None else []
-        super().__init__(f"{', '.join(place)}: {problem}" if place else problem)
-        self.file, self.row, self.field = file, row, field
+        message = f"{', '.join(place)}: {problem}" if place else problem
+        super().__init__(message.encode("utf-8", "backslashreplace").decode("utf-8"))
+        self.problem, self.file, self.row, self.field = problem, file, row, field
 
 
 class SchemaError(InputError):

@@ -311,6 +311,18 @@ def identity(path: Any) -> dict[str, str]:
 STAGE = Stage(
     name="prompts",
     run=run,
-    modules=("stages.prompts", "stages.carried", "data.clusters", "data.text", "data.tables", "data.mapping"),
+    modules=(
+        "stages.prompts",
+        "stages.carried",
+        "data.clusters",
+        "data.conversations",
+        "data.csv_rows",
+        "data.json_rows",
+        "data.mapping",
+        "data.parquet_rows",
+        "data.tables",
+        "data.text",
+        "data.text_files",
+    ),
     identity=identity,
 )

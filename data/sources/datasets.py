@@ -1,6 +1,8 @@
 """Source `datasets`: a data set of the hub by name, or a folder written by `save_to_disk`."""
 
+import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +10,8 @@ from pydantic import Field
 
 from data.config import unkeyed
 from data.errors import SourceError
-from data.mapping import TableSettings, mapped
+from data.mapping import NumberedRow, TableSettings, columns_of, mapped
+from data.parquet_rows import ROWS_PER_BATCH, rows_of
 from data.raw import RawPrompt
 from data.registry import unknown
 
@@ -27,21 +30,29 @@ class Settings(TableSettings):
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
     found = _load(settings)
-    number = settings.limit or len(found)
     if not len(found):
         raise SourceError("holds no rows", file=settings.path)
-    numbered = ((i + 1, found[i]) for i in range(min(number, len(found))))
-    return mapped(numbered, settings, file=settings.path)
+    return mapped(islice(_numbered(found, settings), settings.limit), settings, file=settings.path)
 
 
 def digest(settings: Settings) -> str:
     """Of the rows themselves, through Arrow, so that it does not depend on where a cache keeps them."""
-    import hashlib
-
     state = hashlib.sha256()
-    for batch in _load(settings).with_format("arrow").iter(batch_size=4096):
-        state.update(repr(batch.to_pylist()).encode())
+    for row in _numbered(_load(settings), settings):
+        state.update(repr(row).encode())
     return state.hexdigest()
+
+
+def _numbered(found: Any, settings: Settings) -> Iterator[NumberedRow]:
+    """(number from 1, row); only columns of the mapping are read, the others stand there as None."""
+    wanted = [name for name in found.column_names if name in columns_of(settings.fields)]
+    unread = dict.fromkeys(found.column_names)
+    number = 0
+    some = wanted or found.column_names[:1]
+    for batch in found.with_format("arrow").select_columns(some).iter(batch_size=ROWS_PER_BATCH):
+        for row in rows_of(batch, wanted, file=settings.path, before=number):
+            number += 1
+            yield number, {**unread, **row}
 
 
 def _load(settings: Settings) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from data.config import Config, unkeyed
+from data.conversations import quoted, text_problem
 from data.errors import SourceError
 from data.mapping import files_digest
 from data.raw import RawPrompt
@@ -81,7 +82,7 @@ def digest(settings: Settings) -> str:
 def _read(settings: Settings) -> list[Item]:
     items = []
     for path in find_files(settings.path):
-        for number, row in read_rows(path):
+        for number, row in read_rows(path, columns=COLUMNS):
             if len(items) == settings.limit:
                 return items
             items.append(_item(row, str(path), number))
@@ -98,7 +99,11 @@ def _item(row: dict[str, Any], file: str, number: int) -> Item:
             raise SourceError("is empty", file=file, row=number, field=column)
     answers = row["answers"]
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise SourceError(f"must be a list of texts, found {answers!r:.60}", file=file, row=number, field="answers")
+        raise SourceError(f"must be a list of texts, found {quoted(answers)}", file=file, row=number, field="answers")
+    for column in COLUMNS:
+        for text in answers if column == "answers" else [row[column]]:
+            if (problem := text_problem(text)) is not None:
+                raise SourceError(problem, file=file, row=number, field=column)
     text = row["gold_text"]
     return Item(row["question"], tuple(answers), row["gold_title"], text, normalise_answer(text), file, number)
 

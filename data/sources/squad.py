@@ -4,18 +4,20 @@ A JSON file: {"data": [{"paragraphs": [{"context": ..., "qas": [{"id", "question
 "is_impossible"}]}]}]}. All questions of a paragraph share a split.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from data.config import Config, unkeyed
+from data.conversations import quoted, text_problem
 from data.errors import SourceError
+from data.json_rows import parsed
 from data.mapping import files_digest
 from data.raw import RawPrompt
 from data.tables import find_files
+from data.text_files import READ_ERRORS, whole
 
 TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
 
@@ -28,6 +30,17 @@ class Settings(Config):
         default="unanswerable", description="The expert's answer to a question without one; as in task.no_answer."
     )
     limit: int | None = Field(default=None, ge=1, description="Only the first so many questions.")
+
+    @field_validator("template")
+    @classmethod
+    def _has_its_places(cls, template: str) -> str:
+        try:
+            template.format(context="", question="")
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"the template may hold {{context}} and {{question}}, each by that name: {error}"
+            ) from None
+        return template
 
 
 def digest(settings: Settings) -> str:
@@ -47,33 +60,61 @@ def rows(settings: Settings) -> Iterator[RawPrompt]:
 
 def _questions(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """(context, number of the question from 1, question). Raises SourceError for another shape."""
-    try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"is not JSON of the shape of SQuAD 2.0 ({error})", file=path, field="data") from error
     number = 0
-    for article in articles:
-        for paragraph in article.get("paragraphs", ()):
-            for qa in paragraph.get("qas", ()):
+    for article in _objects(_parsed(path), "data", path, number):
+        for paragraph in _objects(article, "paragraphs", path, number):
+            for qa in _objects(paragraph, "qas", path, number):
                 number += 1
-                if not paragraph.get("context"):
-                    raise SourceError("is missing", file=path, row=number, field="context")
-                yield paragraph["context"], number, qa
+                yield _text_at(paragraph, "context", path, number), number, qa
+
+
+def _parsed(path: Path) -> object:
+    try:
+        return parsed(whole(path))
+    except (*READ_ERRORS, ValueError) as error:
+        raise SourceError(f"is not JSON of the shape of SQuAD 2.0: {error}", file=path) from error
+
+
+def _objects(holder: object, name: str, path: Path, row: int) -> list[dict[str, Any]]:
+    """A list of objects; empty where a paragraph or an article has none."""
+    found = holder.get(name, None if name == "data" else []) if isinstance(holder, dict) else None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        problem = f"is not of the shape of SQuAD 2.0: a list of objects is needed, found {quoted(found)}"
+        raise SourceError(problem, file=path, row=row or None, field=name)
+    return found
+
+
+def _text_at(holder: dict[str, Any], name: str, path: Path, row: int) -> str:
+    value = holder.get(name)
+    blank = value is None or (isinstance(value, str) and not value.strip())
+    problem = "is missing or empty" if blank else text_problem(value)
+    if problem is not None:
+        raise SourceError(problem, file=path, row=row, field=name)
+    return str(value)
 
 
 def _prompt(context: str, qa: dict[str, Any], settings: Settings, path: Path, number: int) -> RawPrompt:
-    if not str(qa.get("question") or "").strip():
-        raise SourceError("is missing or empty", file=path, row=number, field="question")
-    answers = tuple(dict.fromkeys(str(a["text"]) for a in qa.get("answers") or ()))
+    question = _text_at(qa, "question", path, number)
+    given = _objects(qa, "answers", path, number) if qa.get("answers") is not None else []
+    answers = tuple(dict.fromkeys(_text_at(answer, "text", path, number) for answer in given))
     impossible = bool(qa.get("is_impossible")) or not answers
     return RawPrompt(
-        text=settings.template.format(context=context, question=qa["question"].strip()),
+        text=settings.template.format(context=context, question=question.strip()),
         context=context,
         reference=settings.no_answer if impossible else answers[0],
         answers=() if impossible else answers,
         group="unanswerable" if impossible else "answerable",
-        prompt_id=str(qa["id"]) if qa.get("id") else None,
+        prompt_id=_id(qa, path, number),
         cluster_key=context,
         file=str(path),
         row=number,
     )
+
+
+def _id(qa: dict[str, Any], path: Path, number: int) -> str | None:
+    value = qa.get("id")
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _text_at(qa, "id", path, number)

@@ -99,7 +99,7 @@ def test_a_row_without_prompt_stops_or_is_kept_aside(tmp_path, empty):
     path = write(tmp_path / "t.jsonl", [{"text": "fine"}, {"text": empty}])
     assert "row 2, field 'text': has no prompt" in problem(path, fields={})
     fine, kept = read(path, fields={}, on_bad_row="keep")
-    assert (fine.error, kept.error) == (None, "has no prompt")
+    assert (fine.error, kept.error) == (None, "field 'text': has no prompt")
 
 
 def test_a_wrong_type_is_quoted(tmp_path):

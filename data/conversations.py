@@ -1,0 +1,147 @@
+"""Conversations: read from a row, and shown or compared as a whole.
+
+A row holds a list of turns, {role, content}, or the older {from, value} of ShareGPT. A content is a text, or a list of
+text parts, which are joined by line breaks. What a `Message` cannot hold without loss is an error: calls of tools,
+images, a key whose meaning is not known. A last turn by the assistant is the expert's answer, not part of the prompt.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from reprlib import Repr
+from typing import Any
+
+from data.json_rows import parsed
+from data.records import Message, Prompt
+from data.registry import unknown
+from data.text_files import utf8_problem
+
+ROLES = ("system", "user", "assistant")
+SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+TEXT_PARTS = ("text", "input_text", "output_text")
+DEFAULTS: dict[str, Any] = {"weight": 1}
+"""Keys of a turn that say nothing when they have this value."""
+
+_QUOTED = Repr()
+_QUOTED.maxstring = _QUOTED.maxother = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The turns that are asked, and the answer of the assistant that came behind them, if any."""
+
+    asked: tuple[Message, ...]
+    answer: str | None = None
+
+
+def conversation(value: object, *, ignored: Collection[str] = ()) -> Conversation | None:
+    """The conversation in a cell, which may be its JSON text; None for an empty one.
+
+    ignored: keys of turns and of text parts that are left out. Raises ValueError that says what cannot be held.
+    """
+    turns = _listed(value)
+    if not turns:
+        return None
+    messages = [_message(turn, f"turn {number}", ignored) for number, turn in enumerate(turns, 1)]
+    if messages[-1].role == "assistant":
+        return Conversation(_checked(messages[:-1]), _answer(messages[-1]))
+    return Conversation(_checked(messages))
+
+
+def shown(prompt: Prompt) -> str:
+    """The whole prompt as one text, for people and for models that judge: of several turns each with its role."""
+    turns = prompt.messages or ()
+    if len(turns) < 2:
+        return prompt.text
+    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+
+
+def compared(text: str, messages: Sequence[Message] | None) -> str:
+    """The whole prompt as near-duplicates are found by it: the texts of all turns, as one text would hold them."""
+    return "\n".join(turn.content for turn in messages) if messages else text
+
+
+def text_problem(value: object) -> str | None:
+    """Why a value is no text that can be stored; None where it is one."""
+    return utf8_problem(value) if isinstance(value, str) else f"must be text, found {quoted(value)}"
+
+
+def quoted(value: object) -> str:
+    """The beginning of a value of any kind, for an error message."""
+    return f"{_QUOTED.repr(value):.60}"
+
+
+def _listed(value: object) -> Sequence[object]:
+    if isinstance(value, str) and value.strip():
+        try:
+            value = parsed(value)
+        except ValueError as error:
+            raise ValueError(f"must be a list of {{role, content}}, found a text that is not JSON: {error}") from None
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of {{role, content}}, found {quoted(value)}")
+    return value
+
+
+def _message(turn: object, where: str, ignored: Collection[str]) -> Message:
+    if not isinstance(turn, Mapping):
+        raise ValueError(f"must be a list of {{role, content}}; {where} is {quoted(turn)}")
+    keys = ("role", "content") if turn.get("role") is not None or "from" not in turn else ("from", "value")
+    _check_keys(turn, (*keys, *ignored), where)
+    return Message(role=_role(turn.get(keys[0]), keys[0], where), content=_content(turn.get(keys[1]), where, ignored))
+
+
+def _check_keys(turn: Mapping[str, object], held: Collection[str], where: str) -> None:
+    """A key without a value says nothing; of any other it is not known what would be lost."""
+    for key, value in turn.items():
+        if key not in held and value not in (None, "", [], {}) and value != DEFAULTS.get(key, turn):
+            raise ValueError(
+                f"{where} has {key!r}: {quoted(value)}, which a prompt cannot hold; leave the row out, or name the key "
+                "in fields.ignored_keys if it may be lost"
+            )
+
+
+def _role(role: object, key: str, where: str) -> str:
+    role = SHAREGPT_ROLES.get(role, role) if key == "from" and isinstance(role, str) else role
+    if not isinstance(role, str):
+        raise ValueError(f"{where} has no {key}: it must be one of {', '.join(ROLES)}, found {quoted(role)}")
+    if role not in ROLES:
+        raise ValueError(f"{where} has an {unknown(role, list(ROLES), kind='role')}{_renamed(role)}")
+    return role
+
+
+def _renamed(role: str) -> str:
+    return "; name it 'system' if it is the same to your model" if role == "developer" else ""
+
+
+def _content(content: object, where: str, ignored: Collection[str]) -> str:
+    if isinstance(content, list) and content:
+        return "\n".join(_part(part, f"part {i} of {where}", ignored) for i, part in enumerate(content, 1))
+    if content is None or content == []:
+        raise ValueError(f"{where} has no content; a text is needed")
+    if not isinstance(content, str):
+        raise ValueError(f"the content of {where} must be a text, found {quoted(content)}")
+    return content
+
+
+def _part(part: object, where: str, ignored: Collection[str]) -> str:
+    if not isinstance(part, Mapping) or part.get("type") not in TEXT_PARTS or not isinstance(part.get("text"), str):
+        raise ValueError(f"{where} is {quoted(part)}; only text is held: {{type: text, text}}")
+    _check_keys(part, ("type", "text", *ignored), where)
+    return part["text"]
+
+
+def _answer(last: Message) -> str:
+    if not last.content.strip():
+        raise ValueError("the last turn is an empty answer of the assistant; leave that turn out")
+    return last.content
+
+
+def _checked(asked: list[Message]) -> tuple[Message, ...]:
+    if not any(message.role == "user" for message in asked):
+        raise ValueError("has no prompt: there is no turn of the user before the answer")
+    if asked[-1].role == "assistant":
+        raise ValueError("ends with two turns of the assistant; only one can be the answer")
+    if not asked[-1].content.strip():
+        raise ValueError("has no prompt: the last turn that is asked is empty")
+    return tuple(asked)
