@@ -19,6 +19,9 @@ STORE = click.option(
     help="Folder of the artifacts, or s3://bucket/prefix.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+RUN = click.option(
+    "--run", "run_name", help="The run that the step belongs to; left out: the newest run that has such a step."
+)
 SET = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help="Change one setting of the recipe.")
 
 
@@ -87,19 +90,21 @@ def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool
 @cli.command()
 @click.argument("ref")
 @STORE
+@RUN
 @JSON
-def show(ref: str, store_path: str, as_json: bool) -> None:
-    """Show the manifest of artifact REF: `stage/fingerprint`, a beginning of it, or a stage for its newest."""
+def show(ref: str, store_path: str, run_name: str | None, as_json: bool) -> None:
+    """Show the manifest of artifact REF: a step, such as `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint."""
     from flows import views
     from pipeline.remote import open_store
 
-    manifest = views.manifest(open_store(store_path).resolve(ref))
+    manifest = views.manifest(named_artifact(open_store(store_path), ref, run_name))
     click.echo(json.dumps(manifest, indent=1) if as_json else views.as_yaml(manifest))
 
 
 @cli.command()
 @click.argument("ref")
 @STORE
+@RUN
 @click.option("--table", help="Which table, if the artifact has several.")
 @click.option("--prompt-id", help="Only rows of this prompt (or of ids that begin so).")
 @click.option("--status", help="Only rows of this status.")
@@ -109,6 +114,7 @@ def show(ref: str, store_path: str, as_json: bool) -> None:
 def inspect(
     ref: str,
     store_path: str,
+    run_name: str | None,
     table: str | None,
     prompt_id: str | None,
     status: str | None,
@@ -118,11 +124,12 @@ def inspect(
 ) -> None:
     """Show rows of artifact REF."""
     from flows import views
+    from flows.query import query
     from pipeline.remote import open_store
 
-    artifact = open_store(store_path).resolve(ref)
+    artifact = named_artifact(open_store(store_path), ref, run_name)
     if sql is not None:
-        rows = views.query(artifact, sql)
+        rows = query(artifact, sql)
     else:
         rows = views.rows(artifact, table=table, prompt_id=prompt_id, status=status, limit=limit)
     print_rows(rows, as_json=as_json)
@@ -132,13 +139,16 @@ def inspect(
 @click.argument("ref")
 @click.argument("other", required=False)
 @STORE
+@RUN
 @JSON
-def explain(ref: str, other: str | None, store_path: str, as_json: bool) -> None:
+def explain(ref: str, other: str | None, store_path: str, run_name: str | None, as_json: bool) -> None:
     """Print the parts of REF's key, and what differs from OTHER or from the last artifact of the same step."""
     from flows import views
     from pipeline.remote import open_store
 
-    explanation = views.explain(open_store(store_path), ref, other)
+    store = open_store(store_path)
+    artifact = named_artifact(store, ref, run_name)
+    explanation = views.explain(store, artifact, named_artifact(store, other) if other else None)
     click.echo(json.dumps(explanation, indent=1) if as_json else views.as_yaml(explanation))
 
 
@@ -193,6 +203,13 @@ def methods(as_json: bool) -> None:
     from flows import views
 
     print_rows(views.methods(), as_json=as_json)
+
+
+def named_artifact(store: Any, name: str, run: str | None = None) -> Any:
+    """The artifact of that name; says on stderr which run it was taken from, where the user has not said."""
+    from flows.references import find_artifact
+
+    return find_artifact(store, name, run=run, say=lambda line: click.echo(line, err=True))
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:

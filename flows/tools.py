@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flows.cli import JSON, SET, STORE, print_rows
+from flows.cli import JSON, RUN, SET, STORE, named_artifact, print_rows
 
 
 @click.command()
@@ -41,25 +41,27 @@ def golden(file: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("ref")
 @STORE
+@RUN
 @click.option("--limit", default=3, show_default=True, help="So many examples.")
 @JSON
-def preview(ref: str, store_path: str, limit: int, as_json: bool) -> None:
+def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json: bool) -> None:
     """Show examples of artifact REF as the trainer sees them: the prompt, and the segments whose tokens are learned."""
     from flows import views
     from pipeline.remote import open_store
 
     store = open_store(store_path)
-    print_rows(views.preview(store, store.resolve(ref), limit=limit), as_json=as_json)
+    print_rows(views.preview(store, named_artifact(store, ref, run_name), limit=limit), as_json=as_json)
 
 
 @click.command()
 @click.argument("ref")
 @STORE
-def fetch(ref: str, store_path: str) -> None:
+@RUN
+def fetch(ref: str, store_path: str, run_name: str | None) -> None:
     """Bring every file of artifact REF to this machine and print its folder, say to load a checkpoint."""
     from pipeline.remote import open_store
 
-    artifact = open_store(store_path).resolve(ref)
+    artifact = named_artifact(open_store(store_path), ref, run_name)
     for name in {name.partition("/")[0] for name in artifact.manifest.files}:
         artifact.file(name)
     click.echo(str(artifact.path))
@@ -124,7 +126,8 @@ def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **option
 @click.option("--format", "kind", required=True, help="trl-preference, trl-prompt-completion, ranked or kto.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @STORE
-def export(ref: str, kind: str, out: Path, store_path: str) -> None:
+@RUN
+def export(ref: str, kind: str, out: Path, store_path: str, run_name: str | None) -> None:
     """Write the orders of artifact REF as a data set that `datasets` loads."""
     from data.errors import InputError
     from data.registry import unknown
@@ -135,7 +138,7 @@ def export(ref: str, kind: str, out: Path, store_path: str) -> None:
     if kind not in FORMATS:
         raise InputError(unknown(kind, list(FORMATS), kind="format"))
     store = open_store(store_path)
-    orders = store.resolve(ref)
+    orders = named_artifact(store, ref, run_name)
     if orders.stage != "order":
         raise InputError(f"{orders.ref} is of the stage {orders.stage}; only orders are exported")
     click.echo(f"{write(store, orders, out, kind=kind)} rows in {out}")

@@ -14,6 +14,7 @@ from data import registry
 from data.errors import CorruptFile, InputError
 from data.records import TrainingExample
 from flows.promotion import read_histories, read_history
+from flows.query import is_table
 from flows.recipe import shipped_recipes
 from flows.walk import read_runs, status_of
 from pipeline.fingerprint import differences
@@ -97,26 +98,9 @@ def rows(artifact: Artifact, *, table: str | None, prompt_id: str | None, status
     return found
 
 
-def query(artifact: Artifact, sql: str) -> list[Row]:
-    """The query's rows; each Parquet file of the artifact is a table by its name. Raises InputError."""
-    import duckdb
-
-    connection = duckdb.connect()
-    paths = {name: str(artifact.file(file)).replace("'", "''") for name, file in _tables(artifact).items()}
-    try:
-        for name, path in paths.items():
-            connection.execute(f"create view {name} as select * from read_parquet('{path}')")
-        found = connection.execute(sql)
-        table = found.to_arrow_table()
-        return [] if table is None else table.to_pylist()
-    except duckdb.Error as error:
-        raise InputError(f"--sql: {error}. Tables: {', '.join(_tables(artifact))}") from error
-
-
-def explain(store: Store, ref: str, other: str | None) -> Row:
+def explain(store: Store, artifact: Artifact, other: Artifact | None) -> Row:
     """The parts of the key, and what differs from another artifact or from the last one of the same step."""
-    artifact = store.resolve(ref)
-    before = store.resolve(other) if other else _previous(store, artifact)
+    before = other or _previous(store, artifact)
     found: Row = {"ref": artifact.ref, "step": artifact.manifest.name, "key": artifact.manifest.key}
     if before is None:
         return {**found, "compared_with": None, "differences": []}
@@ -224,11 +208,7 @@ def _artifact(artifact: Artifact) -> Row:
 
 def _tables(artifact: Artifact) -> dict[str, str]:
     """Table -> its file."""
-    return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if _is_table(name)}
-
-
-def _is_table(name: str) -> bool:
-    return name.endswith(".parquet") and "/" not in name
+    return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if is_table(name)}
 
 
 def _table(artifact: Artifact, name: str | None) -> Path:

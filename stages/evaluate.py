@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Evaluation, Prompt, TrainingExample
+from data.template import check_places, fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
 from stages.grading import TaskSettings, grade
@@ -41,6 +42,11 @@ class EvaluateSection(Config):
         "many of their pairs each model has in order.",
     )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+    @field_validator("revise_template")
+    @classmethod
+    def _has_places(cls, template: str) -> str:
+        return check_places(template, ("prompt",), allowed=("answer", "feedback"))
 
 
 class ImproveSettings(Config):
@@ -208,14 +214,19 @@ def _revised(
 
     first = {row.prompt_id: row for row in rows if row.decoding == "greedy"}
     texts = [
-        settings.feedback_template.format(prompt=q.prompt.text, answer=first[q.prompt.prompt_id].text)
+        fill(settings.feedback_template, {"prompt": q.prompt.text, "answer": first[q.prompt.prompt_id].text})
         for q in questions
     ]
     batch_size = settings.batch_size
     told = greedy(model, tokenizer, texts, max_tokens=settings.feedback_max_tokens, batch_size=batch_size)
     texts = [
-        settings.revise_template.format(
-            prompt=q.prompt.text, answer=first[q.prompt.prompt_id].text, feedback=feedback.text if feedback else ""
+        fill(
+            settings.revise_template,
+            {
+                "prompt": q.prompt.text,
+                "answer": first[q.prompt.prompt_id].text,
+                "feedback": feedback.text if feedback else "",
+            },
         )
         for q, feedback in zip(questions, told, strict=True)
     ]

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from data.config import Config
 from data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
+from data.template import check_places, fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
 from stages.joins import join
@@ -30,10 +31,7 @@ class FeedbackExamplesSettings(Config):
     @field_validator("template")
     @classmethod
     def _has_both(cls, template: str) -> str:
-        for name in ("{prompt}", "{answer}"):
-            if name not in template:
-                raise ValueError(f"the template has no {name}")
-        return template
+        return check_places(template, ("prompt", "answer"))
 
 
 def run(job: Job) -> None:
@@ -70,7 +68,7 @@ def feedback_example(
     ids = completion_token_ids(tokenizer, feedback.text)
     asked, context, shortened = prompt, prompt.context or "", False
     while True:
-        text = settings.template.format(prompt=asked.text, answer=answer)
+        text = fill(settings.template, {"prompt": asked.text, "answer": answer})
         prompt_ids = prompt_token_ids(tokenizer, text)
         over = len(prompt_ids) + len(ids) - settings.max_length
         words = context.split()

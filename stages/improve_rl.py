@@ -15,6 +15,7 @@ from pydantic import Field
 from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Checkpoint, CurvePoint, Prompt
+from data.template import fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
 from stages.improvement import TEMPLATE, GapJudge, fold_of, improver_ids, penalised_reward, triples
@@ -161,7 +162,7 @@ def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
 
 
 def _row(x: str, y_ref: str, tokenizer: Any, template: str) -> dict[str, Any]:
-    text = template.format(prompt=x, reference=y_ref)
+    text = fill(template, {"prompt": x, "reference": y_ref})
     return {"prompt": [{"role": "user", "content": text}] if tokenizer.chat_template else text, "x": x, "y_ref": y_ref}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from data.records import Candidate, PartialOrder, Prompt
+from data.template import fill
 from data.text import unit_hash
 from stages.joins import join
 
@@ -70,7 +71,7 @@ def improver_ids(tokenizer: Any, prompt: str, reference: str, template: str) -> 
     """The improver's prompt as token ids; with an answer behind it, it is also the reward model's text."""
     from stages.tokens import prompt_token_ids
 
-    return prompt_token_ids(tokenizer, template.format(prompt=prompt, reference=reference))
+    return prompt_token_ids(tokenizer, fill(template, {"prompt": prompt, "reference": reference}))
 
 
 def penalised_reward(gap_N: Tensor, logp_N: Tensor, anchor_logp_N: Tensor, *, beta: float) -> Tensor:

@@ -5,19 +5,17 @@ Candidates are shown under letters, never under their ids, which say where an an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template, TemplateError
 from pydantic import Field
 
 from data.config import Config
-from data.errors import SourceError
 from data.records import AspectScore, Candidate, Prompt
 from data.text import unit_hash
 from stages.combining import weighted_mean
 from stages.json_replies import Schema, json_object, object_schema
+from stages.templates import render as rendered
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -75,12 +73,7 @@ def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any
     turns = prompt.messages or ()
     question = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns) if len(turns) > 1 else prompt.text
     candidates = [{"tag": tag(i), "text": candidate.text} for i, candidate in enumerate(shown)]
-    try:
-        return _template(path, path.stat().st_mtime_ns).render(
-            question=question, reference=prompt.reference, candidates=candidates, **values
-        )
-    except (TemplateError, OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot be used as a template: {error}", file=path) from error
+    return rendered(path, {"question": question, "reference": prompt.reference, "candidates": candidates, **values})
 
 
 def scores_schema(num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]) -> Schema:
@@ -154,9 +147,3 @@ def _number(name: str, aspect: str, value: object, scale: tuple[float, float]) -
     if not low <= value <= high:  # NaN is not either
         raise ValueError(f"candidate {name}: the score {value} of {aspect!r} is not from {low:g} to {high:g}")
     return float(value)
-
-
-@lru_cache(maxsize=8)
-def _template(path: Path, modified: int) -> Template:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    return environment.from_string(path.read_text(encoding="utf-8"))

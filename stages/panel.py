@@ -32,6 +32,7 @@ MODULES = (
     "stages.listwise_ranks",
     "stages.pairwise",
     "stages.json_replies",
+    "stages.templates",
     "stages.win_rate",
 )
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = ["data", "pipeline", "stages", "flows"]
 
 ONLY_IN = {
-    "pyarrow": {"data", "pipeline", "flows/views.py"},
+    "pyarrow": {"data", "pipeline", "flows/views.py", "flows/query.py"},
     "prefect": {"flows"},
     "torch": {"stages"},
     "transformers": {"stages"},
@@ -28,7 +28,7 @@ ONLY_IN = {
     "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
     "sklearn": {"stages/orders/fo_similarity.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
-    "duckdb": {"flows/views.py"},
+    "duckdb": {"flows/query.py"},
     "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py", "flows/serving.py", "flows/launching.py"},
 }
 

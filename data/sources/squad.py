@@ -17,6 +17,7 @@ from data.json_rows import parsed
 from data.mapping import files_digest
 from data.raw import RawPrompt
 from data.tables import find_files
+from data.template import check_places, fill
 from data.text_files import READ_ERRORS, whole
 
 TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
@@ -33,14 +34,8 @@ class Settings(Config):
 
     @field_validator("template")
     @classmethod
-    def _has_its_places(cls, template: str) -> str:
-        try:
-            template.format(context="", question="")
-        except (LookupError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"the template may hold {{context}} and {{question}}, each by that name: {error}"
-            ) from None
-        return template
+    def _has_places(cls, template: str) -> str:
+        return check_places(template, (), allowed=("context", "question"))
 
 
 def digest(settings: Settings) -> str:
@@ -99,7 +94,7 @@ def _prompt(context: str, qa: dict[str, Any], settings: Settings, path: Path, nu
     answers = tuple(dict.fromkeys(_text_at(answer, "text", path, number) for answer in given))
     impossible = bool(qa.get("is_impossible")) or not answers
     return RawPrompt(
-        text=settings.template.format(context=context, question=question.strip()),
+        text=fill(settings.template, {"context": context, "question": question.strip()}),
         context=context,
         reference=settings.no_answer if impossible else answers[0],
         answers=() if impossible else answers,

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data.config import Config
+from data.template import check_places
 from stages.improve_rl import RlSettings
 from stages.improvement import TEMPLATE
 from stages.optimiser import OptimiserSettings
@@ -57,7 +58,5 @@ class Settings(Config):
             raise ValueError("RL starts from the supervised improver; with supervised: false leave curriculum empty")
         if self.threshold is not None and (not self.supervised or self.reward == "additive"):
             raise ValueError("threshold compares calibrated gaps: it needs supervised: true and reward: gap")
-        for name in ("{prompt}", "{reference}"):
-            if name not in self.template:
-                raise ValueError(f"the template has no {name}")
+        check_places(self.template, ("prompt", "reference"))
         return self

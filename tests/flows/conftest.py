@@ -81,6 +81,10 @@ class Hasse:
         """Standard output and error together; fails unless the exit code is `code`."""
         return "".join(self._finished(*arguments, code=code, **options))
 
+    def output(self, *arguments: str) -> str:
+        """Standard output alone."""
+        return self._finished(*arguments, code=0)[0]
+
     def json(self, *arguments: str):
         return json.loads(self._finished(*arguments, "--json", code=0)[0])
 

@@ -24,7 +24,8 @@ def test_show_tells_where_an_artifact_comes_from(finished):
     manifest = finished.json("show", "order")
     assert manifest["counts"] == {"partial_order": {"ok": 24}}
     assert manifest["inputs"]["judgements"] == [finished.steps["judge"]["ref"]]
-    assert yaml.safe_load(finished("show", "order"))["fingerprint"] == manifest["fingerprint"]
+    printed = finished.output("show", "order")
+    assert yaml.safe_load(printed)["fingerprint"] == manifest["fingerprint"]
 
 
 def test_inspect_filters_rows(finished):
@@ -60,7 +61,7 @@ def test_explain_prints_the_six_parts_of_a_key(finished):
 def test_explain_says_what_differs_from_the_last_run(finished, hasse):
     shutil.copytree(finished.store, hasse.store)
     hasse.run("--set", "train.arms.rescue.alpha=0.5")
-    (change,) = hasse.json("explain", "train")["differences"]
+    (change,) = hasse.json("explain", "train/rescue/seed-0")["differences"]
     assert change == {"part": "config.method.alpha", "there": 0.1, "here": 0.5}
     a, b = (row["ref"] for row in hasse.json("ls", "--stage", "train") if row["step"].startswith("train/rescue"))
     assert hasse.json("explain", b, a)["differences"] == [change]

@@ -63,7 +63,7 @@ def test_every_command_shows_the_store(hasse):
     refs = {step["ref"] for step in hasse.steps.values()}
     assert {row["ref"] for row in hasse.json("ls")} == refs
     assert hasse.json("ls", "--runs")[0]["status"] == "done"
-    assert hasse.json("show", "train")["path"] == f"{URI}/{hasse.steps['train/sft/seed-0']['ref']}"
+    assert hasse.json("show", "train/sft/seed-0")["path"] == f"{URI}/{hasse.steps['train/sft/seed-0']['ref']}"
     assert hasse.json("explain", "order")["key"]["stage"] == "order"
     assert hasse.brought() == set()
     assert len(hasse.json("inspect", "generate", "--limit", "4")) == 4
@@ -73,7 +73,7 @@ def test_every_command_shows_the_store(hasse):
 
 def test_a_checkpoint_is_fetched_whole(hasse):
     hasse.move("fetches")
-    folder = Path(hasse("fetch", "train").strip())
+    folder = Path(hasse.output("fetch", "train/sft/seed-0").strip())
     assert (folder / "model" / "model.safetensors").stat().st_size > 10_000
     assert len(list(hasse.cache.rglob("*.safetensors"))) == 1
 
