@@ -1,4 +1,4 @@
-"""Conversations: read from a row, and shown or compared as a whole.
+"""Conversations as rows hold them.
 
 A row holds a list of turns, {role, content}, or the older {from, value} of ShareGPT. A content is a text, or a list of
 text parts, which are joined by line breaks. What a `Message` cannot hold without loss is an error: calls of tools,
@@ -11,7 +11,7 @@ from reprlib import Repr
 from typing import Any
 
 from data.json_rows import parsed
-from data.records import Message, Prompt
+from data.records import Message
 from data.registry import unknown
 from data.text_files import utf8_problem
 
@@ -45,19 +45,6 @@ def conversation(value: object, *, ignored: Collection[str] = ()) -> Conversatio
     if messages[-1].role == "assistant":
         return Conversation(_checked(messages[:-1]), _answer(messages[-1]))
     return Conversation(_checked(messages))
-
-
-def shown(prompt: Prompt) -> str:
-    """The whole prompt as one text, for people and for models that judge: of several turns each with its role."""
-    turns = prompt.messages or ()
-    if len(turns) < 2:
-        return prompt.text
-    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
-
-
-def compared(text: str, messages: Sequence[Message] | None) -> str:
-    """The whole prompt as near-duplicates are found by it: the texts of all turns, as one text would hold them."""
-    return "\n".join(turn.content for turn in messages) if messages else text
 
 
 def text_problem(value: object) -> str | None:

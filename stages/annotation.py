@@ -15,6 +15,7 @@ from typing import Any
 
 from data.errors import SourceError
 from data.records import Feedback
+from data.rendering import shown
 from data.tables import read_rows
 from data.text import short_digest
 from stages.feedback_items import RIGHT, WRONG, Item, right_answer
@@ -62,7 +63,7 @@ class Agreement:
 
 def queue(items: Iterable[Item], task: TaskSettings) -> Iterator[QueueLine]:
     for item in items:
-        given = (*item.ids, item.prompt.text, item.candidate.text, right_answer(item.prompt, task))
+        given = (*item.ids, shown(item.prompt), item.candidate.text, right_answer(item.prompt, task))
         yield QueueLine(item=short_digest(*given), **dict(zip(GIVEN, given, strict=True)))
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from data import registry
 from data.config import Config, unkeyed
 from data.records import Evaluation, Prompt
+from data.rendering import compared
 from pipeline.stage import Job, Stage
 from stages.benchmarks import Item, Score
 from stages.checkpoints import model_folder
@@ -52,7 +53,9 @@ def run(job: Job) -> None:
     scored = [(item, module.score(item, text)) for item, text in zip(items, texts, strict=True)]
     rows = [_row(item, score, sampled) for (item, score), sampled in zip(scored, answers, strict=True)]
     job.write(sorted(rows, key=lambda row: row.prompt_id), Evaluation)
-    trained = ((p.prompt_id, p.text) for p in job.input("prompts").records(Prompt) if p.split in TRAINED)
+    trained = (
+        (p.prompt_id, compared(p.text, p.messages)) for p in job.input("prompts").records(Prompt) if p.split in TRAINED
+    )
     overlaps = contaminated(trained, ((i.item_id, i.text) for i in items), n=settings.contamination_words)
     job.metrics |= {
         "summary": module.summary(scored),
@@ -94,6 +97,7 @@ STAGE = Stage(
         "stages.models",
         "stages.checkpoints",
         "data.text",
+        "data.rendering",
     ),
     in_child=True,
 )

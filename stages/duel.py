@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data.conversations import text_problem
 from data.errors import SourceError, WorkError
 from data.tables import read_rows
 from stages.chat import ChatSettings, Reply, ask
@@ -27,8 +28,10 @@ def read_questions(path: Path, limit: int | None) -> list[tuple[str, str]]:
     """(id, text) of rows with `text` and perhaps `question_id`. Raises SourceError for a row without text."""
     found = []
     for number, row in read_rows(path):
-        if not str(row.get("text") or "").strip():
-            raise SourceError("is missing or empty", file=path, row=number, field="text")
+        value = row.get("text")
+        problem = "is missing or empty" if value is None or value == "" else text_problem(value)
+        if problem is not None or not str(value).strip():
+            raise SourceError(problem or "is missing or empty", file=path, row=number, field="text")
         found.append((str(row.get("question_id") or number), str(row["text"])))
     if not found:
         raise SourceError("holds no rows", file=path)

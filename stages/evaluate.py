@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Evaluation, Prompt, TrainingExample
+from data.rendering import shown
 from data.template import check_places, fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
@@ -176,7 +177,7 @@ class _Improver:
         current = _sampled(self.policy, self.tokenizer, ids, seeds, temperature, self.settings)
         for number in range(self.how.rounds):
             given = current[1:] + current[:1] if self.how.shuffle_references else current
-            asked = [(q.prompt.text, answer.text) for q, answer in zip(questions, given, strict=True)]
+            asked = [(shown(q.prompt), answer.text) for q, answer in zip(questions, given, strict=True)]
             seeds = _seeds(questions, self.settings, f"{sample} round {number}")
             new = improver.improved(asked, seeds, [answer.text for answer in current])
             current = [better or answer for better, answer in zip(new, current, strict=True)]
@@ -214,7 +215,7 @@ def _revised(
 
     first = {row.prompt_id: row for row in rows if row.decoding == "greedy"}
     texts = [
-        fill(settings.feedback_template, {"prompt": q.prompt.text, "answer": first[q.prompt.prompt_id].text})
+        fill(settings.feedback_template, {"prompt": shown(q.prompt), "answer": first[q.prompt.prompt_id].text})
         for q in questions
     ]
     batch_size = settings.batch_size
@@ -223,7 +224,7 @@ def _revised(
         fill(
             settings.revise_template,
             {
-                "prompt": q.prompt.text,
+                "prompt": shown(q.prompt),
                 "answer": first[q.prompt.prompt_id].text,
                 "feedback": feedback.text if feedback else "",
             },
@@ -361,6 +362,7 @@ STAGE = Stage(
         "stages.samplers.transformers",
         "stages.sampling",
         "data.thinking",
+        "data.rendering",
         "stages.improvement",
         "data.text",
     ),

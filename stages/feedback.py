@@ -20,6 +20,7 @@ from data.config import Config, key_of, unkeyed
 from data.errors import InputError, SourceError
 from data.parquet import read_records
 from data.records import Candidate, Feedback, Judgement, Prompt
+from data.rendering import shown
 from data.text import unit_hash
 from pipeline.fingerprint import canonical, file_digest
 from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
@@ -29,7 +30,6 @@ from stages.chat_estimate import Planned
 from stages.chat_estimate import estimate as estimated
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
 from stages.grading import TaskSettings
-from stages.improvement import one_question
 from stages.joins import join
 from stages.spending import Spending
 
@@ -193,7 +193,6 @@ def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> It
     """Every judged answer of a model to a training prompt."""
     asked = (p for p in prompts.records(Prompt) if p.status == "ok" and p.split == "train")
     for prompt, found, judged in join(asked, candidates.records(Candidate), judgements.records(Judgement)):
-        one_question(prompt)
         verdicts = {j.candidate_id: j for j in judged if j.status == "ok" and j.correct is not None}
         for candidate in found:
             if candidate.source != "human" and candidate.candidate_id in verdicts:
@@ -216,7 +215,7 @@ def _units(inputs: FeedbackInputs, items: list[Item], people: dict[tuple[str, st
 
 def _decides(item: Item, human: Feedback | None) -> list[str]:
     prompt, judgement = item.prompt, item.judgement
-    known: list[Any] = [prompt.text, prompt.label, prompt.answers, prompt.reference, item.candidate.text]
+    known: list[Any] = [shown(prompt), prompt.label, prompt.answers, prompt.reference, item.candidate.text]
     return [*item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)]
 
 
@@ -226,6 +225,7 @@ STAGE = Stage(
     modules=(
         "stages.feedback",
         "stages.feedback_items",
+        "data.rendering",
         "stages.grading",
         "stages.joins",
         "data.text",

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from data.config import Config
 from data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
+from data.rendering import shown
 from data.template import check_places, fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
@@ -68,16 +69,22 @@ def feedback_example(
     ids = completion_token_ids(tokenizer, feedback.text)
     asked, context, shortened = prompt, prompt.context or "", False
     while True:
-        text = fill(settings.template, {"prompt": asked.text, "answer": answer})
+        text = fill(settings.template, {"prompt": shown(asked), "answer": answer})
         prompt_ids = prompt_token_ids(tokenizer, text)
         over = len(prompt_ids) + len(ids) - settings.max_length
         words = context.split()
         if over <= 0 or not words:
             break
         shorter = " ".join(words[: -min(len(words), max(1, over // 2))])
-        asked, context, shortened = replace(asked, text=asked.text.replace(context, shorter)), shorter, True
+        asked, context, shortened = _with_context(asked, context, shorter), shorter, True
     completion = Completion(candidate_id=feedback.candidate_id, token_ids=tuple(ids), source="feedback")
     return _example(prompt, prompt_ids, completion, over <= 0), shortened
+
+
+def _with_context(prompt: Prompt, context: str, shorter: str) -> Prompt:
+    turns = prompt.messages or ()
+    cut = tuple(replace(turn, content=turn.content.replace(context, shorter)) for turn in turns)
+    return replace(prompt, text=prompt.text.replace(context, shorter), messages=cut or None)
 
 
 def answer_example(prompt: Prompt, tokenizer: Any, max_length: int) -> TrainingExample:
@@ -103,6 +110,6 @@ def _example(prompt: Prompt, prompt_ids: list[int], completion: Completion, fits
 STAGE = Stage(
     name="feedback_examples",
     run=run,
-    modules=("stages.feedback_examples", "stages.tokens", "stages.joins", "stages.models"),
+    modules=("stages.feedback_examples", "data.rendering", "stages.tokens", "stages.joins", "stages.models"),
     in_child=True,
 )

@@ -232,6 +232,7 @@ STAGE = Stage(
     name="generate",
     run=run,
     modules=(
+        "data.rendering",
         "stages.generate",
         "stages.sampling",
         "data.thinking",

@@ -1,10 +1,14 @@
 """Improve answers from a file by PIT's improver, with the calibrated gap of each where there is a reward model."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data.conversations import conversation, text_problem
 from data.errors import SourceError
+from data.records import Message
+from data.rendering import as_text
 from data.tables import read_rows
 from stages.improvement import GapJudge, Improver
 
@@ -12,15 +16,44 @@ BATCH_SIZE = 64
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:
-    """Rows with `prompt` and perhaps `answer`. Raises SourceError for a row without a prompt."""
-    rows = []
-    for number, row in read_rows(path):
-        if not str(row.get("prompt") or "").strip():
-            raise SourceError("is missing or empty", file=path, row=number, field="prompt")
-        rows.append(row)
+    """Rows with `prompt`, or with a conversation as `messages`, and perhaps with `answer`.
+
+    Of a conversation the whole is the prompt, and its last turn by the assistant is the answer. Raises SourceError for
+    a row without a prompt and for values that are no text.
+    """
+    rows = [_checked(_with_prompt(row, path, number), path, number) for number, row in read_rows(path)]
     if not rows:
         raise SourceError("holds no rows", file=path)
     return rows
+
+
+def _with_prompt(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
+    if row.get("messages") is None:
+        return row
+    try:
+        found = conversation(row["messages"])
+    except ValueError as error:
+        raise SourceError(str(error), file=path, row=number, field="messages") from None
+    if found is None or row.get("prompt") is not None:
+        problem = "is empty" if found is None else "stands beside a prompt; give one of the two"
+        raise SourceError(problem, file=path, row=number, field="messages")
+    if found.answer is not None and row.get("answer") not in (None, "", found.answer):
+        problem = "is another answer than the last turn of the messages; give one of the two"
+        raise SourceError(problem, file=path, row=number, field="answer")
+    turns = [asdict(message) for message in found.asked]
+    prompt = as_text(found.asked) if len(turns) > 1 else turns[0]["content"]
+    return {**row, "messages": turns, "prompt": prompt, "answer": row.get("answer") or found.answer}
+
+
+def _checked(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
+    for field in ("prompt", "answer"):
+        value = row.get(field)
+        problem = text_problem(value) if value is not None else None
+        if field == "prompt" and problem is None and not str(value or "").strip():
+            problem = "is missing or empty"
+        if problem is not None:
+            raise SourceError(problem, file=path, row=number, field=field)
+    return row
 
 
 def improve(
@@ -86,7 +119,7 @@ def _answered(
         sampled = generate(
             load_model(policy),
             tokenizer,
-            [prompt_token_ids(tokenizer, rows[i]["prompt"]) for i in missing],
+            [prompt_token_ids(tokenizer, rows[i]["prompt"], _turns(rows[i])) for i in missing],
             [row_seed(seed, str(i), "policy") for i in missing],
             temperature=temperature,
             top_p=1.0,
@@ -96,6 +129,10 @@ def _answered(
         for i, found in zip(missing, sampled, strict=True):
             rows[i]["answer"] = found.text
     return [{**row, "improved": row["answer"], "rounds": 0} for row in rows]
+
+
+def _turns(row: dict[str, Any]) -> list[Message] | None:
+    return [Message(**turn) for turn in row["messages"]] if row.get("messages") else None
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:

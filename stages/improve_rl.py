@@ -15,6 +15,7 @@ from pydantic import Field
 from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Checkpoint, CurvePoint, Prompt
+from data.rendering import shown
 from data.template import fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
@@ -133,7 +134,7 @@ def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
     """(prompt, answer to be improved) of the fold `rl`. Raises InputError when there is none."""
     if settings.references == "easy":
         found = list(triples(job, "rl", {}, pairs_per_prompt=settings.pairs_per_prompt))
-        asked = [(t.prompt.text, answer) for t in found for answer in (t.other, t.preferred)]
+        asked = [(shown(t.prompt), answer) for t in found for answer in (t.other, t.preferred)]
     else:
         asked = _sampled(job, settings)
     if not asked:
@@ -158,7 +159,7 @@ def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
         seed=settings.seed,
     )
     found = transformers.sample(prompts, sampling, LazyModel(job.input("policy")).loaded)
-    return [(p.text, c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
+    return [(shown(p), c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
 
 
 def _row(x: str, y_ref: str, tokenizer: Any, template: str) -> dict[str, Any]:
@@ -200,6 +201,7 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.improve_rl",
+        "data.rendering",
         "stages.improvement",
         "stages.loaded",
         "stages.samplers.transformers",

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError
 from data.records import Candidate, PartialOrder, Prompt
 from data.template import fill
 from data.text import unit_hash
@@ -51,7 +50,6 @@ def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: in
     for prompt, found, order in join(prompts, candidates, job.input("orders").records(PartialOrder)):
         if not order or fold_of(prompt) != fold:
             continue
-        one_question(prompt)
         text = {c.candidate_id: c.text for c in found}
         pairs = [(text[pair.above], text[pair.below]) for pair in order[0].pairs]
         different = [pair for pair in pairs if pair[0].strip() != pair[1].strip()]
@@ -59,12 +57,6 @@ def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: in
         different.sort(key=lambda pair: unit_hash("pair", prompt.prompt_id, *pair))
         for preferred, other in different[:pairs_per_prompt]:
             yield Triple(prompt=prompt, preferred=preferred, other=other)
-
-
-def one_question(prompt: Prompt) -> None:
-    """Raises InputError for a conversation: a template holds one question."""
-    if prompt.messages and len(prompt.messages) > 1:
-        raise InputError(f"prompt {prompt.prompt_id} is a conversation; a template with its answer takes one question")
 
 
 def improver_ids(tokenizer: Any, prompt: str, reference: str, template: str) -> list[int]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from data.config import Config
 from data.records import Completion, TrainingExample
+from data.rendering import shown
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
 from stages.improvement import TEMPLATE, Triple, improver_ids, triples
@@ -53,7 +54,7 @@ def _run(job: Job, fold: str, make: Callable[[Triple, Any, ImproverExamplesSetti
 
 
 def improver_example(triple: Triple, tokenizer: Any, settings: ImproverExamplesSettings) -> TrainingExample:
-    ids = improver_ids(tokenizer, triple.prompt.text, triple.other, settings.template)
+    ids = improver_ids(tokenizer, shown(triple.prompt), triple.other, settings.template)
     return _example(triple, ids, {"preferred": completion_token_ids(tokenizer, triple.preferred)}, target=0)
 
 
@@ -61,7 +62,7 @@ def gap_example(triple: Triple, tokenizer: Any, settings: ImproverExamplesSettin
     """The completions stand in the order of `ORDERS`; what their texts share at the start is the prompt."""
     answers = {"w": triple.preferred, "l": triple.other}
     prompts = {
-        k: improver_ids(tokenizer, triple.prompt.text, "" if settings.blind else answer, settings.template)
+        k: improver_ids(tokenizer, shown(triple.prompt), "" if settings.blind else answer, settings.template)
         for k, answer in answers.items()
     }
     shared = _common_prefix(prompts["w"], prompts["l"])
@@ -103,6 +104,7 @@ def _checked(example: TrainingExample, fits: bool) -> TrainingExample:
 
 MODULES = (
     "stages.improver_examples",
+    "data.rendering",
     "stages.improvement",
     "stages.tokens",
     "stages.joins",

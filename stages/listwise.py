@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from data import rendering
 from data.config import Config
 from data.records import AspectScore, Candidate, Prompt
 from data.text import unit_hash
@@ -70,10 +71,10 @@ def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any
 
     Raises SourceError for a template that cannot be used.
     """
-    turns = prompt.messages or ()
-    question = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns) if len(turns) > 1 else prompt.text
     candidates = [{"tag": tag(i), "text": candidate.text} for i, candidate in enumerate(shown)]
-    return rendered(path, {"question": question, "reference": prompt.reference, "candidates": candidates, **values})
+    return rendered(
+        path, {"question": rendering.shown(prompt), "reference": prompt.reference, "candidates": candidates, **values}
+    )
 
 
 def scores_schema(num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]) -> Schema:

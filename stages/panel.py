@@ -29,6 +29,7 @@ MODULES = (
     "stages.panel_settings",
     "stages.combining",
     "stages.listwise",
+    "data.rendering",
     "stages.listwise_ranks",
     "stages.pairwise",
     "stages.json_replies",

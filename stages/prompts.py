@@ -12,6 +12,7 @@ from data.config import Config, unkeyed
 from data.errors import InputError, SourceError
 from data.raw import RawPrompt
 from data.records import HELD_OUT, SPLITS, Prompt
+from data.rendering import compared
 from data.text import normalise, short_digest, unit_hash
 from pipeline.fingerprint import digest
 from pipeline.stage import Job, Stage
@@ -114,7 +115,7 @@ def build_prompts(
         raise SourceError(f"the source {source!r} holds no rows")
     ids = _unique_ids(raw, source)
     threshold = settings.near_duplicate_threshold
-    roots = clusters([r.text for r in raw], [r.cluster_key for r in raw], threshold=threshold)
+    roots = clusters([compared(r.text, r.messages) for r in raw], [r.cluster_key for r in raw], threshold=threshold)
     places = _places(raw, ids, roots, settings, before)
     held_out = {
         root: row.split
@@ -194,11 +195,14 @@ def _by_cluster(prompt: Prompt) -> str:
 
 
 def _by_text(prompt: Prompt) -> str:
-    return normalise(prompt.text)
+    return normalise(compared(prompt.text, prompt.messages))
 
 
 def _identity(row: RawPrompt) -> Any:
-    return (normalise(row.text), row.messages) if row.prompt_id is None else row.prompt_id
+    if row.prompt_id is not None:
+        return row.prompt_id
+    turns = [(m.role, m.content) for m in row.messages or ()] or [("user", row.text)]
+    return tuple((role, normalise(content)) for role, content in turns)
 
 
 def _unique_ids(raw: Sequence[RawPrompt], source: str) -> list[str]:
@@ -320,6 +324,7 @@ STAGE = Stage(
         "data.json_rows",
         "data.mapping",
         "data.parquet_rows",
+        "data.rendering",
         "data.tables",
         "data.text",
         "data.text_files",

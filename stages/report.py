@@ -12,6 +12,7 @@ from pydantic import Field
 
 from data.config import Config
 from data.records import Candidate, CurvePoint, Judgement, PartialOrder, Prompt
+from data.rendering import shown
 from data.text import unit_hash
 from pipeline.stage import Job, Stage
 from pipeline.store import Artifact
@@ -125,6 +126,7 @@ def render(**values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.globals["shown"] = shown
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     return environment.get_template(TEMPLATE).render(**values)
@@ -224,6 +226,7 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.report",
+        "data.rendering",
         "stages.results",
         "stages.statistics",
         "stages.drawing",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Completion, CurvePoint, Prompt, TrainingExample
+from data.rendering import compared
 from pipeline.fingerprint import model_digests
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, locate, publish_model
@@ -110,7 +111,7 @@ def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrain
     from transformers import PreTrainedTokenizerFast
 
     core = ByteLevelBPETokenizer()
-    texts = (text for p in prompts for text in (p.text, _answer(p) or ""))
+    texts = (text for p in prompts for text in (compared(p.text, p.messages), _answer(p) or ""))
     specials = ["<pad>", "<s>", "</s>", "<answer>"]
     core.train_from_iterator(texts, settings.vocab_size, special_tokens=specials, show_progress=False)
     return PreTrainedTokenizerFast(
@@ -181,6 +182,7 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.student",
+        "data.rendering",
         "stages.fitting",
         "stages.trainer",
         "stages.forward",

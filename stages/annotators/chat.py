@@ -8,6 +8,7 @@ from pydantic import Field
 
 from data.config import Config
 from data.records import Feedback
+from data.rendering import shown
 from data.text import short_digest
 from stages.chat import ChatSettings, Conversation, Reply, converse
 from stages.chat_estimate import Planned
@@ -52,7 +53,7 @@ def _conversation(item: Item, settings: Settings, task: TaskSettings, version: s
 
 def _request(item: Item, settings: Settings, task: TaskSettings) -> Request:
     right = right_answer(item.prompt, task)
-    user = USER.format(prompt=item.prompt.text, right_answer=right, answer=item.candidate.text)
+    user = USER.format(prompt=shown(item.prompt), right_answer=right, answer=item.candidate.text)
     return question(settings.system, user, None)
 
 

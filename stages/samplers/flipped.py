@@ -16,6 +16,7 @@ from pydantic import Field
 from data import registry
 from data.config import Config
 from data.records import Candidate, Prompt
+from data.rendering import shown
 from stages.chat import ChatSettings, Conversation, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import question
@@ -100,12 +101,12 @@ def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned
 
 
 def _rewriting(prompt: Prompt, text: str) -> tuple[str, str]:
-    return REWRITE, f"Question:\n{prompt.text}\n\nExplanation:\n{_explanation(text)}"
+    return REWRITE, f"Question:\n{shown(prompt)}\n\nExplanation:\n{_explanation(text)}"
 
 
 def _prediction(prompt: Prompt, explanation: str, settings: Settings) -> tuple[str, str]:
     system = PREDICT.format(labels=", ".join(settings.labels))
-    return system, f"Question:\n{prompt.text}\n\nExplanation:\n{explanation}"
+    return system, f"Question:\n{shown(prompt)}\n\nExplanation:\n{explanation}"
 
 
 def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversation[Reply]:

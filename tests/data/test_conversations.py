@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.conversations import conversation, shown
+from data.conversations import conversation
 from data.errors import SourceError
 from data.records import Message, Prompt
+from data.rendering import shown
 from data.sources import csv, jsonl, parquet
 
 USER = {"role": "user", "content": "2 + 2?"}

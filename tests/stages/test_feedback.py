@@ -6,12 +6,14 @@ import pytest
 
 from data.errors import InputError
 from data.parquet import write_records
-from data.records import Candidate, Feedback, Judgement, Prompt
-from stages.annotators import rule
-from stages.feedback import FeedbackSettings, Gates, by_people, choose, gated
+from data.records import Candidate, Feedback, Judgement, Message, Prompt
+from stages.annotation import queue
+from stages.annotators import chat, rule
+from stages.feedback import FeedbackSettings, Gates, _decides, by_people, choose, gated
 from stages.feedback_examples import FeedbackExamplesSettings, answer_example, feedback_example
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
 from stages.grading import TaskSettings
+from stages.tokens import prompt_token_ids
 
 LABELS = TaskSettings(labels=("entailment", "neutral", "contradiction"))
 QUESTIONS = TaskSettings(no_answer="unanswerable")
@@ -199,3 +201,45 @@ def test_the_question_itself_is_answered_by_the_expert(tiny_tokenizer):
 def test_a_template_without_the_answer_is_refused():
     with pytest.raises(ValueError, match=r"no \{answer\}"):
         FeedbackExamplesSettings(template="{prompt}")
+
+
+# Conversations
+
+TURNS = (
+    Message(role="system", content="a b"),
+    Message(role="user", content="c d"),
+    Message(role="assistant", content="e"),
+    Message(role="user", content="f g"),
+)
+WHOLE = "system: a b\n\nuser: c d\n\nassistant: e\n\nuser: f g"
+
+
+def test_feedback_is_learned_behind_the_whole_conversation(tiny_tokenizer):
+    asked = prompt(text="f g", messages=TURNS, context="c d")
+    how = FeedbackExamplesSettings(template="{prompt} h {answer} k", max_length=60)
+    example, shortened = feedback_example(asked, "j", told(), tiny_tokenizer, how)
+    expected = how.template.format(prompt=WHOLE, answer="j")
+    assert list(example.prompt_token_ids) == prompt_token_ids(tiny_tokenizer, expected)
+    assert not shortened
+    room = len(example.prompt_token_ids) + len(example.completions[0].token_ids) - 1
+    shorter, shortened = feedback_example(
+        asked, "j", told(), tiny_tokenizer, how.model_copy(update={"max_length": room})
+    )
+    assert shortened
+    expected = how.template.format(prompt=WHOLE.replace("c d", "c"), answer="j")
+    assert list(shorter.prompt_token_ids) == prompt_token_ids(tiny_tokenizer, expected)
+
+
+def test_conversations_that_differ_in_an_earlier_turn_have_other_keys():
+    one = item(text="f g", messages=TURNS)
+    other = item(text="f g", messages=(TURNS[0], replace(TURNS[1], content="other"), *TURNS[2:]))
+    assert _decides(one, None) != _decides(other, None)
+
+
+def test_a_chat_annotator_and_the_queue_show_the_whole_conversation():
+    asked = item(text="f g", messages=TURNS)
+    how = chat.Settings(chat={"model": "m"})  # type: ignore[arg-type]
+    (planned,) = chat.questions([asked], how, LABELS)
+    assert f"The question:\n{WHOLE}\n\nThe right answer" in str(planned.request.messages[-1]["content"])
+    (line,) = queue([asked], LABELS)
+    assert line.prompt == WHOLE

@@ -1,9 +1,14 @@
 """PIT's parts: folds, texts, the gap reward model's four orders, calibration, the reward."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 
-from data.records import Prompt
+from data.errors import SourceError
+from data.records import Message, Prompt
+from stages.improve import read_answers
 from stages.improvement import FOLDS, GapJudge, Triple, fold_of, improver_ids, penalised_reward
 from stages.improver_examples import ImproverExamplesSettings, gap_example, improver_example
 from stages.methods.gap_reward import ORDERS
@@ -95,3 +100,35 @@ def test_the_judge_reads_the_last_token_whatever_the_batch(tiny_model, tiny_toke
     text = torch.tensor([[*ids, *tiny_tokenizer("d", add_special_tokens=False).input_ids, 2]])
     hidden = model.model(text).last_hidden_state
     assert together[0] == pytest.approx(model.score(hidden[0, -1]).item(), abs=1e-6)
+
+
+def test_a_conversation_is_improved_as_a_whole(tmp_path, tiny_tokenizer):
+    turns = (Message(role="system", content="a b"), Message(role="user", content="c"))
+    triple = Triple(prompt=replace(prompt(text="c"), messages=turns), preferred="d", other="e")
+    expected = improver_ids(tiny_tokenizer, "system: a b\n\nuser: c", "e", HOW.template)
+    assert list(improver_example(triple, tiny_tokenizer, HOW).prompt_token_ids) == expected
+    path = tmp_path / "t.jsonl"
+    given = [*({"role": turn.role, "content": turn.content} for turn in turns), {"role": "assistant", "content": "e"}]
+    path.write_text(json.dumps({"messages": given}) + "\n" + json.dumps({"prompt": "c", "answer": None}) + "\n")
+    whole, single = read_answers(path)
+    assert (whole["prompt"], whole["answer"], len(whole["messages"])) == ("system: a b\n\nuser: c", "e", 2)
+    assert (single["prompt"], single["answer"]) == ("c", None)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"prompt": {"a": 1}}, "field 'prompt': must be text"),
+        ({"prompt": "  "}, "field 'prompt': is missing or empty"),
+        ({"prompt": "a", "answer": ["b"]}, "field 'answer': must be text"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "field 'messages': turn 1 has an unknown role"),
+        ({"messages": []}, "field 'messages': is empty"),
+        ({"messages": [{"role": "user", "content": "x"}], "prompt": "x"}, "give one of the two"),
+        ({"prompt": "a\ud800"}, "field 'prompt': holds half of a character"),
+    ],
+)
+def test_rows_that_cannot_be_improved_are_named(tmp_path, row, problem):
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(SourceError, match=rf"t\.jsonl, row 1, .*{problem}"):
+        read_answers(path)

@@ -6,6 +6,7 @@ import pytest
 from data.clusters import clusters, jaccard, shingles
 from data.errors import InputError, RecipeError, SourceError
 from data.raw import RawPrompt
+from data.records import Message
 from pipeline.recipe import validate
 from stages.carried import Carried, external
 from stages.prompts import PromptsSection, build_prompts, prove_disjoint, split_of
@@ -220,3 +221,50 @@ def test_an_earlier_run_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"prompts\.before: there is no file .*prompt\.parquet"):
         external(str(tmp_path / "prompt.parquet"))
     assert external(None) == {}
+
+
+# Conversations
+
+
+def chat(*contents, **fields):
+    """Turns of the user and the assistant in turn, with a system turn first."""
+    roles = ["system", *["user", "assistant"] * len(contents)]
+    messages = tuple(Message(role=role, content=content) for role, content in zip(roles, contents, strict=False))
+    return raw(contents[-1], messages=messages, **fields)
+
+
+def test_conversations_that_only_end_alike_are_different_prompts():
+    def about(i):
+        return chat("Be brief.", f"tell {i} of things {i * 7} and places {i * 13}", f"done {i}", "Please continue.")
+
+    rows = [replace(about(i), split="train" if i < 16 else "test") for i in range(20)]
+    for given in (rows, [replace(row, split=None) for row in rows]):
+        prompts = build(given)
+        assert len({p.cluster_id for p in prompts}) == 20
+        assert {p.status for p in prompts} == {"ok"}
+    prompts = build(rows)
+    prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split == "test"])
+
+
+def test_questions_on_one_long_context_cluster_as_the_same_texts_would():
+    context = " ".join(f"word{i}" for i in range(80))
+    as_messages = [chat(context, f"What is said of thing {i}?") for i in range(10)]
+    as_text = [raw(f"{context}\nWhat is said of thing {i}?") for i in range(10)]
+    for rows in (as_messages, as_text, [*as_messages, *as_text]):
+        assert len({p.cluster_id for p in build(rows)}) == 1
+
+
+def test_a_text_and_the_same_text_as_a_message_are_one_prompt():
+    text = "what is the capital of Italy"
+    as_message = raw(text, messages=(Message(role="user", content=text.upper()),))
+    prompts = build([raw(text), as_message])
+    assert len({p.cluster_id for p in prompts}) == 1
+    assert sorted(p.status for p in prompts) == ["duplicate", "ok"]
+
+
+def test_the_proof_compares_whole_conversations():
+    train, test = build([chat("a b c", "Go on."), chat("d e f", "Go on.")])
+    test = replace(test, split="test")
+    assert prove_disjoint([train], [test]).num_trained == 1
+    with pytest.raises(InputError, match="shares its text"):
+        prove_disjoint([replace(train, messages=test.messages)], [test])

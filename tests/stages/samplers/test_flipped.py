@@ -1,13 +1,14 @@
 """Answers turned into their opposite by a chat model, a server on loopback."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from data.records import Prompt
+from data.records import Message, Prompt
 from stages.chat_settings import VARIABLE
 from stages.generate import GenerateSettings, _needs_model, _units
-from stages.samplers.flipped import Settings, sample
+from stages.samplers.flipped import Settings, questions, sample
 from stages.samplers.transformers import Settings as Sampling
 from stages.samplers.transformers import sample as sample_here
 from tests.stages.chat_server import Act, ChatServer, completion
@@ -35,6 +36,16 @@ def rewriter(asked):
         return Act(body=refused)
     assert "entailment, neutral, contradiction" in system
     return Act(body=completion("Hm." if "odd" in explanation else " Contradiction."))
+
+
+def test_the_whole_conversation_is_shown():
+    turns = (Message(role="system", content="Be brief."), Message(role="user", content="Is Ann tall?"))
+    asked = replace(prompt_of("Is Ann tall?", "Ann is tall.\nlabel: entailment"), messages=turns)
+    settings = Settings(chat={"model": "m"}, labels=LABELS)  # type: ignore[arg-type]
+    rewriting, prediction = questions([asked], settings)
+    for planned in (rewriting, prediction):
+        shown = str(planned.request.messages[-1]["content"])
+        assert shown.startswith("Question:\nsystem: Be brief.\n\nuser: Is Ann tall?\n\nExplanation:")
 
 
 def settings_for(server, **changes):
