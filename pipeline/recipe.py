@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from data.errors import RecipeError
 from data.registry import unknown
+from pipeline.yaml_text import MAX_CHARACTERS, YamlError, parse_yaml
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -17,11 +17,12 @@ M = TypeVar("M", bound=BaseModel)
 def read_yaml(path: Path, *, what: str = "recipe") -> dict[str, Any]:
     """The mapping in a YAML file. Raises RecipeError when the file is missing, not YAML, or not a mapping."""
     try:
-        values = yaml.safe_load(path.read_text())
+        with path.open("rb") as stream:
+            values = parse_yaml(stream.read(4 * MAX_CHARACTERS + 1))
     except OSError as error:
         raise RecipeError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{what} {path} is not YAML: {error}") from error
+    except YamlError as error:
+        raise RecipeError(f"{what} {path} is not YAML that can be read: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{what} {path} must be a mapping, found {type(values).__name__}")
     return values
@@ -34,9 +35,9 @@ def apply_settings(values: dict[str, Any], assignments: Sequence[str]) -> dict[s
         if not equals or not dotted:
             raise RecipeError(f"--set {assignment!r} must have the form section.key=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {assignment!r}: the value is not YAML: {error}") from error
+            value = parse_yaml(text)
+        except YamlError as error:
+            raise RecipeError(f"--set {assignment!r:.200}: the value is not YAML that can be read: {error}") from error
         values = _assigned(values, dotted.split("."), value, dotted)
     return values
 

@@ -38,7 +38,7 @@ def test_set_reaches_into_sections_and_lists():
     values = {"inner": {"learning_rate": 1.0}, "pets": [{"kind": "cat"}]}
     changed = apply_settings(values, ["inner.learning_rate=2e-5", "pets.0.whiskers=3", "arms.a.kind=dog"])
     assert changed == {
-        "inner": {"learning_rate": "2e-5"},
+        "inner": {"learning_rate": 2e-5},
         "pets": [{"kind": "cat", "whiskers": 3}],
         "arms": {"a": {"kind": "dog"}},
     }
