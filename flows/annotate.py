@@ -8,12 +8,10 @@ from data.parquet import write_records
 from data.records import Feedback
 from flows.chain import plan
 from flows.recipe import Recipe
-from flows.walk import stored
+from flows.walk import stored, up_to
 from pipeline.store import Artifact, Store
 from stages.annotation import agreement, queue, read_filled, write_queue
 from stages.feedback import answers, choose
-
-NEEDED = ("prompts", "student", "teacher", "generate", "judge")
 
 
 def export_queue(recipe: Recipe, store: Store, out: Path) -> int:
@@ -24,9 +22,9 @@ def export_queue(recipe: Recipe, store: Store, out: Path) -> int:
     if recipe.feedback is None:
         raise InputError(f"recipe {recipe.name} has no section `feedback`, which says what is annotated")
     found: dict[str, Artifact] = {}
-    for step in plan(recipe):
-        if step.name in NEEDED or step.name.startswith("model/"):
-            found[step.name] = stored(store, step, found).artifact
+    steps = {step.name: step for step in plan(recipe)}
+    for step in up_to(steps["judge"], steps):
+        found[step.name] = stored(store, step, found).artifact
     items = choose(list(answers(found["prompts"], found["generate"], found["judge"])), recipe.feedback)
     return write_queue(queue(items, recipe.task), out)
 

@@ -28,6 +28,9 @@ from stages import (
 )
 from stages.methods import pit
 
+HELD_OUT = {"purpose": "evaluation"}
+"""Labels of the steps that make held-out candidates, from which nothing learns."""
+
 
 def plan(recipe: Recipe) -> list[Step]:
     """The steps of a recipe, each after those it reads. Raises SourceError when an input does not exist."""
@@ -81,6 +84,7 @@ def _held_out(recipe: Recipe) -> Round:
         examples=recipe.examples.model_copy(update={"splits": splits}),
         arms={},
         suffix="/held-out",
+        labels=HELD_OUT,
     )
 
 
@@ -101,6 +105,7 @@ def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
                 student=start.step,
                 learner=None,
                 suffix=f"/{name}/seed-{start.seed}",
+                labels={"round": name, "seed": start.seed},
                 seeds=(start.seed,),
                 seen=start.seen,
             )
@@ -151,6 +156,7 @@ def _generate(r: Round) -> Step:
     samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
     return Step(
         name=r.named("generate"),
+        labels=r.labels,
         stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks() else None),
         settings=r.generate,
         inputs={"prompts": ("prompts",), **models},
@@ -165,6 +171,7 @@ def _judge(r: Round) -> Step:
     settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
     return Step(
         name=r.named("judge"),
+        labels=r.labels,
         stage=replace(judge.STAGE, in_child=teacher_traits.in_child(r.judge), estimate=estimate),
         settings=settings,
         inputs={
@@ -181,6 +188,7 @@ def _order(r: Round) -> Step:
     settings = order.OrderSettings(strategy=r.order)
     return Step(
         name=r.named("order"),
+        labels=r.labels,
         stage=order.STAGE,
         settings=settings,
         inputs={
@@ -196,6 +204,7 @@ def _order(r: Round) -> Step:
 def _examples(r: Round) -> Step:
     return Step(
         name=r.named("examples"),
+        labels=r.labels,
         stage=examples.STAGE,
         settings=r.examples,
         inputs={
@@ -216,6 +225,7 @@ def _feedback(r: Round) -> Step:
     assert r.recipe.feedback is not None, "checked by the recipe"
     return Step(
         name=r.named("feedback"),
+        labels=r.labels,
         stage=replace(feedback.STAGE, estimate=feedback.estimate if feedback.asks(r.recipe.feedback) else None),
         settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
         inputs={
@@ -231,6 +241,7 @@ def _feedback(r: Round) -> Step:
 def _feedback_examples(r: Round) -> Step:
     return Step(
         name=r.named("feedback_examples"),
+        labels=r.labels,
         stage=feedback_examples.STAGE,
         settings=r.recipe.feedback_examples,
         inputs={
@@ -245,6 +256,7 @@ def _feedback_examples(r: Round) -> Step:
 def _reference(r: Round) -> Step:
     return Step(
         name=r.named("reference"),
+        labels=r.labels,
         stage=reference.STAGE,
         settings=reference.ReferenceSettings(),
         inputs={"examples": (r.named("examples"),), "student": (r.start,)},
@@ -252,8 +264,8 @@ def _reference(r: Round) -> Step:
 
 
 def _arm(r: Round, arm: str, seed: int) -> Trained:
-    step = _train(r, arm, seed)
-    return Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=(*r.seen, _learned(r, r.arms[arm])))
+    step, seen = _train(r, arm, seed), (*r.seen, _learned(r, r.arms[arm]))
+    return Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=seen, labels=step.labels)
 
 
 def _learned(r: Round, method: Any) -> str:
@@ -274,6 +286,7 @@ def _train(r: Round, arm: str, seed: int) -> Step:
     )
     return Step(
         name=f"train/{arm}/seed-{seed}",
+        labels=r.labels_of(arm, seed),
         stage=train.STAGE,
         settings=settings,
         inputs={

@@ -21,6 +21,7 @@ class _Chain:
         self.method: pit.Settings = r.arms[arm]
         self.steps: list[Step] = []
         self.seen = list(r.seen)
+        self.labels = r.labels_of(arm, seed)
         self.ordered = {
             "prompts": ("prompts",),
             "candidates": (r.named("generate"),),
@@ -51,6 +52,7 @@ class _Chain:
             steps=self.steps,
             step=model,
             seen=tuple(self.seen),
+            labels=self.labels,
             improve=how,
             inputs=needed,
         )
@@ -103,5 +105,6 @@ class _Chain:
     def _add(
         self, name: str, stage: Stage, settings: Any, inputs: dict[str, tuple[str, ...]], plugs: tuple[str, ...] = ()
     ) -> str:
-        self.steps.append(Step(name=name, stage=stage, settings=settings, inputs=inputs, plugs=plugs))
+        step = Step(name=name, stage=stage, settings=settings, inputs=inputs, plugs=plugs, labels=self.labels)
+        self.steps.append(step)
         return name

@@ -8,7 +8,10 @@ from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, Recipe
 from flows.rounds import Trained
 from pipeline.stage import Step
-from stages import benchmark, evaluate, lm_eval, report
+from stages import benchmark, evaluate, improve_rl, lm_eval, report, train
+
+LEARNING = {train.STAGE.name, improve_rl.STAGE.name}
+"""The stages whose steps leave a model and its learning curves."""
 
 
 def measures(recipe: Recipe, trained: list[Trained], *, pairs: str, paid: tuple[str, ...]) -> list[Step]:
@@ -22,7 +25,7 @@ def measures(recipe: Recipe, trained: list[Trained], *, pairs: str, paid: tuple[
         "lm_eval": [_lm_eval(recipe, t) for t in answering if recipe.lm_eval],
     }
     inputs = {name: tuple(step.name for step in steps) for name, steps in made.items()}
-    inputs["train"] = tuple(step.name for t in trained for step in t.steps if step.name.startswith("train/"))
+    inputs["train"] = tuple(step.name for t in trained for step in t.steps if step.stage.name in LEARNING)
     if paid:
         inputs["paid"] = paid
     return [*(step for steps in made.values() for step in steps), _report(recipe, inputs)]
@@ -58,6 +61,7 @@ def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
     }
     return Step(
         name=f"evaluate/{model.name}",
+        labels=model.labels,
         stage=evaluate.STAGE,
         settings=evaluate.EvaluateSettings(
             **section, task=recipe.task, feedback_template=recipe.feedback_examples.template, improve=model.improve
@@ -69,6 +73,7 @@ def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
 def _benchmark(settings: Any, model: Trained) -> Step:
     return Step(
         name=f"benchmark/{model.name}/{settings.benchmark}",
+        labels={**model.labels, "benchmark": settings.benchmark},
         stage=benchmark.STAGE,
         settings=benchmark.BenchmarkSettings(benchmark=settings),
         inputs={"checkpoint": (model.step,), "prompts": ("prompts",)},
@@ -81,6 +86,7 @@ def _lm_eval(recipe: Recipe, model: Trained) -> Step:
     assert recipe.lm_eval is not None, "asked by the caller"
     return Step(
         name=f"lm_eval/{model.name}",
+        labels=model.labels,
         stage=lm_eval.STAGE,
         settings=recipe.lm_eval,
         inputs={"checkpoint": (model.step,)},

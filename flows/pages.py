@@ -4,16 +4,19 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data.records import Judgement, PartialOrder
+from data.records import Candidate, Judgement, PartialOrder
 from flows.views import rows
 from pipeline.manifest import Manifest
 from pipeline.run import Done
 from pipeline.stage import Step, producer
 from pipeline.store import Artifact
 from stages.drawing import Node, hasse_diagram
+from stages.partial_order import is_human
 
 SAMPLE_ROWS = 3
 MAX_CELL = 120
+BY_WHOM = ["prompt_id", "candidate_id", "text", "source"]
+"""Columns of candidates that tell who wrote them."""
 LOOK = (
     "<style>text{font:12px system-ui,sans-serif;fill:#3d4650}.edge{fill:none;stroke:#7d8791;stroke-width:1.6}"
     ".node circle{stroke:#fff;stroke-width:3}.right circle{fill:#2f8a57}.wrong circle{fill:#bd4b4b}"
@@ -99,13 +102,20 @@ def _picture(orders: Artifact, step: Step, artifacts: Mapping[str, Artifact]) ->
     if order is None:
         return []
     verdicts = dict(_verdicts(order.prompt_id, step, artifacts))
-    nodes = [
-        Node(name=name, verdict=verdicts.get(name), human=name.startswith("human")) for name in order.candidate_ids
-    ]
+    experts = set(_experts(order.prompt_id, step, artifacts))
+    nodes = [Node(name=name, verdict=verdicts.get(name), human=name in experts) for name in order.candidate_ids]
     svg = hasse_diagram(nodes, [(pair.above, pair.below) for pair in order.pairs])
     svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("<title>", f"{LOOK}<title>", 1)
     encoded = base64.b64encode(svg.encode()).decode()
     return [f"## order of `{order.prompt_id[:12]}`", f"![Hasse diagram](data:image/svg+xml;base64,{encoded})"]
+
+
+def _experts(prompt_id: str, step: Step, artifacts: Mapping[str, Artifact]) -> Iterator[str]:
+    """The candidates of the prompt that a human wrote."""
+    for name in step.inputs.get("candidates", ()):
+        for candidate in artifacts[producer(name)].records(Candidate, columns=BY_WHOM):
+            if candidate.prompt_id == prompt_id and is_human(candidate):
+                yield candidate.candidate_id
 
 
 def _verdicts(prompt_id: str, step: Step, artifacts: Mapping[str, Artifact]) -> Iterator[tuple[str, bool | None]]:

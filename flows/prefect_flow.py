@@ -11,7 +11,7 @@ from prefect.runtime import deployment, flow_run
 from pydantic import BaseModel
 
 from flows import prune
-from flows.chain import plan
+from flows.chain import HELD_OUT, plan
 from flows.keys import load_keys
 from flows.money import check_prices
 from flows.pages import table
@@ -165,7 +165,7 @@ def _first_start() -> str:
 
 def _first_after_training(steps: list[Step]) -> int:
     """Evaluation begins where held-out prompts get candidates, if they do."""
-    return next(i for i, s in enumerate(steps) if s.name.endswith("/held-out") or s.stage.name == "evaluate")
+    return next(i for i, s in enumerate(steps) if s.labels == HELD_OUT or s.stage.name == "evaluate")
 
 
 def _show(markdown: str, *, key: str) -> None:

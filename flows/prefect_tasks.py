@@ -36,7 +36,7 @@ def as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refresh
     found = run(_Quiet(step), _Quiet(store), _Quiet(artifacts), refresh)
     cached = there is not None or found["cached"]
     seconds = 0.0 if there else found["seconds"]
-    artifact = there or store.open(Path(found["path"]))
+    artifact = there or store.open(Path(found["path"]), step.name, step.labels)
     done = Done(step=step.name, artifact=artifact, cached=cached, seconds=seconds)
     said = label(step.name, done.artifact.manifest)
     get_run_logger().info("%s · %s", said, "cached" if cached else f"{seconds:.1f} s")

@@ -155,7 +155,8 @@ def check_terms(history: History, recipe: Recipe, *, path: Path) -> None:
 
 def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int) -> Comparison:
     """Two models' answers to the same prompts, by the paired difference, resampling clusters of prompts."""
-    answers = Answers([Artifact(contender.path, "evaluate/contender"), Artifact(rival.path, "evaluate/rival")])
+    named = {"contender": contender, "rival": rival}
+    answers = Answers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
     decoding, _, reading = metric.partition("_")
     bootstrap = Bootstrap([row.cluster_id for row in answers.prompts], num_resamples=num_resamples)
     ours, theirs = (answers.scores(name, decoding, reading) for name in ("contender", "rival"))

@@ -35,6 +35,8 @@ from stages.teacher_traits import is_audited, judging, members, needs_model, rep
 from stages.train import METHODS, LoraSettings, Method, examples_kind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+TAKEN = ("student", "teacher", "prompts", "human", "document", "flipped")
+"""Names that a step or the source of a candidate has already, so that no further model can have them."""
 SOURCES = "data.sources"
 RESAMPLE = "resample"
 """The control beside arms that improve answers."""
@@ -237,7 +239,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _models_have_names_of_their_own(self) -> "Recipe":
         for name in self.models:
-            if name in ("student", "teacher", "prompts") or not NAME.fullmatch(name):
+            if name in TAKEN or not NAME.fullmatch(name):
                 raise ValueError(f"models: {name!r} is taken, or not lower case with dashes; give it another name")
         return self
 

@@ -54,7 +54,7 @@ def read_run(store: Store, run_id: str, recipe: Recipe) -> Run:
     done = [
         Done(
             step=step["step"],
-            artifact=store.artifact(step["ref"]),
+            artifact=store.artifact(step["ref"]).standing_for(step["step"], step.get("labels", {})),
             cached=step["cached"],
             seconds=step["seconds"],
         )

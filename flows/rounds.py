@@ -5,6 +5,7 @@ from typing import Any
 
 from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, Recipe
+from pipeline.manifest import Labels
 from pipeline.stage import Step
 from stages import evaluate, examples, generate
 
@@ -14,7 +15,8 @@ class Round:
     """Candidates of one model, judged and ordered, and the arms that learn from them.
 
     student: the step whose model answers; learner: the step whose model goes on learning, where that is another;
-    suffix: of the names of this round's steps; seeds: of the training runs;
+    suffix: of the names of this round's steps; labels: of those steps, beside those of an arm;
+    seeds: of the training runs;
     seen: steps with examples that the model has learned from before.
     """
 
@@ -28,6 +30,7 @@ class Round:
     student: str = "student"
     learner: str | None = None
     suffix: str = ""
+    labels: Labels = field(default_factory=dict)
     seeds: tuple[int, ...]
     seen: tuple[str, ...] = ()
 
@@ -39,11 +42,16 @@ class Round:
     def named(self, step: str) -> str:
         return step + self.suffix
 
+    def labels_of(self, arm: str, seed: int) -> Labels:
+        """The labels of a training run of this round."""
+        return {**self.labels, "arm": arm, "seed": seed}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """A training run: its arm and seed, the steps it takes, the one with its model, and how that model answers.
 
+    labels: of the arm, the seed and the round, for its steps and for what measures it;
     seen: the steps with the examples that the model has learned from; inputs: what it needs to answer, beside itself.
     """
 
@@ -52,23 +60,25 @@ class Trained:
     steps: list[Step]
     step: str
     seen: tuple[str, ...]
+    labels: Labels
     improve: evaluate.ImproveSettings | None = None
     inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod
     def untrained() -> "Trained":
         """The student as it is."""
-        return Trained(arm="student", seed=0, steps=[], step="student", seen=())
+        return Trained(arm="student", seed=0, steps=[], step="student", seen=(), labels={"arm": "student"})
 
     @staticmethod
     def resampled(seed: int) -> "Trained":
         """The student asked again with another seed: what merely another answer is worth, beside an improved one."""
-        return Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=())
+        labels = {"arm": RESAMPLE, "seed": seed}
+        return Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=(), labels=labels)
 
     @staticmethod
     def promoted(seen: tuple[str, ...]) -> "Trained":
         """The model that an earlier night promoted."""
-        return Trained(arm=LATEST, seed=0, steps=[], step=LATEST, seen=seen)
+        return Trained(arm=LATEST, seed=0, steps=[], step=LATEST, seen=seen, labels={"arm": LATEST})
 
     @property
     def name(self) -> str:

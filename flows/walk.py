@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
 from pipeline.files import hold, is_held
 from pipeline.run import Done, look_up, perform
-from pipeline.stage import Progress, Step, fingerprint
+from pipeline.stage import Progress, Step, fingerprint, producer
 from pipeline.store import Artifact, Store, write_atomically
 
 RUNS = "runs"
@@ -57,7 +57,13 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         steps = [
-            {"step": d.step, "ref": d.artifact.ref, "cached": d.cached, "seconds": round(d.seconds, 3)}
+            {
+                "step": d.step,
+                "labels": dict(d.artifact.labels),
+                "ref": d.artifact.ref,
+                "cached": d.cached,
+                "seconds": round(d.seconds, 3),
+            }
             for d in self.done
         ]
         return {
@@ -163,11 +169,21 @@ def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[i
     return (names.index(from_stage) if from_stage else 0), len(names)
 
 
+def up_to(last: Step, steps: Mapping[str, Step]) -> list[Step]:
+    """The step and all that it depends on, in the order of the plan. steps: those of the plan, by name."""
+    needed = {last.name}
+    for step in reversed(list(steps.values())):
+        if step.name in needed:
+            needed |= {producer(name) for names in step.inputs.values() for name in names}
+    return [step for step in steps.values() if step.name in needed]
+
+
 def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
     """The step's artifact, which must be there, though perhaps with open rows. Raises InputError."""
     artifact = store.find(step.stage.name, fingerprint(step.key(artifacts)))
     if artifact is None:
         raise InputError(f"step {step.name} is not in the store {store}; run without --from-stage and --only first")
+    artifact = artifact.standing_for(step.name, step.labels)
     return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 from data.errors import CorruptFile
 
 PACKAGES = ("hasse", "torch", "transformers", "peft", "accelerate", "trl", "vllm", "pyarrow", "prefect", "scikit-learn")
+
+
+Labels = Mapping[str, str | int]
+"""What a plan says of a step for those who read its results, such as {"arm": "rescue", "seed": 0}; in no key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,8 @@ class Manifest:
     key: dict[str, Any]
     identity: dict[str, str]
     files: dict[str, FileEntry]
+    labels: Labels = field(default_factory=dict)
+    """Those of the step that made it. Another step with the same key shares the artifact and has labels of its own."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """table -> status -> rows"""
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from data.errors import CorruptFile, InputError
 from pipeline.files import disk_errors, locked
 from pipeline.fingerprint import digest
-from pipeline.manifest import Manifest
+from pipeline.manifest import Labels, Manifest
 from pipeline.objects import Entry, Objects
 from pipeline.remote_artifact import RemoteArtifact, in_parallel
 from pipeline.store import MANIFEST, Artifact, Store
@@ -79,8 +79,8 @@ class RemoteStore(Store):
         artifact.send(lacking, manifest=standing is None)
         return artifact
 
-    def open(self, path: Path, step: str = "") -> RemoteArtifact:
-        return RemoteArtifact(path, step, objects=self.objects)
+    def open(self, path: Path, step: str = "", labels: Labels | None = None) -> RemoteArtifact:
+        return RemoteArtifact(path, step, labels or {}, objects=self.objects)
 
     def refs(self) -> list[str]:
         """Of every artifact with a manifest, oldest first, by the clock of the object store."""

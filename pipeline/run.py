@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.files import forget_begun
 from pipeline.fingerprint import digest
-from pipeline.manifest import Manifest, git_commit, package_versions
+from pipeline.manifest import Labels, Manifest, git_commit, package_versions
 from pipeline.process import run_in_child
 from pipeline.remote import open_store
 from pipeline.stage import Job, Progress, Step, fingerprint, producer
@@ -35,7 +35,18 @@ def look_up(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Arti
 
 def _whole(store: Store, step: Step, fingerprint: str) -> Artifact | None:
     artifact = store.find(step.stage.name, fingerprint)
-    return None if artifact is None or artifact.manifest.open_units else artifact
+    if artifact is None or artifact.manifest.open_units:
+        return None
+    return artifact.standing_for(step.name, step.labels)
+
+
+Given = tuple[Path, str, Labels]
+"""An input as another process is told of it: the artifact's path, its step and that step's labels."""
+
+
+def _given(artifacts: Mapping[str, Artifact], step: str) -> Given:
+    artifact = artifacts[producer(step)]
+    return artifact.path, producer(step), artifact.labels
 
 
 def perform(
@@ -53,15 +64,14 @@ def perform(
         artifact = None if refresh else _whole(store, step, fingerprint(key))
         cached = artifact is not None
         if artifact is None:
-            inputs = {
-                name: [(producer(s), artifacts[producer(s)].path) for s in steps] for name, steps in step.inputs.items()
-            }
+            inputs = {name: [_given(artifacts, s) for s in steps] for name, steps in step.inputs.items()}
             arguments = (store.location, step, key, inputs, refresh)
             if step.stage.in_child:
                 path = run_in_child(compute, *arguments, on_event=lambda event: progress(*event))
             else:
                 path = compute(*arguments, lambda event: progress(*event))
             artifact = store.open(path)
+    artifact = artifact.standing_for(step.name, step.labels)
     return Done(step=step.name, artifact=artifact, cached=cached, seconds=time.monotonic() - started)
 
 
@@ -69,13 +79,13 @@ def compute(
     location: str,
     step: Step,
     key: dict[str, Any],
-    inputs: dict[str, list[tuple[str, Path]]],
+    inputs: dict[str, list[Given]],
     refresh: bool,
     send: Callable[[tuple[int, int]], None],
 ) -> Path:
     """Run the stage function and publish what it made; gives the artifact's path.
 
-    location: of the store. inputs: name -> (step, path of its artifact). What an earlier, interrupted try left in the
+    location: of the store. What an earlier, interrupted try left in the
     work folder is kept, and so are the logs of one that ended with open rows.
     """
     store, started = open_store(location), time.monotonic()
@@ -89,7 +99,7 @@ def compute(
         job = Job(
             name=step.name,
             settings=step.settings,
-            inputs={name: [store.open(path, step) for step, path in found] for name, found in inputs.items()},
+            inputs={name: [store.open(*given) for given in found] for name, found in inputs.items()},
             path=work,
             store=store,
             progress=lambda done, total: send((done, total)),
@@ -127,25 +137,25 @@ def imagine(store: Store, step: Step, artifacts: Mapping[str, Artifact], folder:
         return None
     job = _passing_job(store.location, step, _paths(step, artifacts), folder)
     step.stage.imagine(job)
-    return Artifact(job.path, step.name)
+    return Artifact(job.path, step.name, step.labels)
 
 
-def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[tuple[str, Path]]]:
+def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[Given]]:
     """Of the inputs that are there."""
     return {
-        name: [(producer(s), artifacts[producer(s)].path) for s in steps]
+        name: [_given(artifacts, s) for s in steps]
         for name, steps in step.inputs.items()
         if all(producer(s) in artifacts for s in steps)
     }
 
 
-def _estimate(location: str, step: Step, inputs: dict[str, list[tuple[str, Path]]], send: Callable[[Any], None]) -> Any:
+def _estimate(location: str, step: Step, inputs: dict[str, list[Given]], send: Callable[[Any], None]) -> Any:
     assert step.stage.estimate is not None
     with tempfile.TemporaryDirectory() as folder:
         return step.stage.estimate(_passing_job(location, step, inputs, Path(folder)))
 
 
-def _passing_job(location: str, step: Step, inputs: dict[str, list[tuple[str, Path]]], folder: Path) -> Job:
+def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], folder: Path) -> Job:
     """One whose folder is not in the store."""
     store = open_store(location)
     path = folder / step.stage.name / digest(step.name)
@@ -153,7 +163,7 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[tuple[str, Pa
     return Job(
         name=step.name,
         settings=step.settings,
-        inputs={name: [_input(store, path, step, folder) for step, path in found] for name, found in inputs.items()},
+        inputs={name: [_input(store, given, folder) for given in found] for name, found in inputs.items()},
         path=path,
         store=store,
         progress=lambda done, total: None,
@@ -161,9 +171,9 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[tuple[str, Pa
     )
 
 
-def _input(store: Store, path: Path, step: str, folder: Path) -> Artifact:
-    """Of the store, or imagined in a folder beside it."""
-    return Artifact(path, step) if path.is_relative_to(folder) else store.open(path, step)
+def _input(store: Store, given: Given, folder: Path) -> Artifact:
+    """An artifact of the store, or one that was imagined in a folder beside it."""
+    return Artifact(*given) if given[0].is_relative_to(folder) else store.open(*given)
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:
@@ -178,6 +188,7 @@ def _manifest(job: Job, step: Step, key: dict[str, Any], seconds: float) -> Mani
         stage=step.stage.name,
         fingerprint=fingerprint(key),
         name=step.name,
+        labels=dict(step.labels),
         key=key,
         identity=identity,
         files=files,

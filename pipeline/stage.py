@@ -14,6 +14,7 @@ from data.parquet import write_records
 from pipeline.code import asset_digests, code_digests
 from pipeline.executors import local
 from pipeline.fingerprint import digest
+from pipeline.manifest import Labels
 from pipeline.store import Artifact, Store, disk_errors, table_name
 
 R = TypeVar("R")
@@ -56,6 +57,7 @@ class Step:
     inputs: input name -> earlier steps; "prompts:test" keys on the part `test` of what the step `prompts` made, so that
     a change of its other parts changes nothing here. external: digests of what lies outside the store.
     plugs: modules, beside the stage's own, whose code decides the result (a method, a sampler, a teacher).
+    labels: what a report calls the step's result by (arm, seed, round); they are in no key.
     executor: settings of who computes chunks; it decides nothing about them.
     """
 
@@ -65,14 +67,14 @@ class Step:
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     external: Mapping[str, str] = field(default_factory=dict)
     plugs: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=dict)
     executor: Any = field(default_factory=local.Settings)
 
     def key(self, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         """The parts of this step's fingerprint, given the artifacts of the steps before it.
 
         {stage, code: {version, module: digest}, config, inputs: {name: [identity, ...]}, external}; an identity is the
-        content
-        digest of an artifact, or the digests of a model's weights, tokenizer and chat template.
+        content digest of an artifact, or the digests of a model's weights, tokenizer and chat template.
         """
         return {
             "stage": self.stage.name,

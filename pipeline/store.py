@@ -9,12 +9,12 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from data.errors import CorruptFile, InputError
+from data.errors import CorruptFile, InputError, WorkError
 from data.parquet import read_records
 from pipeline.files import (
     STAMPS,
@@ -28,7 +28,7 @@ from pipeline.files import (
     write_stamps,
 )
 from pipeline.fingerprint import digest, file_digest
-from pipeline.manifest import FileEntry, Manifest
+from pipeline.manifest import FileEntry, Labels, Manifest
 
 R = TypeVar("R")
 
@@ -41,10 +41,22 @@ class Artifact:
     """A finished artifact on disk.
 
     step: the step of the plan that it stands for; two steps that come out the same share one artifact.
+    labels: those of that step.
     """
 
     path: Path
     step: str = ""
+    labels: Labels = field(default_factory=dict)
+
+    def standing_for(self, step: str, labels: Labels) -> Self:
+        """The same artifact as that of a step of a plan."""
+        return replace(self, step=step, labels=labels)
+
+    def label(self, name: str) -> str | int:
+        """Raises WorkError where the step has no such label."""
+        if name not in self.labels:
+            raise WorkError(f"step {self.step!r} ({self.ref}) has no label {name!r}, found {dict(self.labels)}")
+        return self.labels[name]
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -132,9 +144,9 @@ class Store:
             return None
         return artifact
 
-    def open(self, path: Path, step: str = "") -> Artifact:
+    def open(self, path: Path, step: str = "", labels: Labels | None = None) -> Artifact:
         """The artifact whose path another process has told."""
-        return Artifact(path, step)
+        return Artifact(path, step, labels or {})
 
     def refs(self) -> list[str]:
         """Of every artifact with a manifest, oldest first."""

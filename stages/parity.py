@@ -15,7 +15,7 @@ from data.text import unit_hash
 from pipeline.stage import Job
 from pipeline.store import table_name
 from stages.loaded import LazyModel
-from stages.sampling import views_that_fit
+from stages.sampling import AnswerSettings, numbered, views_of, views_that_fit
 
 CHECKED = 64
 """Candidates of a group: those of the smallest hash."""
@@ -25,8 +25,9 @@ def check(job: Job, groups: Sequence[tuple[Any, float]], models: Mapping[str, La
     """Group -> {checked, max, mean, by_length}. Raises WorkError where a group's mean passes its largest gap."""
     found = {}
     for group, max_gap in groups:
-        chosen = _chosen(job, group)
-        gaps = _gaps(job, group, chosen, models[group.model])
+        views = _views(job, group)
+        chosen = _chosen(job, views)
+        gaps = _gaps(job, group, views, chosen, models[group.model])
         found[group.name] = _summary(gaps, chosen)
         if gaps and found[group.name]["mean"] > max_gap:
             raise WorkError(
@@ -37,25 +38,32 @@ def check(job: Job, groups: Sequence[tuple[Any, float]], models: Mapping[str, La
     return found
 
 
-def _chosen(job: Job, group: Any) -> list[Candidate]:
+def _views(job: Job, group: Any) -> dict[str, int]:
+    """Every candidate_id of the group -> the view of its prompt that was asked; none where answers are rewritten."""
+    if not isinstance(group, AnswerSettings):
+        return {}
+    num_views = max((len(views_of(prompt, group)) for prompt in job.input("prompts").records(Prompt)), default=0)
+    return {numbered(group, view, k): view for view in range(num_views) for k in range(group.num_samples)}
+
+
+def _chosen(job: Job, views: Mapping[str, int]) -> list[Candidate]:
     """Some of the group's candidates that have token ids."""
     own = (
         c
         for c in read_records(job.path / f"{table_name(Candidate)}.parquet", Candidate)
-        if c.candidate_id.rpartition("-")[0] == group.name and c.token_ids
+        if c.candidate_id in views and c.token_ids
     )
     return sorted(own, key=lambda c: unit_hash("parity", c.prompt_id, c.candidate_id))[:CHECKED]
 
 
-def _gaps(job: Job, group: Any, chosen: Sequence[Candidate], model: LazyModel) -> list[float]:
+def _gaps(job: Job, group: Any, views: Mapping[str, int], chosen: Sequence[Candidate], model: LazyModel) -> list[float]:
     from stages.models import logprobs_of
 
     wanted = {c.prompt_id for c in chosen}
     prompts = [p for p in job.input("prompts").records(Prompt) if p.prompt_id in wanted]
     fitting, _ = views_that_fit(prompts, group, model.tokenizer, context=model.context)
     ids = {(prompts[i].prompt_id, view): view_ids for i, view, view_ids in fitting}
-    view = [int(c.candidate_id.rpartition("-")[2]) // group.num_samples for c in chosen]
-    asked = [(ids[c.prompt_id, v], c.token_ids) for c, v in zip(chosen, view, strict=True)]
+    asked = [(ids[c.prompt_id, views[c.candidate_id]], c.token_ids) for c in chosen]
     sums = logprobs_of(model.loaded.model, asked) if asked else []
     return [abs(own - (c.logprob_sum or 0.0)) / len(c.token_ids) for c, own in zip(chosen, sums, strict=True)]
 

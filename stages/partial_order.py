@@ -111,6 +111,7 @@ def is_correct(judgement: Judgement | None) -> bool | None:
 
 
 def is_human(candidate: Candidate) -> bool:
+    """Whether an expert wrote the answer, whatever its group is called."""
     return candidate.source == "human"
 
 

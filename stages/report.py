@@ -21,9 +21,12 @@ from stages.audit_table import audit_table
 from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
 from stages.grading import TaskSettings
 from stages.joins import join
+from stages.partial_order import is_human
 from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, measured, results, sequences
 
 TEMPLATE = "report_page.html"
+BY_WHOM = ["prompt_id", "candidate_id", "text", "source"]
+"""Columns of candidates that tell who wrote them."""
 SMOOTHING_STEPS = 10
 CURVES = ("loss", "sft", "rank", "violations")
 CURVE_TITLES = {
@@ -103,7 +106,7 @@ def run(job: Job) -> None:
         harness=[
             line
             for artifact in job.inputs.get("lm_eval", [])
-            for line in lm_eval.rows(artifact.step.removeprefix("lm_eval/"), artifact.manifest.metrics["tasks"])
+            for line in lm_eval.rows(_model_name(artifact), artifact.manifest.metrics["tasks"])
         ],
         curves=curves(job.inputs["train"]),
         audit=audit_table(job.input("judgements"), settings.recipe.get("audit", {})),
@@ -119,6 +122,11 @@ def run(job: Job) -> None:
         "results": [row(r, settings.task.primary, settings.report.baselines, drifts=drifts) for r in found],
         "conclusion": "\n".join(sentences),
     }
+
+
+def _model_name(artifact: Artifact) -> str:
+    """The arm, and the seed of a trained model."""
+    return "/seed-".join(str(artifact.labels[name]) for name in ("arm", "seed") if name in artifact.labels)
 
 
 def render(**values: Any) -> str:
@@ -196,10 +204,10 @@ def costs(paid: Sequence[Artifact]) -> list[dict[str, Any]]:
 def shown_prompts(job: Job, number: int) -> list[ShownPrompt]:
     """Prompts whose candidates are really ordered, those with an expert's answer first, else by a hash of the id."""
     ordered = [o for o in job.input("orders").records(PartialOrder) if o.pairs]
-    has_human = {o.prompt_id: any(c.startswith("human") for c in o.candidate_ids) for o in ordered}
-    ordered.sort(key=lambda o: (not has_human[o.prompt_id], unit_hash("shown", o.prompt_id)))
+    by_expert = {c.prompt_id for c in job.input("candidates").records(Candidate, columns=BY_WHOM) if is_human(c)}
+    ordered.sort(key=lambda o: (o.prompt_id not in by_expert, unit_hash("shown", o.prompt_id)))
     half = number // 2
-    chosen = ordered[: number - half] + [o for o in ordered[number - half :] if not has_human[o.prompt_id]][:half]
+    chosen = ordered[: number - half] + [o for o in ordered[number - half :] if o.prompt_id not in by_expert][:half]
     orders = {o.prompt_id: o for o in chosen}
     prompts = (p for p in job.input("prompts").records(Prompt) if p.prompt_id in orders)
     candidates = (c for c in job.input("candidates").records(Candidate) if c.prompt_id in orders)
@@ -216,7 +224,7 @@ def _shown(
         ShownCandidate(candidate=by_id[i], judgement=verdicts.get(i), level=level, is_target=i == order.target)
         for i, level in zip(order.candidate_ids, order.levels, strict=True)
     ]
-    nodes = [Node(name=c.candidate.candidate_id, verdict=c.verdict, human=c.candidate.source == "human") for c in shown]
+    nodes = [Node(name=c.candidate.candidate_id, verdict=c.verdict, human=is_human(c.candidate)) for c in shown]
     diagram = hasse_diagram(nodes, [(pair.above, pair.below) for pair in order.pairs])
     return ShownPrompt(prompt=prompt, order=order, candidates=shown, diagram=Markup(diagram))
 

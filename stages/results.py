@@ -117,18 +117,18 @@ def _reference_logprobs(rows: list[Evaluation]) -> dict[str, float]:
 
 
 def arm_of(artifact: Artifact) -> str:
-    """`evaluate/rescue/seed-0` and `train/rescue/seed-0` -> rescue."""
-    return artifact.step.split("/")[1]
+    """The arm that the artifact's step belongs to. Raises WorkError where its step has no such label."""
+    return str(artifact.label("arm"))
 
 
 def sequences(trained: Sequence[Artifact]) -> dict[str, int]:
     """Arm -> completions put through a model in one of its training runs: all its steps, and the reference pass."""
     total: Counter[str] = Counter()
-    seeds: dict[str, set[str]] = defaultdict(set)
+    seeds: dict[str, set[str | int]] = defaultdict(set)
     for artifact in trained:
         spent = artifact.manifest.metrics.get("cost", {})
         total[arm_of(artifact)] += spent.get("sequences", 0) + spent.get("reference_sequences", 0)
-        seeds[arm_of(artifact)].add(artifact.step.split("/")[2])
+        seeds[arm_of(artifact)].add(artifact.label("seed"))
     return {arm: round(total[arm] / len(seeds[arm])) for arm in total}
 
 
@@ -195,10 +195,10 @@ class Measured:
 
 
 def measured(artifacts: Sequence[Artifact], *, num_resamples: int) -> list[Measured]:
-    """One row an arm and benchmark, in their order; steps are called benchmark/<arm>/.../<benchmark>."""
+    """One row an arm and benchmark, in their order."""
     groups: dict[tuple[str, str], list[Artifact]] = defaultdict(list)
     for artifact in artifacts:
-        groups[arm_of(artifact), artifact.step.split("/")[-1]].append(artifact)
+        groups[arm_of(artifact), str(artifact.label("benchmark"))].append(artifact)
     found = []
     for (arm, benchmark), group in groups.items():
         rows = [list(artifact.records(Evaluation)) for artifact in group]

@@ -117,6 +117,11 @@ def row_seed(seed: int, *names: str) -> int:
     return int(text_digest(str(seed), *names)[:15], 16)
 
 
+def numbered(settings: Any, view: int, sample: int) -> str:
+    """The id of a group's candidate: a view's sample, both from 0."""
+    return f"{settings.name}-{view * settings.num_samples + sample}"
+
+
 def candidate_of(
     prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Any, model: Signature | Any
 ) -> Candidate:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data.config import unkeyed
 from data.records import Candidate, Prompt
-from stages.sampling import AnswerSettings, Sampled, candidate_of, filtered, row_seed, spoken, views_that_fit
+from stages.sampling import AnswerSettings, Sampled, candidate_of, filtered, numbered, row_seed, spoken, views_that_fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) 
     work = []
     for i, view, ids in fitting:
         for k in range(settings.num_samples):
-            candidate_id = f"{settings.name}-{view * settings.num_samples + k}"
+            candidate_id = numbered(settings, view, k)
             work.append((i, candidate_id, ids, row_seed(settings.seed, prompts[i].prompt_id, candidate_id)))
     samples = generate(
         student.model,

@@ -18,6 +18,7 @@ from stages.sampling import (
     Signature,
     candidate_of,
     filtered,
+    numbered,
     row_seed,
     spoken,
     views_that_fit,
@@ -58,7 +59,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, view, ids), seed, output in zip(fitting, seeds, outputs, strict=True):
         for k, answer in enumerate(output["samples"]):
-            candidate_id = f"{settings.name}-{view * settings.num_samples + k}"
+            candidate_id = numbered(settings, view, k)
             found = _sampled(answer, ids, model.tokenizer)
             rows[i].append(candidate_of(prompts[i], candidate_id, found, seed + k, settings, signature))
     for i, error in refused.items():

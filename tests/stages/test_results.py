@@ -11,7 +11,7 @@ class Graded:
     """An evaluation artifact in memory."""
 
     def __init__(self, arm, seed, right, logprob=None, score=None):
-        self.step = f"evaluate/{arm}/seed-{seed}" if arm != "student" else "evaluate/student"
+        self.labels = {"arm": arm, "seed": seed}
         self.rows = [
             Evaluation(
                 prompt_id=f"p{i:03}", cluster_id=f"p{i:03}", split="test", group="even" if i % 2 == 0 else "odd",
@@ -20,6 +20,9 @@ class Graded:
             )
             for i, r in enumerate(right)
         ]  # fmt: skip
+
+    def label(self, name):
+        return self.labels[name]
 
     def records(self, _):
         return iter(self.rows)
