@@ -8,6 +8,7 @@ HasseError
 └── WorkError       the work failed although the input was fine; exit code 1, finished work is kept
     ├── StoreError      the store cannot be written or read
     ├── CorruptFile     a stored file that is truncated, missing or differs from its digest
+    │   └── DamagedArtifact     found when a step read it; the run makes the artifact anew
     └── ChildDied       a child process ended without a result
 """
 
@@ -51,6 +52,10 @@ class StoreError(WorkError):
 
 
 class CorruptFile(WorkError):
+    pass
+
+
+class DamagedArtifact(CorruptFile):
     pass
 
 

@@ -2,26 +2,31 @@
 
     store/latest/<recipe>.json      {"recipe", "terms", "latest": night or null, "nights": [night, ...]}
 
-The file is replaced as a whole, so that the pointer and its history always agree.
+The file is replaced as a whole, so that the pointer and its history always agree, and carries a digest of itself.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from data.config import key_of
 from data.errors import CorruptFile, InputError
 from flows.nightly_settings import LATEST
 from flows.recipe import Recipe
+from pipeline.disk import disk_errors
+from pipeline.files import make_folder, write_atomically
 from pipeline.fingerprint import differences
-from pipeline.store import Artifact, Store, write_atomically
+from pipeline.sealed import read_sealed, seal
+from pipeline.store import Artifact, Store
 from stages import student
 from stages.results import Answers
 from stages.statistics import Bootstrap
 
 FOLDER = "latest"
+REMEDY = "restore it, or remove it to begin the nights anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,31 +103,45 @@ def read_history(store: Store, recipe: str) -> History:
     if not path.exists():
         return History(recipe=recipe)
     try:
-        values = json.loads(path.read_text())
-        nights = [Night(**{**n, "comparison": Comparison(**n["comparison"])}) for n in values["nights"]]
-        return History(recipe=values["recipe"], terms=values["terms"], nights=tuple(nights))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFile(f"{path} is not a record of nights: {error}; restore or remove it") from error
+        values = read_sealed(path, kind="record of nights")
+        found = TypeAdapter(History).validate_python({name: values[name] for name in ("recipe", "terms", "nights")})
+    except (ValidationError, KeyError) as error:
+        raise CorruptFile(f"{path} is not a record of nights: {error}; {REMEDY}") from error
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}; {REMEDY}") from error
+    if found.recipe != recipe:
+        raise CorruptFile(f"{path} is the record of the nights of {found.recipe}, under another name; {REMEDY}")
+    return found
 
 
-def read_histories(store: Store) -> list[History]:
-    """Of every recipe that has had a night, by name."""
+def read_histories(store: Store) -> tuple[list[History], list[str]]:
+    """Of every recipe that has had a night, by name; and what is wrong with records that cannot be read."""
     store.gather(store.root / FOLDER, "*.json")
-    return [read_history(store, path.stem) for path in sorted((store.root / FOLDER).glob("*.json"))]
+    found, problems = [], []
+    for path in sorted((store.root / FOLDER).glob("*.json")):
+        try:
+            found.append(read_history(store, path.stem))
+        except CorruptFile as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def write_history(store: Store, history: History) -> None:
     path = history_path(store, history.recipe)
-    path.parent.mkdir(parents=True, exist_ok=True)
     latest = asdict(history.latest) if history.latest else None
     values = {"recipe": history.recipe, "terms": history.terms, "latest": latest}
-    write_atomically(path, json.dumps({**values, "nights": [asdict(night) for night in history.nights]}, indent=1))
+    with disk_errors(store.root):
+        make_folder(path.parent)
+        write_atomically(path, seal({**values, "nights": [asdict(night) for night in history.nights]}))
     store.share(path)
 
 
 def pinned(store: Store) -> set[str]:
-    """References of the artifacts that no recipe's nights can do without."""
-    return {ref for history in read_histories(store) for ref in history.references()}
+    """References of the artifacts that no recipe's nights can do without. Raises CorruptFile where they are unknown."""
+    histories, problems = read_histories(store)
+    if problems:
+        raise CorruptFile(problems[0])
+    return {ref for history in histories for ref in history.references()}
 
 
 def terms(recipe: Recipe) -> dict[str, Any]:

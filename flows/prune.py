@@ -8,7 +8,7 @@ from typing import Any
 
 from data.errors import CorruptFile
 from flows.promotion import pinned
-from flows.walk import read_runs
+from flows.run_records import read_runs
 from pipeline.fingerprint import digest
 from pipeline.store import Artifact, Store
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from data.errors import InputError
 from flows.recipe import Recipe
-from flows.walk import Listener, Run, read_runs, walk
+from flows.run_records import read_runs
+from flows.walk import Listener, Run, walk
 from pipeline.recipe import validate
 from pipeline.run import Done
 from pipeline.store import Store

@@ -16,7 +16,7 @@ from data.records import TrainingExample
 from flows.promotion import read_histories, read_history
 from flows.query import is_table
 from flows.recipe import shipped_recipes
-from flows.walk import read_runs, status_of
+from flows.run_records import read_runs, status_of
 from pipeline.fingerprint import differences
 from pipeline.recipe import read_yaml
 from pipeline.store import Artifact, Store
@@ -140,8 +140,9 @@ def methods() -> list[Row]:
 
 def latest_models(store: Store) -> list[Row]:
     """One row a recipe that has had a night."""
-    found = []
-    for history in read_histories(store):
+    histories, problems = read_histories(store)
+    found: list[Row] = [{"recipe": "broken", "nights": 0, "model": problem} for problem in problems]
+    for history in histories:
         now = history.latest
         model = str(_model(store, now.checkpoint)) if now else "nothing has been promoted yet"
         since = {"since": now.when, "gain": str(now.comparison)} if now else {}
@@ -156,7 +157,7 @@ def latest_model(store: Store, recipe: str, *, with_model: bool) -> Row:
     """
     history = read_history(store, recipe)
     if not history.nights:
-        known = [h.recipe for h in read_histories(store)]
+        known = [h.recipe for h in read_histories(store)[0]]
         raise InputError(registry.unknown(recipe, known, kind="recipe with nights"))
     now = history.latest
     if now is None and with_model:

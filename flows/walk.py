@@ -1,6 +1,6 @@
 """Walk a plan: each step from the store, or computed. The Prefect flow calls the same functions, one task a step."""
 
-import json
+import logging
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from data import registry
-from data.errors import InputError
+from data.errors import DamagedArtifact, InputError
 from flows.chain import plan
 from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
-from pipeline.files import hold, is_held
+from flows.run_records import DONE, RUNNING, RUNS, lock_of, write_record
+from pipeline.disk import disk_errors
+from pipeline.files import hold, make_folder
+from pipeline.fingerprint import digest
 from pipeline.run import Done, look_up, perform
 from pipeline.stage import Progress, Step, fingerprint, producer
-from pipeline.store import Artifact, Store, write_atomically
+from pipeline.store import Artifact, Store
 
-RUNS = "runs"
+LOG = logging.getLogger("hasse")
+
+DAMAGED_TRIES = 4
+"""So often a run looks its steps up again because one read an artifact that was damaged, before it gives up."""
 
 
 class Listener(Protocol):
@@ -38,10 +44,12 @@ class Run:
     recipe: Recipe
     started: str
     done: list[Done] = field(default_factory=list)
-    status: str = "running"
+    status: str = RUNNING
     how: dict[str, Any] = field(default_factory=dict)
     """What `hasse resume` needs beside the recipe: from_stage, only, and the Prefect flow run, where there is one."""
     host: str = field(default_factory=platform.node)
+    working: list[str] = field(default_factory=list)
+    """Names of what the step that goes on reads and writes: its artifact, its work folder and its folder of rows."""
     alive: TextIO | None = None
     """Locked while the run goes on, so that others see when its process has been killed."""
 
@@ -50,10 +58,9 @@ class Run:
         return {done.step: done.artifact for done in self.done}
 
     def save(self, store: Store) -> None:
-        path = store.root / RUNS / f"{self.run_id}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(self.describe(), indent=1))
-        store.share(path)
+        with disk_errors(store.root):
+            make_folder(store.root / RUNS)
+            write_record(store, self.describe())
 
     def describe(self) -> dict[str, Any]:
         steps = [
@@ -73,6 +80,7 @@ class Run:
             "status": self.status,
             "how": self.how,
             "host": self.host,
+            "working": self.working,
             "steps": steps,
         }
 
@@ -85,7 +93,8 @@ def begin(recipe: Recipe, store: Store, **how: Any) -> Run:
     store.check_writable()
     now = datetime.now(UTC)
     run_id = f"{recipe.name}-{now:%Y%m%d-%H%M%S}-{time.monotonic_ns() % 0xFFFF:04x}"
-    alive = hold(_lock_of(store, run_id))
+    with disk_errors(store.root):
+        alive = hold(lock_of(store, run_id))
     run = Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"), how=how, alive=alive)
     run.save(store)
     return run
@@ -129,27 +138,62 @@ def go_through(
 
     Those before `first` must be in the store.
     """
-    anew, since = run.how.get("from_stage") is not None, run.how.get("since")
     try:
-        for i, step in enumerate(steps):
-            if i < first:
-                done = stored(store, step, run.artifacts)
-            else:
-                done = compute(step, anew and not is_anew(store, step, run.artifacts, since))
-            finished(step, done)
-            run.done.append(done)
-            run.save(store)
-            stop_unpaid(done)
-        run.status = "done"
+        _through(run, store, steps, first, compute, finished)
+        run.status, run.working = DONE, []
     except BaseException as error:
         run.status = f"{type(error).__name__}: {error}"
         raise
     finally:
+        _end(run, store)
+    return run
+
+
+def _through(
+    run: Run,
+    store: Store,
+    steps: list[Step],
+    first: int,
+    compute: Callable[[Step, bool], Done],
+    finished: Callable[[Step, Done], None],
+) -> None:
+    """Begins again where a step reads a damaged or deleted artifact: what is good is found, that artifact made anew."""
+    anew, since = run.how.get("from_stage") is not None, run.how.get("since")
+    for tries_left in reversed(range(DAMAGED_TRIES)):
+        try:
+            for i, step in enumerate(steps):
+                run.working = names_of(step, run.artifacts)
+                run.save(store)
+                if i < first:
+                    done = stored(store, step, run.artifacts)
+                else:
+                    done = compute(step, anew and not is_anew(store, step, run.artifacts, since))
+                finished(step, done)
+                run.done.append(done)
+                run.save(store)
+                stop_unpaid(done)
+            return
+        except DamagedArtifact as error:
+            if not tries_left:
+                raise
+            LOG.warning("%s. The steps are looked up again, and what is damaged is made anew.", error)
+            run.done, since = [], since or run.started
+
+
+def _end(run: Run, store: Store) -> None:
+    """Record how the run ended, and let go of its lock even where the record cannot be written."""
+    try:
         run.save(store)
+    finally:
         if run.alive:
             run.alive.close()
-            _lock_of(store, run.run_id).unlink(missing_ok=True)
-    return run
+            lock_of(store, run.run_id).unlink(missing_ok=True)
+
+
+def names_of(step: Step, artifacts: dict[str, Artifact]) -> list[str]:
+    """Names in the store of what a step may read or write: its artifact, its work folder, and its folder of rows."""
+    stage, key = step.stage.name, fingerprint(step.key(artifacts))
+    return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{digest(step.code())[:24]}"]
 
 
 def is_anew(store: Store, step: Step, artifacts: dict[str, Artifact], since: str | None) -> bool:
@@ -185,23 +229,6 @@ def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
         raise InputError(f"step {step.name} is not in the store {store}; run without --from-stage and --only first")
     artifact = artifact.standing_for(step.name, step.labels)
     return Done(step=step.name, artifact=artifact, cached=True, seconds=0.0)
-
-
-def read_runs(store: Store) -> list[dict[str, Any]]:
-    """Every recorded run, oldest first."""
-    store.gather(store.root / RUNS, "*.json")
-    runs = [json.loads(path.read_text()) for path in (store.root / RUNS).glob("*.json")]
-    return sorted(runs, key=lambda run: run["started"])
-
-
-def status_of(store: Store, run: dict[str, Any]) -> str:
-    """Of a recorded run; "killed" where its process, on this machine, is gone without a word."""
-    gone = run.get("host") == platform.node() and not is_held(_lock_of(store, run["run_id"]))
-    return "killed" if run["status"] == "running" and gone else run["status"]
-
-
-def _lock_of(store: Store, run_id: str) -> Path:
-    return store.root / ".locks" / f"run-{run_id}"
 
 
 def report_path(run: Run) -> Path | None:

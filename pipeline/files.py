@@ -1,31 +1,49 @@
 """Files on this machine: written whole or not at all, locked, and checked against their digests."""
 
 import contextlib
-import errno
 import fcntl
+import itertools
 import json
 import os
+import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from data.errors import StoreError
+from data.errors import CorruptFile, StoreError
+from pipeline.disk import disk_errors, disk_problem
 from pipeline.fingerprint import file_digest
 from pipeline.manifest import FileEntry
+from pipeline.sealed import read_json
+
+__all__ = ["disk_errors", "disk_problem"]
 
 STAMPS = "stamps.json"
 BEGUN = ".begun"
 """Ending of a file that is being written."""
 
+CORRUPT = ".corrupt"
+"""Ending of what was found damaged and has been set aside."""
+
+Stamp = list[int]
+"""Size, modification time, time of the last change of any kind, and number of a file."""
+
 
 def write_atomically(path: Path, text: str) -> None:
-    """The whole text or, after a crash, the former file; never a part."""
+    """The whole text or, after a crash or on a full disk, the former file; never a part."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}{BEGUN}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.is_dir():
+            set_aside(path)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def forget_begun(folder: Path) -> None:
@@ -34,32 +52,57 @@ def forget_begun(folder: Path) -> None:
         path.unlink()
 
 
-@contextlib.contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn a full or failing disk into a StoreError that says what is kept."""
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged, so that it is in nobody's way and can still be looked at; gives its new path."""
+    for number in itertools.count():
+        beside = path.with_name(f"{path.name}{f'-{number}' if number else ''}{CORRUPT}")
+        if not beside.exists() and not beside.is_symlink():
+            break
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        path.rename(beside)
+    return beside
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it; what is not there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=False)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Raises StoreError where a file is in the way."""
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
-            raise
-        raise StoreError(
-            f"the store {root} could not be written: {error.strerror}. Finished chunks and artifacts are kept; "
-            "make room (`hasse prune` shows what can go) and run the same command again"
-        ) from error
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"{error.filename} is a file, where a folder of the store belongs; move it away") from error
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Only one process of this machine at a time holds the lock file."""
-    with path.open("w") as file:
+    with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
+@contextlib.contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """As `locked`, without waiting: gives whether the lock was free."""
+    with _lock_file(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def hold(path: Path) -> TextIO:
     """Locks a file for as long as what is given back is open: until it is closed, or its process is gone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
+    make_folder(path.parent)
+    file = _lock_file(path)
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
@@ -69,36 +112,75 @@ def is_held(path: Path) -> bool:
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # no lock file is there that somebody could hold
+        return False
     return False
 
 
-def problem(folder: Path, name: str, entry: FileEntry, stamp: list[int] | None) -> str | None:
-    """What is wrong with a file of an artifact. `stamp`: its size and modification time when it was last read."""
+def _lock_file(path: Path) -> TextIO:
+    if path.is_dir():
+        set_aside(path)
+    return path.open("w")
+
+
+def problem(
+    folder: Path, name: str, entry: FileEntry, *, trusted: Stamp | None = None, again: bool = False
+) -> str | None:
+    """What is wrong with a file of an artifact.
+
+    trusted: the stamp with which it was found good earlier. A file that has another is read, once a process; with
+    `again`, every time.
+    """
     path = folder / name
-    if not path.exists():
-        return f"{name} is missing"
-    stat = path.stat()
-    if stat.st_size != entry.num_bytes:
-        return f"{name} has {stat.st_size} bytes instead of {entry.num_bytes}"
-    if stamp != [stat.st_size, stat.st_mtime_ns] and file_digest(path) != entry.sha256:
-        return f"{name} differs from its digest"
-    return None
-
-
-def stamps_of(folder: Path, files: Iterable[str]) -> dict[str, list[int]]:
-    stats = {name: (folder / name).stat() for name in files}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-
-
-def read_stamps(folder: Path) -> dict[str, list[int]]:
     try:
-        return json.loads((folder / STAMPS).read_text())
-    except (OSError, ValueError):
+        now = stamp_of(path)
+        if now is None:
+            return f"{name} is no file"
+        if now[0] != entry.num_bytes:
+            return f"{name} has {now[0]} bytes instead of {entry.num_bytes}"
+        if not again and now == trusted:
+            return None
+        return None if digest_once(path, again=again) == entry.sha256 else f"{name} differs from its digest"
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror or error}"
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Changes with every change of the file, also with one that puts size and modification time back. None: no file."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+_DIGESTS: dict[tuple[int, ...], str] = {}
+"""Of the files that this process has read: device and stamp -> sha256."""
+
+
+def digest_once(path: Path, *, again: bool = False) -> str:
+    """sha256 of a file, which one process reads for this once as long as nothing changes it. Raises OSError."""
+    key = (path.stat().st_dev, *(stamp_of(path) or []))
+    if again or key not in _DIGESTS:
+        _DIGESTS[key] = file_digest(path)
+    return _DIGESTS[key]
+
+
+def stamps_of(folder: Path, files: Iterable[str]) -> dict[str, Stamp]:
+    found = {name: stamp_of(folder / name) for name in files}
+    return {name: stamp for name, stamp in found.items() if stamp is not None}
+
+
+def read_stamps(folder: Path) -> dict[str, Stamp]:
+    """Without any where they cannot be read: they only spare reading."""
+    try:
+        found = read_json(folder / STAMPS, kind="file of stamps")
+    except CorruptFile:
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_stamps(folder: Path, files: Iterable[str]) -> None:

@@ -1,15 +1,22 @@
-"""What an artifact says of itself: the file `manifest.json`, written last."""
+"""What an artifact says of itself: the file `manifest.json`, written last.
+
+A manifest carries a digest of itself, and is taken for that of its own folder alone. Manifests of format 1, which have
+no digest, go on being served; of them the form, the folder and the fingerprint are checked.
+"""
 
 import importlib.metadata
-import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from data.errors import CorruptFile
+from pipeline.fingerprint import digest
+from pipeline.sealed import SEALED_SINCE, read_sealed, seal
 
 PACKAGES = ("hasse", "torch", "transformers", "peft", "accelerate", "trl", "vllm", "pyarrow", "prefect", "scikit-learn")
 
@@ -22,6 +29,8 @@ Labels = Mapping[str, str | int]
 class FileEntry:
     """One file of an artifact. `content` is False for logs, which may differ between equal runs."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     sha256: str
     num_bytes: int
     content: bool = True
@@ -31,6 +40,8 @@ class FileEntry:
 class Manifest:
     """`key` holds the parts that were hashed into `fingerprint`; `identity` is what later stages key on:
     the content digest of the files, or a model's weights, tokenizer and template."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     stage: str
     fingerprint: str
@@ -52,25 +63,54 @@ class Manifest:
     cost_usd: float = 0.0
     git_commit: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
-    format: int = 1
+    format: int = SEALED_SINCE
 
     @property
     def open_units(self) -> dict[str, int]:
         """status -> how many input rows have no result yet, so that the next run asks for them again."""
         return self.metrics.get("units_open", {})
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all files together."""
+        return sum(entry.num_bytes for entry in self.files.values())
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+        return seal(asdict(self))
 
     @staticmethod
     def read(path: Path) -> "Manifest":
-        """Raises CorruptFile when the file is not a manifest."""
+        """The manifest of the folder that the file is in. Raises CorruptFile when it is none, or that of another."""
+        values = read_sealed(path, kind="manifest")
         try:
-            values = json.loads(path.read_text())
-            values["files"] = {name: FileEntry(**entry) for name, entry in values["files"].items()}
-            return Manifest(**values)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptFile(f"{path} is not a manifest: {error}") from error
+            found = _adapter().validate_python(values)
+            found._check(path.parent)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise CorruptFile(f"{path} is not a manifest: {field}: {first['msg']}") from error
+        except ValueError as error:
+            raise CorruptFile(f"{path} is not the manifest of its folder: {error}") from error
+        return found
+
+    def _check(self, folder: Path) -> None:
+        """Raises ValueError when the folder is another's, or a name of a file leads out of it."""
+        stands, says = f"{folder.parent.name}/{folder.name}", f"{self.stage}/{self.fingerprint}"
+        if stands != says:
+            raise ValueError(f"it is that of {says} and stands in {stands}; was a folder moved or renamed?")
+        if digest(self.key)[:24] != self.fingerprint:
+            raise ValueError("its key does not give its fingerprint; was it edited?")
+        for name in self.files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"it names a file that no artifact may have: {name!r}")
+        if not isinstance(self.open_units, dict):
+            raise ValueError("metrics.units_open is no table of statuses")
+
+
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
 @cache

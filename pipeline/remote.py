@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from data.errors import CorruptFile, InputError
-from pipeline.files import disk_errors, locked
+from pipeline.disk import disk_errors
+from pipeline.files import locked, make_folder, set_aside
 from pipeline.fingerprint import digest
 from pipeline.manifest import Labels, Manifest
 from pipeline.objects import Entry, Objects
@@ -109,17 +110,28 @@ class RemoteStore(Store):
         modified = self.objects.entry(name).modified
         os.utime(path, (modified, modified))
 
+    def bring_again(self, path: Path) -> bool:
+        name = path.relative_to(self.root).as_posix()
+        there = self.objects.get(name, temporary := path.with_name(f".{path.name}.part")) is not None
+        if there:
+            temporary.replace(path)
+        return there
+
+    def withdraw(self, path: Path) -> None:
+        self.objects.delete(path.relative_to(self.root).as_posix())
+        path.unlink(missing_ok=True)
+
     def gather(self, folder: Path, pattern: str) -> None:
         """And share what is only here, as after an upload that failed."""
         name = folder.relative_to(self.root).as_posix()
         with disk_errors(self.root):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with locked(folder / ".lock"):
                 found = {n.removeprefix(f"{name}/"): entry for n, entry in self.objects.list(name).items()}
                 there = {folder / n: entry for n, entry in found.items() if "/" not in n and fnmatch(n, pattern)}
                 newer = [path for path, entry in there.items() if _is_newer(entry, path)]
                 in_parallel(lambda path: self._bring(path, there[path]), newer)
-                in_parallel(self.share, [path for path in folder.glob(pattern) if path not in there])
+                in_parallel(self.share, [p for p in folder.glob(pattern) if p not in there and p.is_file()])
 
     def rows(self) -> list[str]:
         parts = [name.split("/") for name in self.objects.list()]
@@ -162,9 +174,11 @@ class RemoteStore(Store):
         if content is None:
             return None
         path = self._mirror(ref, content)
-        if not (path / MANIFEST).exists():
+        if not _holds(path / MANIFEST, content):
             with disk_errors(self.root):
-                path.mkdir(parents=True, exist_ok=True)
+                make_folder(path)
+                if (path / MANIFEST).is_dir():
+                    set_aside(path / MANIFEST)
                 temporary = path / f".{MANIFEST}-{os.getpid()}"
                 temporary.write_bytes(content)
                 temporary.replace(path / MANIFEST)
@@ -184,6 +198,13 @@ class RemoteStore(Store):
         if self.objects.get(path.relative_to(self.root).as_posix(), temporary) is not None:
             os.utime(temporary, (entry.modified, entry.modified))
             temporary.replace(path)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:  # it is not there, or cannot be read
+        return False
 
 
 def _is_newer(entry: Entry, path: Path) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from data.errors import CorruptFile, HasseError
-from pipeline.files import disk_errors, locked, problem, read_stamps, write_stamps
+from data.errors import CorruptFile, DamagedArtifact, HasseError
+from pipeline.disk import disk_errors
+from pipeline.files import locked, problem, read_stamps, write_stamps
 from pipeline.objects import Objects
 from pipeline.store import MANIFEST, Artifact
 
@@ -63,10 +64,10 @@ class RemoteArtifact(Artifact):
                 found[name] = f"{name} has {entry.num_bytes} bytes instead of {file.num_bytes}"
         return found
 
-    def absent(self, names: Iterable[str]) -> list[str]:
-        """Those of which this machine has no good copy."""
-        stamps = read_stamps(self.path)
-        return [n for n in names if problem(self.path, n, self.manifest.files[n], stamps.get(n))]
+    def absent(self, names: Iterable[str], *, to_read: bool = False) -> list[str]:
+        """Those of which this machine has no good copy; copies that are `to_read` are read once a process."""
+        stamps = {} if to_read else read_stamps(self.path)
+        return [n for n in names if problem(self.path, n, self.manifest.files[n], trusted=stamps.get(n))]
 
     def send(self, names: Iterable[str], *, manifest: bool) -> None:
         """Put files of which there are good copies here and then, if wanted, the manifest."""
@@ -75,7 +76,8 @@ class RemoteArtifact(Artifact):
             self.objects.put(f"{self.ref}/{MANIFEST}", self.path / MANIFEST)
 
     def _wanted(self, name: str) -> list[str]:
-        return self.absent(n for n in self.manifest.files if n == name or n.startswith(f"{name}/"))
+        names = [n for n in self.manifest.files if n == name or n.startswith(f"{name}/")]
+        return self.absent(names, to_read=True)
 
     def _is_good(self, name: str) -> bool:
         return self.objects.get(self._object(name), Path(os.devnull)) == self.manifest.files[name].sha256
@@ -91,7 +93,7 @@ class RemoteArtifact(Artifact):
                 return
         with contextlib.suppress(HasseError):
             self.objects.delete(source)
-        raise CorruptFile(
+        raise DamagedArtifact(
             f"{self.location}: {name} is missing or differs from its digest; run the same command again to make it anew"
         )
 

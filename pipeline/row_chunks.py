@@ -1,5 +1,12 @@
-"""The rows that a map stage has computed, in append-only chunks; each is one Parquet file, published by a rename."""
+"""The rows that a map stage has computed, in append-only chunks; each is one Parquet file, published by a rename.
 
+The name of a chunk holds the digest of its bytes: <32 hex digits of chance>-<32 of its sha256>.parquet. So a chunk is
+checked without any other file, and appending stays one rename. Chunks of earlier versions have no digest in their name;
+the checksums of their pages are verified instead.
+"""
+
+import contextlib
+import logging
 import os
 import uuid
 from collections import defaultdict
@@ -15,13 +22,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.config import without_limit
+from data.errors import DamagedArtifact
 from data.parquet import WRITE_OPTIONS, to_table
 from data.schema import schema_of
-from pipeline.files import BEGUN
-from pipeline.fingerprint import canonical, text_digest
+from pipeline.files import BEGUN, digest_once, make_folder, set_aside
+from pipeline.fingerprint import canonical, file_digest, text_digest
 from pipeline.store import Store
 
 I = TypeVar("I")  # noqa: E741  an input row
+
+LOG = logging.getLogger("hasse")
+
+DIGEST_DIGITS = 32
 
 KEY, BASE, LIMIT = "row_key", "row_base", "row_limit"
 COLUMNS = [pa.field(KEY, pa.string(), False), pa.field(BASE, pa.string(), False), pa.field(LIMIT, pa.int64(), False)]
@@ -104,36 +116,45 @@ class RowChunks:
             self.schema = self.schema.append(column)
 
     def index(self) -> Known:
-        """Where rows are, unless they are open. A chunk that cannot be read is set aside, for its rows to be computed
-
-        again.
-        """
+        """Where rows are, unless they are open. A damaged chunk is set aside, for its rows to be computed again."""
         self.store.gather(self.folder, "*.parquet")
         found = Known()
         for path in sorted(self.folder.glob("*.parquet")):
-            try:
-                file = pq.ParquetFile(path)
-                if not file.schema_arrow.equals(self.schema, check_metadata=True):
-                    continue
-                table = file.read(columns=[*(column.name for column in COLUMNS), "status"])
-            except (pa.ArrowInvalid, OSError):
-                path.rename(path.with_suffix(".corrupt"))
-                continue
-            _note(found, table, path)
+            said = chunk_problem(path)
+            if said is None or self._is_replaced(path, said):
+                with contextlib.suppress(FileNotFoundError):  # another process has set the chunk aside
+                    self._note(found, path)
         return found
+
+    def _note(self, found: Known, path: Path) -> None:
+        """Chunks of records with another schema are left alone: their rows are not known."""
+        file = pq.ParquetFile(path)
+        if file.schema_arrow.equals(self.schema, check_metadata=True):
+            _note_rows(found, file.read(columns=[*(column.name for column in COLUMNS), "status"]), path)
+
+    def _is_replaced(self, path: Path, said: str) -> bool:
+        """Set a damaged chunk aside; gives whether a good one came from where it is shared."""
+        beside = set_aside(path)
+        LOG.warning("The row chunk %s is damaged: %s. It is kept as %s.", path, said, beside.name)
+        if self.store.bring_again(path) and chunk_problem(path) is None:
+            return True
+        self.store.withdraw(path)
+        LOG.warning("The rows of this chunk are computed again.")
+        return False
 
     def append(self, units: Sequence[Unit[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Place]:
         """Publish one chunk with the rows of these units; gives their places."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         table = to_table([row for group in rows for row in group], self.record)
         owners = [unit for unit, group in zip(units, rows, strict=True) for _ in group]
         for column, name in zip(COLUMNS, ("key", "base", "limit"), strict=True):
             table = table.append_column(column, pa.array([getattr(unit, name) for unit in owners], column.type))
-        path = self.folder / f"{uuid.uuid4().hex}.parquet"
-        temporary = self.desk / f".{path.name}{BEGUN}"
+        name = uuid.uuid4().hex
+        temporary = self.desk / f".{name}.parquet{BEGUN}"
         pq.write_table(table.cast(self.schema), temporary, write_page_checksum=True, **WRITE_OPTIONS)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        path = self.folder / f"{name}-{file_digest(temporary)[:DIGEST_DIGITS]}.parquet"
         temporary.rename(path)
         self.store.share(path)
         return _runs([unit.key for unit in owners], path)
@@ -146,11 +167,31 @@ class RowChunks:
             yield read(path).take(pa.array(indices))
 
     def _read(self, path: Path) -> pa.Table:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        """Raises DamagedArtifact where a chunk that was good a moment ago is not, or has gone."""
+        try:
+            table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DamagedArtifact(f"the row chunk {path} cannot be read any more: {error}") from error
         return table.drop_columns([column.name for column in COLUMNS])
 
 
-def _note(found: Known, table: pa.Table, path: Path) -> None:
+def chunk_problem(path: Path, *, again: bool = False) -> str | None:
+    """What is wrong with a chunk: all of it is read, once a process or, with `again`, every time."""
+    expected = path.stem.partition("-")[2]
+    try:
+        if not path.is_file():
+            return None if not path.exists() else "it is a folder instead of a file"
+        if expected:
+            return None if digest_once(path, again=again).startswith(expected) else "it differs from its digest"
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        for group in range(file.num_row_groups):
+            file.read_row_group(group)
+    except (pa.ArrowInvalid, OSError) as error:
+        return f"it cannot be read: {error}"
+    return None
+
+
+def _note_rows(found: Known, table: pa.Table, path: Path) -> None:
     places = _runs(table[KEY].to_pylist(), path)
     for key in table.filter(pc.field("status").isin(OPEN))[KEY].to_pylist():
         places.pop(key, None)

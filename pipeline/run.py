@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import forget_begun
+from pipeline.disk import disk_errors
+from pipeline.files import forget_begun, make_folder
 from pipeline.fingerprint import digest
 from pipeline.manifest import Labels, Manifest, git_commit, package_versions
 from pipeline.process import run_in_child
 from pipeline.remote import open_store
 from pipeline.stage import Job, Progress, Step, fingerprint, producer
-from pipeline.store import LOGS, Artifact, Store, content_digest, describe_files, disk_errors
+from pipeline.store import LOGS, Artifact, Imagined, Store, content_digest, describe_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ def compute(
     store, started = open_store(location), time.monotonic()
     work = store.work_folder(step.stage.name, fingerprint(key))
     with disk_errors(store.root):
-        work.mkdir(parents=True, exist_ok=True)
+        make_folder(work)
         forget_begun(work)
         unfinished = None if refresh else store.find(step.stage.name, fingerprint(key))
         if unfinished is not None:
@@ -137,7 +138,7 @@ def imagine(store: Store, step: Step, artifacts: Mapping[str, Artifact], folder:
         return None
     job = _passing_job(store.location, step, _paths(step, artifacts), folder)
     step.stage.imagine(job)
-    return Artifact(job.path, step.name, step.labels)
+    return Imagined(job.path, step.name, step.labels)
 
 
 def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[Given]]:
@@ -173,7 +174,7 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], fold
 
 def _input(store: Store, given: Given, folder: Path) -> Artifact:
     """An artifact of the store, or one that was imagined in a folder beside it."""
-    return Artifact(*given) if given[0].is_relative_to(folder) else store.open(*given)
+    return Imagined(*given) if given[0].is_relative_to(folder) else store.open(*given)
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:

@@ -1,33 +1,40 @@
 """The content-addressed store: store/<stage>/<fingerprint>/{*.parquet, manifest.json}.
 
 An artifact exists when its manifest does. It is built in a work folder beside its place, the manifest is written
-last, and one rename publishes the whole. A file that is missing or differs from its digest makes the artifact
-invalid: it is never served, and the next run rebuilds it.
+last, and one rename publishes the whole. A file that is missing or differs from its digest, a manifest that was edited
+and a manifest in another's folder make the artifact invalid: it is never served, and the next run rebuilds it.
+
+A look-up trusts files whose stamp (size, times and number) is that of their last check. A file that is read is checked
+against its digest once a process, so that a change which leaves no trace in the stamp is found too.
 """
 
 import contextlib
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
-from data.errors import CorruptFile, InputError, WorkError
+from data.errors import CorruptFile, DamagedArtifact, InputError, WorkError
 from data.parquet import read_records
+from pipeline.disk import disk_errors
 from pipeline.files import (
     STAMPS,
-    disk_errors,
+    digest_once,
     locked,
+    locked_if_free,
+    make_folder,
     problem,
     read_stamps,
+    remove,
     stamps_of,
     sync_folder,
     write_atomically,
     write_stamps,
 )
-from pipeline.fingerprint import digest, file_digest
+from pipeline.fingerprint import digest
 from pipeline.manifest import FileEntry, Labels, Manifest
 
 R = TypeVar("R")
@@ -77,7 +84,8 @@ class Artifact:
         return str(self.path)
 
     def file(self, name: str) -> Path:
-        """One of its files or folders, on this machine."""
+        """One of its files or folders, on this machine. Raises DamagedArtifact; the next run makes it anew."""
+        self._check_read(name)
         return self.path / name
 
     def table_path(self, record: type) -> Path:
@@ -90,18 +98,38 @@ class Artifact:
     def problems(self, *, full: bool = False) -> list[str]:
         """What is wrong with the files behind the manifest; empty when all is well.
 
-        A file whose size and modification time are those of its last check is not read again, unless `full`.
+        A file whose stamp is that of its last check is not read again, unless `full`.
         """
         try:
             files = self.manifest.files
         except CorruptFile as error:
             return [str(error)]
         trusted = {} if full else read_stamps(self.path)
-        found = [p for name, entry in files.items() if (p := problem(self.path, name, entry, trusted.get(name)))]
-        if not found and stamps_of(self.path, files) != trusted:
-            with contextlib.suppress(OSError):
+        found = [
+            said
+            for name, entry in files.items()
+            if (said := problem(self.path, name, entry, trusted=trusted.get(name), again=full))
+        ]
+        with contextlib.suppress(OSError):  # stamps only spare reading
+            if not found and stamps_of(self.path, files) != trusted:
                 write_stamps(self.path, files)
         return found
+
+    def _check_read(self, name: str) -> None:
+        """Read that file, or all files of that folder, unless this process has done so and nothing changed since."""
+        files = self.manifest.files
+        for part in [name] if name in files else [n for n in files if n.startswith(f"{name}/")]:
+            said = problem(self.path, part, files[part])
+            if said:
+                remove(self.path / STAMPS)  # what they vouch for is to be read by the next look-up
+                raise DamagedArtifact(f"{self.location}: {said}; run the same command again to make it anew")
+
+
+class Imagined(Artifact):
+    """Stand-ins for an artifact that is not there yet, in a folder without a manifest."""
+
+    def _check_read(self, name: str) -> None:
+        pass
 
 
 class Store:
@@ -150,9 +178,16 @@ class Store:
 
     def refs(self) -> list[str]:
         """Of every artifact with a manifest, oldest first."""
-        found = [path for path in self.root.glob(f"*/*/{MANIFEST}") if path.parent.name[0] != "."]
-        found.sort(key=lambda path: (path.stat().st_mtime_ns, path))
-        return [path.parent.relative_to(self.root).as_posix() for path in found]
+        return sorted(found := self.manifest_times(), key=lambda ref: (found[ref], ref))
+
+    def manifest_times(self) -> dict[str, int]:
+        """Reference -> when its manifest was written, in nanoseconds."""
+        found = {}
+        for stage in _folders(self.root):
+            for folder in _folders(stage):
+                with contextlib.suppress(OSError):  # no manifest, or a link to nowhere
+                    found[f"{stage.name}/{folder.name}"] = os.lstat(f"{folder.path}/{MANIFEST}").st_mtime_ns
+        return found
 
     def artifact(self, ref: str) -> Artifact:
         """One of `refs`."""
@@ -191,15 +226,21 @@ class Store:
         with disk_errors(self.root):
             write_atomically(work / MANIFEST, manifest.to_json())
             write_stamps(work, manifest.files)
-            if target.exists():
-                shutil.rmtree(target)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            remove(target)
+            make_folder(target.parent)
             work.rename(target)
             sync_folder(target.parent)
         return target
 
     def share(self, path: Path) -> None:
         """Let other machines see a file that lies below the root."""
+
+    def bring_again(self, path: Path) -> bool:
+        """Bring a shared file once more in place of one that was damaged here; gives whether there is one."""
+        return False
+
+    def withdraw(self, path: Path) -> None:
+        """Delete a damaged file wherever it is shared."""
 
     def gather(self, folder: Path, pattern: str) -> None:
         """Bring the files that other machines have shared in a folder below the root."""
@@ -214,11 +255,11 @@ class Store:
 
     def num_bytes(self, name: str) -> int:
         """Of all that lies below a folder of that name."""
-        return sum(path.stat().st_size for path in (self.root / name).rglob("*") if path.is_file())
+        return sum(path.lstat().st_size for path in (self.root / name).rglob("*") if path.is_file())
 
     def delete(self, name: str) -> None:
         """A folder of that name, such as an artifact by its reference."""
-        shutil.rmtree(self.root / name)
+        remove(self.root / name)
 
     def _names(self, pattern: str) -> list[str]:
         return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(pattern))
@@ -226,12 +267,31 @@ class Store:
     @contextlib.contextmanager
     def lock(self, stage: str, fingerprint: str) -> Iterator[None]:
         """Only one process builds an artifact at a time; the lock goes with its process, however that ends."""
-        folder = self.root / ".locks"
-        with disk_errors(self.root):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{stage}-{fingerprint}").touch()
-        with locked(folder / f"{stage}-{fingerprint}"):
+        with self._lock(stage, fingerprint, locked):
             yield
+
+    @contextlib.contextmanager
+    def lock_if_free(self, stage: str, fingerprint: str) -> Iterator[bool]:
+        """As `lock`, without waiting: gives whether nobody on this machine builds or deletes the artifact."""
+        with self._lock(stage, fingerprint, locked_if_free) as free:
+            yield free
+
+    @contextlib.contextmanager
+    def _lock(self, stage: str, fingerprint: str, way: Callable[[Path], AbstractContextManager[R]]) -> Iterator[R]:
+        with contextlib.ExitStack() as stack:
+            with disk_errors(self.root):
+                make_folder(self.root / ".locks")
+                held = stack.enter_context(way(self.root / ".locks" / f"{stage}-{fingerprint}"))
+            yield held
+
+
+def _folders(path: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    """Those below, without hidden ones."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    except OSError:  # nothing is there, or it has gone meanwhile
+        return []
 
 
 def table_name(record: type) -> str:
@@ -245,7 +305,7 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, STAMPS)):
         name = path.relative_to(folder).as_posix()
         found[name] = FileEntry(
-            sha256=file_digest(path), num_bytes=path.stat().st_size, content=not name.startswith(f"{LOGS}/")
+            sha256=digest_once(path), num_bytes=path.stat().st_size, content=not name.startswith(f"{LOGS}/")
         )
     return found
 

@@ -14,8 +14,9 @@ from flows.forecast import forecast
 from flows.money import endpoints, expected, spent
 from flows.prune import prunable
 from flows.recipe import Recipe
+from flows.run_records import read_runs
 from flows.screen import listener
-from flows.walk import read_runs, walk
+from flows.walk import walk
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
 from stages.chat_settings import VARIABLE

@@ -40,7 +40,7 @@ def trained_prompts(artifacts):
 
 def made(place):
     """Step -> artifact of the run that was recorded last."""
-    from flows.walk import read_runs
+    from flows.run_records import read_runs
 
     steps = read_runs(place.store)[-1]["steps"]
     return {step["step"]: place.store.open(place.store.root / step["ref"]) for step in steps}

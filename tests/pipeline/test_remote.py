@@ -18,6 +18,7 @@ from pipeline import remote
 from pipeline import run as running
 from pipeline.remote import open_store
 from pipeline.rows import Unit, map_rows
+from pipeline.sealed import seal
 from pipeline.stage import Job, Stage, Step, fingerprint
 from pipeline.store import Store
 
@@ -200,7 +201,8 @@ def test_a_manifest_of_somebody_else_cannot_write_elsewhere_or_bring_a_pickle(ma
     key = name_of(s3, bucket, "manifest.json")
     manifest = json.loads(s3.content(bucket, key))
     manifest["files"][name] = manifest["files"].pop("model/config.json")
-    s3.client.put_object(Bucket=bucket, Key=key, Body=json.dumps(manifest).encode())
+    del manifest["digest"]
+    s3.client.put_object(Bucket=bucket, Key=key, Body=seal(manifest).encode())
     other = machine("b")
     artifact = other.store.artifacts()[0]
     for part in (name, name.rpartition("/")[0]):
@@ -325,14 +327,15 @@ from pipeline.remote import open_store
 from pipeline.store import describe_files
 
 def publish(store, number, who, size):
-    fingerprint = digest(number)[:24]
+    key = {"number": number}
+    fingerprint = digest(key)[:24]
     work = store.work_folder("numbers", fingerprint)
     work.mkdir(parents=True)
     (work / "shared.json").write_text("the same")
     for name in ("a.json", "b.json", "c.json"):
         (work / name).write_bytes(f"{who} {number} ".encode() * size)
     files = describe_files(work)
-    store.publish(work, Manifest(stage="numbers", fingerprint=fingerprint, name=who, key={}, identity={}, files=files))
+    store.publish(work, Manifest(stage="numbers", fingerprint=fingerprint, name=who, key=key, identity={}, files=files))
 """
 
 RACE = """

@@ -1,0 +1,100 @@
+"""Records of runs: store/runs/<run_id>.json, one file a run, rewritten after each of its steps.
+
+A record carries a digest of itself. A record that cannot be read is shown as broken by `hasse ls --runs` and by `hasse
+verify`; every other command goes on as if that run had not been.
+"""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import CorruptFile
+from pipeline.files import is_held, write_atomically
+from pipeline.sealed import read_sealed, seal
+from pipeline.store import Store
+
+RUNS = "runs"
+RUNNING, DONE, KILLED = "running", "done", "killed"
+
+
+class _Recipe(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+class _Step(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    step: str
+    ref: str = Field(pattern=r"^[^/]+/[^/]+$")
+    cached: bool
+    seconds: float
+    labels: dict[str, Any] = {}
+
+
+class _Record(BaseModel):
+    """The form of a record; those of earlier versions lack `how`, `host`, `working` and the format."""
+
+    model_config = ConfigDict(extra="allow")
+    run_id: str
+    recipe: _Recipe
+    started: str
+    status: str
+    how: dict[str, Any] = {}
+    host: str | None = None
+    working: list[str] = []
+    steps: list[_Step]
+    format: int = 1
+
+
+def record_path(store: Store, run_id: str) -> Path:
+    return store.root / RUNS / f"{run_id}.json"
+
+
+def write_record(store: Store, record: dict[str, Any]) -> None:
+    path = record_path(store, record["run_id"])
+    write_atomically(path, seal(record))
+    store.share(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One run as it was recorded. Raises CorruptFile."""
+    values = read_sealed(path, kind="record of a run")
+    try:
+        found = _Record.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise CorruptFile(f"{path} is not a record of a run: {field}: {first['msg']}") from error
+    if found.run_id != path.stem:
+        raise CorruptFile(f"{path} is not a record of its run: it is that of {found.run_id}; was a file renamed?")
+    return found.model_dump()
+
+
+def record_files(store: Store) -> list[Path]:
+    """Of every run that was recorded, broken ones among them."""
+    store.gather(store.root / RUNS, "*.json")
+    return sorted((store.root / RUNS).glob("*.json"))
+
+
+def read_runs(store: Store) -> list[dict[str, Any]]:
+    """Every recorded run whose record can be read, oldest first."""
+    runs = []
+    for path in record_files(store):
+        try:
+            runs.append(read_record(path))
+        except CorruptFile:  # `ls --runs` and `verify` show the record
+            continue
+    return sorted(runs, key=lambda run: run["started"])
+
+
+def status_of(store: Store, run: dict[str, Any]) -> str:
+    """Of a recorded run; "killed" where its process, on this machine, is gone without a word."""
+    if run["status"] != RUNNING or run["host"] != platform.node():
+        return run["status"]
+    return RUNNING if is_held(lock_of(store, run["run_id"])) else KILLED
+
+
+def lock_of(store: Store, run_id: str) -> Path:
+    return store.root / ".locks" / f"run-{run_id}"

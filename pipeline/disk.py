@@ -1,0 +1,53 @@
+"""A disk that is full or fails: which errors say so, and what the user is told."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.errors import HasseError, StoreError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+SAID = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "os error 28",
+    "database or disk is full",
+    "PytorchStreamWriter failed writing",
+)
+"""What libraries say of a full disk in errors of their own: safetensors, tokenizers, sqlite and torch."""
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """What the disk did, if an error, or one that led to it, tells of a disk that is full or cannot be written."""
+    if isinstance(error, HasseError):
+        return None
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        name = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{name}"
+    said = next((words for words in SAID if words in str(error)), None)
+    if said:
+        return "No space left on device" if said.startswith(("os error", "Pytorch")) else said
+    earlier = error.__cause__ or error.__context__
+    return disk_problem(earlier) if earlier else None
+
+
+@contextlib.contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """Turn a full or failing disk into a StoreError that says what is kept."""
+    try:
+        yield
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        raise StoreError(disk_message(f"the store {root}", problem)) from error
+
+
+def disk_message(place: str, problem: str) -> str:
+    return (
+        f"{place} could not be written: {problem}. Finished chunks and artifacts are kept; make room "
+        "(`hasse prune` shows what can go) and run the same command again"
+    )
