@@ -128,7 +128,7 @@ def test_the_manifest_says_where_the_artifact_comes_from(store):
     manifest = perform(store, value=7).artifact.manifest
     assert manifest.counts == {"curve_point": {"ok": 3}}
     assert manifest.key["config"] == {"value": 7, "fail": False}
-    assert set(manifest.key["code"]) == {"pipeline.stage"}
+    assert set(manifest.key["code"]) == {"version", "pipeline.stage"}
     assert manifest.packages["pyarrow"]
     json.loads(manifest.to_json())
 
