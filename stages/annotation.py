@@ -7,13 +7,13 @@ later; several people may annotate one item.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from data.errors import SourceError
+from data.errors import InputError, SourceError
 from data.records import Feedback
 from data.rendering import shown
 from data.tables import read_rows
@@ -54,7 +54,13 @@ GIVEN = ("prompt_id", "candidate_id", "prompt", "answer", "right_answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Of items that two people annotated: how many pairs of verdicts, the share that agrees, and Cohen's kappa."""
+    """How far people agree who annotated the same items.
+
+    num_pairs: pairs of verdicts by two people on one item; agreement: the share of these that are alike, None without
+    a pair. kappa: Cohen's, of two people; of more, the mean over every two who share items, weighted by how many they
+    share. Two people who both gave one and the same verdict throughout have no kappa, for agreement by chance would be
+    certain; they are left out of the mean, and kappa is None where nobody else is left.
+    """
 
     num_pairs: int
     agreement: float | None
@@ -97,19 +103,47 @@ def read_filled(path: Path, queue_path: Path) -> list[Feedback]:
     return [found[key] for key in sorted(found, key=lambda key: (place[key[0]], key[1]))]
 
 
-def agreement(rows: list[Feedback]) -> Agreement:
-    """Between every two people on the same item."""
-    by_item: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        by_item.setdefault((row.prompt_id, row.candidate_id), []).append(row.verdict or "")
-    pairs = [pair for verdicts in by_item.values() for pair in combinations(verdicts, 2)]
+def agreement(rows: Iterable[Feedback]) -> Agreement:
+    """How far every two people agree on the same items. Raises InputError where one person judged an item twice."""
+    shared = _shared(rows)
+    pairs = [pair for verdicts in shared.values() for pair in verdicts]
     if not pairs:
         return Agreement(num_pairs=0, agreement=None, kappa=None)
-    agreed = sum(a == b for a, b in pairs) / len(pairs)
-    share = sum((a == RIGHT) + (b == RIGHT) for a, b in pairs) / (2 * len(pairs))
-    by_chance = share**2 + (1 - share) ** 2
-    kappa = (agreed - by_chance) / (1 - by_chance) if by_chance < 1 else None
-    return Agreement(num_pairs=len(pairs), agreement=agreed, kappa=kappa)
+    kappas = [(len(verdicts), kappa) for verdicts in shared.values() if (kappa := cohen_kappa(verdicts)) is not None]
+    weight = sum(number for number, _ in kappas)
+    return Agreement(
+        num_pairs=len(pairs),
+        agreement=sum(a == b for a, b in pairs) / len(pairs),
+        kappa=sum(number * kappa for number, kappa in kappas) / weight if weight else None,
+    )
+
+
+def cohen_kappa(verdicts: Sequence[tuple[str, str]]) -> float | None:
+    """Cohen's kappa of two people's verdicts; None where both gave one and the same verdict throughout."""
+    from sklearn.metrics import cohen_kappa_score
+
+    if len({verdict for pair in verdicts for verdict in pair}) < 2:
+        return None
+    first, second = zip(*verdicts, strict=True)
+    return float(cohen_kappa_score(first, second))
+
+
+def _shared(rows: Iterable[Feedback]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Every two people, in the order of their names -> their verdicts on each item that both gave one."""
+    by_item: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        said = by_item.setdefault((row.prompt_id, row.candidate_id), {})
+        if row.annotator_id in said:
+            raise InputError(
+                f"{row.annotator_id!r} has annotated answer {row.candidate_id} to prompt {row.prompt_id} twice; "
+                "remove one of the two lines"
+            )
+        said[row.annotator_id] = row.verdict or ""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for said in by_item.values():
+        for one, other in combinations(sorted(name for name, verdict in said.items() if verdict), 2):
+            found.setdefault((one, other), []).append((said[one], said[other]))
+    return found
 
 
 def _checked(row: dict[str, Any], known: dict[str, dict[str, Any]], path: Path, number: int) -> Feedback | None:

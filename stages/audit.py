@@ -156,6 +156,11 @@ def _moments(judgements: Sequence[Judgement], lengths: Lengths) -> tuple[float, 
     pairs = [(j.total, lengths[j.candidate_id]) for j in judgements if j.status == "ok" and j.total is not None]
     if not pairs:
         return 0.0, 0.0, 0.0
-    mean, mean_length = fmean(total for total, _ in pairs), fmean(length for _, length in pairs)
-    moved = [(total - mean, length - mean_length) for total, length in pairs]
+    moved = list(zip(*(_less_their_mean(values) for values in zip(*pairs, strict=True)), strict=True))
     return sum(t * n for t, n in moved), sum(t * t for t, _ in moved), sum(n * n for _, n in moved)
+
+
+def _less_their_mean(values: Sequence[float]) -> list[float]:
+    """Zeros where all are equal: the mean of 0.1, 0.1 and 0.1 is not 0.1, and the rest would correlate."""
+    mean = values[0] if len(set(values)) == 1 else fmean(values)
+    return [value - mean for value in values]

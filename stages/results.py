@@ -165,7 +165,7 @@ def results(
                     differences={b: bootstrap.difference(score, main[b]) for b in _rivals(arm, baselines) if b in main},
                     pairs=_over_prompts(answers, arm, num_resamples),
                     sequences=(sequences or {}).get(arm),
-                    drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift),
+                    drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift, scale=None),
                     by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
                 )
             )

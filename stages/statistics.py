@@ -4,19 +4,33 @@ Two answers to the same or to near-duplicate prompts are not independent, nor ar
 resampled are clusters of prompts and, crossed with them, the seeds of an arm. With three seeds the spread between them
 is known only roughly, and nothing here covers the choice of the data or of the student.
 
+Where every resample comes out the same, a bootstrap would claim certainty. With n independent clusters, an event that
+none of them showed may still happen at a rate of up to 1 - 0.025^(1/n), the exact bound of Clopper and Pearson, and
+that is the interval here: for a share of 0 or 1 from that end of the scale, and for a difference of 0 both ways. One
+cluster alone says nothing about the spread, so its interval is the whole scale.
+
 Legend: S seeds, I prompts, R resamples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 Array = np.ndarray
 
 LEVEL = 0.95
-POWER_Z = 1.959964 + 0.841621
+NORMAL_Z = 1.959964
+Scale = tuple[float, float]
+"""The lowest and the highest value that one answer can have."""
+SHARE: Scale = (0.0, 1.0)
+BALANCE: Scale = (-1.0, 1.0)
+"""Of a difference of two shares, and of wins less losses."""
+POWER_Z = NORMAL_Z + 0.841621
 """Standard errors of a difference that is found 80 times in 100 by a two-sided test at 5 %."""
+
+ROUNDING = 1e-12
+"""Resamples that differ by less are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +60,7 @@ class Bootstrap:
 
     def __init__(self, clusters: Sequence[str], *, num_resamples: int, seed: int = 0):
         self.seed = seed
+        self.num_clusters = len(set(clusters))
         names = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
         self.cluster_I = np.array([names[name] for name in clusters])
         drawn = np.random.default_rng(seed).multinomial(
@@ -53,14 +68,20 @@ class Bootstrap:
         )
         self.weight_RI = drawn[:, self.cluster_I].astype(float)
 
-    def mean(self, score_SI: Array) -> Interval:
-        """The mean over seeds and prompts."""
-        return _interval(score_SI.mean(), self._resampled(score_SI))
+    def mean(self, score_SI: Array, *, scale: Scale | None = SHARE) -> Interval:
+        """The mean over seeds and prompts. scale: None where a score has no bounds, such as a log-prob."""
+        return self._interval(score_SI.mean(), self._resampled(score_SI), scale)
 
     def difference(self, score_SI: Array, baseline_SI: Array) -> Interval:
         """How much higher than the baseline on the same prompts; the seeds of the two are drawn independently."""
         resampled_R = self._resampled(score_SI) - self._resampled(baseline_SI, draw=1)
-        return _interval(score_SI.mean() - baseline_SI.mean(), resampled_R)
+        return self._interval(score_SI.mean() - baseline_SI.mean(), resampled_R, BALANCE)
+
+    def _interval(self, mean: float, resampled_R: Array, scale: Scale | None) -> Interval:
+        low, high = np.quantile(resampled_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        found = Interval(mean=float(mean), low=float(low), high=float(high), error=float(resampled_R.std()))
+        is_degenerate = np.ptp(resampled_R) < ROUNDING
+        return _exact(found, self.num_clusters, scale) if scale and is_degenerate else found
 
     def _resampled(self, score_SI: Array, *, draw: int = 0) -> Array:
         """The mean in each resample; `draw` numbers independent draws of the seeds, whatever was asked before."""
@@ -71,6 +92,18 @@ class Bootstrap:
         return (total_RS * seeds_RS).sum(1)
 
 
-def _interval(mean: float, resampled_R: Array) -> Interval:
-    low, high = np.quantile(resampled_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean=float(mean), low=float(low), high=float(high), error=float(resampled_R.std()))
+def _exact(found: Interval, num_clusters: int, scale: Scale) -> Interval:
+    """The interval of a mean that came out the same in every resample."""
+    low, high = scale
+    unseen = 1 - ((1 - LEVEL) / 2) ** (1 / num_clusters)
+    if num_clusters == 1:
+        bounds = scale
+    elif abs(found.mean - low) < ROUNDING:
+        bounds = (low, low + (high - low) * unseen)
+    elif abs(found.mean - high) < ROUNDING:
+        bounds = (high - (high - low) * unseen, high)
+    elif low < 0 and abs(found.mean) < ROUNDING:
+        bounds = (-unseen, unseen)
+    else:
+        return found
+    return replace(found, low=bounds[0], high=bounds[1], error=(bounds[1] - bounds[0]) / (2 * NORMAL_Z))

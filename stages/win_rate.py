@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from stages.statistics import Bootstrap, Interval
+from stages.statistics import BALANCE, Bootstrap, Interval
 
 Verdict = Literal["win", "lose", "tie"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -59,7 +59,7 @@ class WinRate:
 def win_rate(
     comparisons: Sequence[Comparison], *, clusters: Sequence[str] | None = None, num_resamples: int = 2000
 ) -> WinRate:
-    """Counts, the rate with its bootstrap interval, and the judge's position bias.
+    """Counts, the rate with its interval, and the judge's position bias.
 
     clusters: one for each comparison; its prompt when None. Raises ValueError when these are not as many as the
     comparisons, or when no comparison has a usable reply.
@@ -79,7 +79,7 @@ def win_rate(
         lose=count["lose"],
         tie=count["tie"],
         excluded=len(comparisons) - len(used),
-        rate=bootstrap.mean(np.array([[VALUE[verdict] for _, verdict in used]])),
+        rate=bootstrap.mean(np.array([[VALUE[verdict] for _, verdict in used]]), scale=BALANCE),
         position_bias=_position_bias(comparisons),
     )
 

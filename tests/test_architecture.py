@@ -26,7 +26,7 @@ ONLY_IN = {
     "ray": {"pipeline/executors/ray.py"},
     "openai": {"stages/chat_endpoint.py"},
     "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
-    "sklearn": {"stages/orders/fo_similarity.py"},
+    "sklearn": {"stages/orders/fo_similarity.py", "stages/annotation.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
     "duckdb": {"flows/query.py"},
     "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py", "flows/serving.py", "flows/launching.py"},

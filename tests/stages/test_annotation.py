@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from data.errors import SourceError
-from data.records import Candidate, Judgement, Prompt
+from data.errors import InputError, SourceError
+from data.records import Candidate, Feedback, Judgement, Prompt
 from stages.annotation import agreement, queue, read_filled, write_queue
 from stages.feedback_items import Item
 from stages.grading import TaskSettings
@@ -100,8 +100,62 @@ def test_agreement_of_two_people(queued, tmp_path):
     )
     found = agreement([*one, *read_filled(mixed, path)])
     assert (found.num_pairs, found.agreement) == (4, 0.5)
-    # 2 of 8 verdicts say right: agreement by chance 0.25² + 0.75² = 0.625
-    assert found.kappa == pytest.approx((0.5 - 0.625) / (1 - 0.625))
+    # One always says wrong, the other half the time: by chance they would agree on 0.5, as they do. Scott's pi,
+    # which takes both for one person, would be -1/3.
+    assert found.kappa == pytest.approx(0.0)
+
+
+def verdicts(**said):
+    """Feedback of people: name -> r, w or - for each item."""
+    return [
+        Feedback(
+            prompt_id=f"p{item}", candidate_id="c", text="", verdict={"r": "right", "w": "wrong", "-": None}[letter],
+            annotator="human", annotator_id=name,
+        )
+        for name, letters in said.items()
+        for item, letter in enumerate(letters)
+        if letter != " "
+    ]  # fmt: skip
+
+
+def test_kappa_keeps_the_two_people_apart():
+    """6 of 10 alike. ann says right 9 times, bob 5: by chance 0.9 x 0.5 + 0.1 x 0.5 = 0.5, so (0.6 - 0.5) / 0.5.
+
+    Scott's pi pools both: right 0.7, by chance 0.49 + 0.09 = 0.58, so 0.048.
+    """
+    found = agreement(verdicts(ann="rrrrrrrrrw", bob="rrrrrwwwww"))
+    assert (found.num_pairs, found.agreement) == (10, 0.6)
+    assert found.kappa == pytest.approx(0.2)
+    assert agreement(verdicts(bob="rrrrrwwwww", ann="rrrrrrrrrw")).kappa == pytest.approx(0.2)
+
+
+def test_kappa_of_more_than_two_people_is_the_mean_over_every_two():
+    """ann and bob as above on 10 items, ann and cat fully alike on 2 of these, bob and cat alike on 1 of 2."""
+    found = agreement(verdicts(ann="rrrrrrrrrw", bob="rrrrrwwwww", cat="        rw"))
+    # bob says wrong to both items that cat calls right and wrong: by chance 0.5, so 0
+    assert found.num_pairs == 14
+    assert found.kappa == pytest.approx((10 * 0.2 + 2 * 1.0 + 2 * 0.0) / 14)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"ann": "rr  ", "bob": "  rr"}, (0, None, None)),
+        ({"ann": "rr", "bob": "--"}, (0, None, None)),
+        ({"ann": "rrr", "bob": "rrr"}, (3, 1.0, None)),
+        ({"ann": "rrr", "bob": "www"}, (3, 0.0, 0.0)),
+        ({"ann": "rrr", "bob": "rrw"}, (3, pytest.approx(2 / 3), 0.0)),
+        ({}, (0, None, None)),
+    ],
+)
+def test_agreement_where_there_is_little_to_compare(said, expected):
+    found = agreement(verdicts(**said))
+    assert (found.num_pairs, found.agreement, found.kappa) == expected
+
+
+def test_one_person_is_no_two():
+    with pytest.raises(InputError, match="'ann' has annotated answer c to prompt p0 twice"):
+        agreement(verdicts(ann="r") + verdicts(ann="r"))
 
 
 def test_perfect_agreement_has_kappa_one(queued, tmp_path):

@@ -1,7 +1,11 @@
 """The audit's numbers, worked on paper from rows."""
 
+import random
+
 import pytest
 from pydantic import ValidationError
+from scipy.stats import kendalltau, pearsonr
+from sklearn.metrics import roc_auc_score
 
 from data.errors import WorkError
 from data.parquet import write_records
@@ -160,3 +164,25 @@ def test_every_bound_is_one_of_a_number_that_is_measured(tmp_path):
     measured = {*found, "judges_tau", "judges_alike"}  # those of several judges: see test_judge
     names = [name for name in AuditSettings.model_fields if name.startswith(("min_", "max_"))]
     assert {name[4:] for name in names} <= measured <= set(MEASURES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_statistics_are_those_of_scipy_and_scikit_learn(seed):
+    """One prompt with many candidates, with ties in both scorings."""
+    rng = random.Random(seed)
+    totals, others = ([float(rng.randint(1, 6)) for _ in range(40)] for _ in range(2))
+    correct = [rng.random() < 0.3 + total / 12 for total in totals]
+    lengths = {f"c{i}": rng.randint(1, 90) for i in range(40)}
+    rows = [row(f"c{i}", totals[i], correct=correct[i]) for i in range(40)]
+    found = audit([(rows, lengths)])
+    assert found["gold_auc"] == pytest.approx(roc_auc_score(correct, totals))
+    assert found["length_correlation"] == pytest.approx(pearsonr(totals, list(lengths.values())).statistic)
+    assert kendall(totals, others) == pytest.approx(kendalltau(totals, others).statistic)
+
+
+@pytest.mark.parametrize("total", [0.1, 0.2, 0.7, 6.0])
+def test_a_teacher_that_ties_all_has_no_correlation_with_length(total):
+    """The mean of 0.1, 0.1 and 0.1 is not quite 0.1; what is left over is no preference."""
+    found = audit([([row(name, total) for name in "abc"], LENGTHS)])
+    assert "length_correlation" not in found
+    assert kendall([total] * 3, [1.0, 2.0, 3.0]) is None

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from stages.statistics import Bootstrap
+from stages.statistics import BALANCE, Bootstrap
 
 
 def make(num_prompts=200, num_resamples=2000, clusters=None):
@@ -86,3 +87,55 @@ def test_the_seeds_of_two_arms_are_drawn_independently():
     """Arms whose prompts never vary differ by the spread of both, not by that of one shared draw."""
     apart = np.stack([np.full(50, 0.4), np.full(50, 0.5), np.full(50, 0.6)])
     assert make(50).difference(apart, apart).error == pytest.approx(np.sqrt(2 / 3) * np.std([0.4, 0.5, 0.6]), rel=0.1)
+
+
+# Where every resample is the same
+
+
+@pytest.mark.parametrize("right", [0, 1])
+@pytest.mark.parametrize("num_prompts", [2, 12, 40])
+def test_a_share_of_none_or_all_has_the_exact_interval(right, num_prompts):
+    exact = binomtest(right * num_prompts, num_prompts).proportion_ci(0.95, method="exact")
+    found = make(num_prompts).mean(np.full((3, num_prompts), float(right)))
+    assert (found.mean, found.low, found.high) == pytest.approx((right, exact.low, exact.high))
+    assert found.error == pytest.approx((exact.high - exact.low) / (2 * 1.959964))
+
+
+def test_what_counts_are_clusters_not_prompts():
+    score = np.ones((1, 40))
+    assert make(clusters=[f"c{i // 10}" for i in range(40)]).mean(score) == make(4).mean(np.ones((1, 4)))
+
+
+def test_two_arms_that_answer_alike_may_still_differ():
+    """0 of 12 prompts tell them apart; up to 1 - 0.025^(1/12) = 26.5 % of prompts might."""
+    score = np.array([[1.0, 0.0] * 6])
+    found = make(12).difference(score, score)
+    assert (found.mean, found.low, found.high) == pytest.approx((0, -0.2646, 0.2646), abs=1e-4)
+    assert not found.excludes_zero
+    assert found.smallest_detectable > 0.2646
+
+
+def test_all_right_against_all_wrong_is_a_difference():
+    found = make(12).difference(np.ones((2, 12)), np.zeros((1, 12)))
+    assert (found.mean, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(1 - 2 * 0.2646, abs=1e-4)
+    assert found.excludes_zero
+
+
+def test_one_cluster_says_nothing_about_the_spread():
+    bootstrap = make(clusters=["c"] * 10)
+    score = np.array([[1.0] * 6 + [0.0] * 4])
+    assert (bootstrap.mean(score).low, bootstrap.mean(score).high) == (0.0, 1.0)
+    assert not bootstrap.difference(np.ones((1, 10)), score).excludes_zero
+
+
+def test_a_balance_goes_from_minus_one_to_one():
+    found = make(12).mean(-np.ones((1, 12)), scale=BALANCE)
+    assert (found.low, found.high) == pytest.approx((-1, -1 + 2 * 0.2646), abs=1e-4)
+    level = make(12).mean(np.zeros((1, 12)), scale=BALANCE)
+    assert (level.low, level.high) == pytest.approx((-0.2646, 0.2646), abs=1e-4)
+
+
+def test_a_score_without_bounds_keeps_the_bootstrap():
+    found = make(12).mean(np.ones((1, 12)), scale=None)
+    assert (found.low, found.high) == (1.0, 1.0)
