@@ -9,6 +9,7 @@ from typing import Any
 from data.conversations import text_problem
 from data.errors import SourceError, WorkError
 from data.tables import read_rows
+from data.thinking import split_thinking
 from stages.chat import ChatSettings, Reply, ask
 from stages.chat_settings import VARIABLE
 from stages.win_rate import Comparison, WinRate, win_rate
@@ -81,5 +82,5 @@ def duel(
 
 def verdict(reply: Reply) -> Any:
     """win, lose or tie of the answer shown first, by the last verdict that is stated; None without one."""
-    found = re.findall(r"\[\[([ABC])\]\]", reply.text) if reply.status == "ok" else []
+    found = re.findall(r"\[\[([ABC])\]\]", split_thinking(reply.text).answer) if reply.status == "ok" else []
     return VERDICTS[found[-1]] if found else None

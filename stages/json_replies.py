@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, Literal, TypeVar
 
+from data.thinking import answer_spans
 from stages.chat_reply import Reply
 
 T = TypeVar("T")
@@ -84,18 +85,49 @@ def in_rounds(talks: Iterable[Talk[T]], replies: Callable[[Sequence[Question[Any
 
 
 def json_object(text: str, key: str) -> dict[str, Any]:
-    """The first JSON object in the text that has this key, whatever stands around it. Raises ValueError."""
-    decoder = json.JSONDecoder()
+    """The JSON object in the text that has this key, whatever stands around it; thinking is cut off first.
+
+    Raises ValueError where there is none, and where several disagree: a draft or a quotation is no reply. An object
+    within another that has the key is a part of it.
+    """
+    found = [given for start, end, given in _objects(text, key) if _is_said(text, start, end)]
+    if not found:
+        raise ValueError(f"it holds no JSON object with {key!r}")
+    if any(given[key] != found[0][key] for given in found):
+        raise ValueError(f"it holds {len(found)} JSON objects that disagree about {key!r}; reply with one")
+    return found[-1]
+
+
+def _objects(text: str, key: str) -> list[tuple[int, int, dict[str, Any]]]:
+    """(start, end, object) of each outermost object that has the key."""
+    decoder = json.JSONDecoder(object_pairs_hook=_without_doubles)
+    found = []
     start = text.find("{")
     while start >= 0:
         try:
-            found, _ = decoder.raw_decode(text, start)
+            given, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict) and key in found:
-            return found
-        start = text.find("{", start + 1)
-    raise ValueError(f"it holds no JSON object with {key!r}")
+            given, end = None, start + 1
+        if isinstance(given, dict) and key in given:
+            found.append((start, end, given))
+            start = text.find("{", end)
+        else:
+            start = text.find("{", start + 1)
+    return found
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for an object that gives a key two values."""
+    given = dict(pairs)
+    if any(given[name] != value for name, value in pairs):
+        raise ValueError("a key is given twice, with different values")
+    return given
+
+
+def _is_said(text: str, start: int, end: int) -> bool:
+    """Whether an object stands outside the thinking; tags within its own texts open and close none."""
+    shown = text[:start] + "\0" * (end - start) + text[end:]
+    return any(a <= start and end <= b for a, b in answer_spans(shown))
 
 
 def object_schema(properties: Mapping[str, Schema]) -> Schema:

@@ -33,6 +33,7 @@ MODULES = (
     "stages.listwise_ranks",
     "stages.pairwise",
     "stages.json_replies",
+    "data.thinking",
     "stages.templates",
     "stages.win_rate",
 )

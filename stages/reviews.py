@@ -2,6 +2,8 @@
 
 import re
 
+from data.thinking import split_thinking
+
 NUMBER = r"(\d+(?:\.\d+)?)"
 FIRST_LINE = re.compile(rf"\s*{NUMBER}[ \t,]+{NUMBER}[ \t]*(?:\n|$)")
 LABELLED = re.compile(rf"^\W*Assistant ([12]):[ \t]*{NUMBER}(?:[ \t]*/[ \t]*\d+)?[ \t]*(?:\(.*|$)", re.MULTILINE)
@@ -14,6 +16,7 @@ def two_scores(text: str) -> tuple[float, float] | None:
     Judges of this kind are told to put both on the first line. Some reason first: then the scores stand on two lines
     `Assistant 1: 10`, `Assistant 2: 4`, or as `Output: (10, 4)`; the last of these counts.
     """
+    text = split_thinking(text).answer
     first_line = FIRST_LINE.match(text)
     if first_line:
         return float(first_line[1]), float(first_line[2])

@@ -10,6 +10,7 @@ from data.config import Config
 from data.records import Feedback
 from data.rendering import shown
 from data.text import short_digest
+from data.thinking import split_thinking
 from stages.chat import ChatSettings, Conversation, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import Request, question
@@ -25,6 +26,9 @@ SYSTEM = (
 USER = (
     "The question:\n{prompt}\n\nThe right answer, which only you know:\n{right_answer}\n\n"
     "The answer to judge:\n{answer}"
+)
+VERDICT = re.compile(
+    r"[\s*_#>`]*verdict[*_]*\s*:[\s*_\"]*(right|wrong)\b(?!\s*(?:or|/))[*_\"`]*[.:]?[*_]*\s*", re.IGNORECASE
 )
 
 
@@ -58,12 +62,13 @@ def _request(item: Item, settings: Settings, task: TaskSettings) -> Request:
 
 
 def _feedback(item: Item, reply: Reply, settings: Settings, version: str) -> Feedback:
-    stated = re.match(r"\s*verdict:\s*(right|wrong)\b[.:]?\s*", reply.text, re.IGNORECASE)
+    text = split_thinking(reply.text).answer
+    stated = VERDICT.match(text)
     status, error = reply.status, reply.error
     if status == "ok" and stated is None:
         status, error = "unparsable", "the reply does not start with a verdict"
     verdict = None if stated is None else RIGHT if stated[1].lower() == "right" else WRONG
-    said = reply.text[stated.end() :].strip() if stated else reply.text.strip()
+    said = text[stated.end() :].strip() if stated else text.strip()
     return Feedback(
         prompt_id=item.prompt.prompt_id,
         candidate_id=item.candidate.candidate_id,
