@@ -303,7 +303,7 @@ class CurvePoint:
 class Evaluation:
     """One answer of one model to one held-out prompt, graded."""
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     prompt_id: str
     cluster_id: str
@@ -318,10 +318,14 @@ class Evaluation:
     gold: str | None = None
     label_strict: str | None = None
     label_loose: str | None = None
-    correct_strict: bool
-    correct_loose: bool
+    label_first: str | None = None
+    correct_strict: bool | None
+    """By this reading of the answer; None where the prompt has neither a gold label nor gold answers."""
+    correct_loose: bool | None
+    correct_first: bool | None = None
     score: float | None = None
-    """How near the answer is to the nearest gold one, 0 to 1; by `task.score`."""
+    """How near the answer is to the nearest gold one, or where there is none to the expert's, 0 to 1; by
+    `task.score`."""
     reference_logprob: float | None = None
     """Summed log-prob of the expert's answer under this model, nats; in the greedy row of a prompt that has one."""
     reference_tokens: int | None = None

@@ -43,6 +43,20 @@ def _evaluation_2(table: pa.Table) -> pa.Table:
     return table
 
 
+def _evaluation_3(table: pa.Table) -> pa.Table:
+    """The first-mentioned label had not been read, and a prompt without a gold answer counted as answered wrongly."""
+    for name in ("correct_strict", "correct_loose"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, pa.field(name, pa.bool_()), table[name])
+    for name, after, kind in (
+        ("label_first", "label_loose", pa.string()),
+        ("correct_first", "correct_loose", pa.bool_()),
+    ):
+        at = table.schema.get_field_index(after) + 1
+        table = table.add_column(at, pa.field(name, kind), pa.nulls(len(table), kind))
+    return table
+
+
 def _judgement_2(table: pa.Table) -> pa.Table:
     """Where a candidate stood and pairwise questions had not been kept."""
     presentation = [("slot", pa.int64(), False), ("total", pa.float64(), True), ("num_asks", pa.int64(), False)]
@@ -69,6 +83,7 @@ MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Candidate", 1): _candidate_2,
     ("PartialOrder", 1): _partial_order_2,
     ("Evaluation", 1): _evaluation_2,
+    ("Evaluation", 2): _evaluation_3,
     ("Judgement", 1): _judgement_2,
     ("Judgement", 2): _judgement_3,
 }

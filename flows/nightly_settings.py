@@ -6,11 +6,15 @@ from zoneinfo import available_timezones
 from pydantic import Field, field_validator
 
 from data.config import Config
+from stages.grading import TaskSettings
 
 LATEST = "latest"
 """Beside the arms: the model that an earlier night promoted."""
 
-Metric = Literal["greedy_strict", "greedy_loose", "greedy_score", "sampled_strict", "sampled_loose", "sampled_score"]
+Metric = Literal[
+    "greedy_strict", "greedy_loose", "greedy_first", "greedy_score",
+    "sampled_strict", "sampled_loose", "sampled_first", "sampled_score",
+]  # fmt: skip
 
 
 class NightlySettings(Config):
@@ -25,7 +29,11 @@ class NightlySettings(Config):
         default=None, description="The arm whose model may be promoted; needed where there are several."
     )
     seed: int | None = Field(default=None, description="Its training seed; the first of train.seeds when left out.")
-    metric: Metric = Field(default="greedy_strict", description="Decoding and reading of the answers that decide.")
+    metric: Metric | None = Field(
+        default=None,
+        description="Decoding and reading of the answers that decide. Left out: greedy answers by task.reading, or "
+        "their nearness to the experts' where prompts have no gold answers.",
+    )
     min_gain: float = Field(
         default=0.0,
         ge=0,
@@ -64,3 +72,7 @@ class NightlySettings(Config):
         if len(text.split()) != 5:
             raise ValueError(f"{text!r} has {len(text.split())} fields instead of 5: minute hour day month weekday")
         return text
+
+    def metric_of(self, task: TaskSettings, *, gold: bool) -> str:
+        """What decides. gold: whether prompts have gold answers."""
+        return self.metric or f"greedy_{task.primary if gold else 'score'}"

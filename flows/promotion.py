@@ -177,7 +177,13 @@ def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: floa
     named = {"contender": contender, "rival": rival}
     answers = Answers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
     decoding, _, reading = metric.partition("_")
-    bootstrap = Bootstrap([row.cluster_id for row in answers.prompts], num_resamples=num_resamples)
+    prompts = answers.measured_by(reading)
+    if not prompts:
+        raise InputError(
+            f"nightly.metric: {metric} counts right answers, but no held-out prompt has a gold answer; set it to "
+            f"{decoding}_score, which compares answers with the experts'"
+        )
+    bootstrap = Bootstrap([row.cluster_id for row in prompts], num_resamples=num_resamples)
     ours, theirs = (answers.scores(name, decoding, reading) for name in ("contender", "rival"))
     found = bootstrap.difference(ours, theirs)
     return Comparison(
@@ -186,7 +192,7 @@ def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: floa
         low=round(100 * found.low, 3),
         high=round(100 * found.high, 3),
         min_gain=min_gain,
-        num_prompts=len(answers.prompts),
+        num_prompts=len(prompts),
     )
 
 
@@ -200,7 +206,7 @@ def judge_night(
     evaluations = [artifacts[f"evaluate/{name}"] for name in (contender, rival)]
     comparison = compare(
         *evaluations,
-        metric=recipe.nightly.metric,
+        metric=recipe.night_metric(),
         min_gain=recipe.nightly.min_gain,
         num_resamples=recipe.report.num_resamples,
     )

@@ -11,6 +11,7 @@ from data import registry
 from data.config import Config
 from data.errors import RecipeError
 from data.form import NamedList, Opaque
+from flows.gold import check_gold, has_gold
 from flows.nightly_settings import LATEST, NightlySettings
 from pipeline.executors import local
 from pipeline.recipe import apply_settings, read_yaml, validate
@@ -258,11 +259,22 @@ class Recipe(Config):
             )
         if seed not in self.train.seeds:
             raise ValueError(f"nightly.seed: {seed} is not one of train.seeds, {self.train.seeds}")
-        if night.metric.startswith("sampled") and not self.evaluate.num_samples:
-            raise ValueError(f"nightly.metric: {night.metric} needs evaluate.num_samples of 1 or more")
-        if night.metric.endswith("score") and self.task.labels:
-            raise ValueError(f"nightly.metric: {night.metric} compares with gold answers; a task with labels has none")
+        metric = self.night_metric()
+        if metric.startswith("sampled") and not self.evaluate.num_samples:
+            raise ValueError(f"nightly.metric: {metric} needs evaluate.num_samples of 1 or more")
+        if metric.endswith("score") and self.task.labels and has_gold(self):
+            raise ValueError(f"nightly.metric: {metric} compares with gold answers; a task with labels has none")
         return self
+
+    @model_validator(mode="after")
+    def _gold_exists(self) -> "Recipe":
+        check_gold(self)
+        return self
+
+    def night_metric(self) -> str:
+        """By what measure a night's model is compared with the latest one."""
+        assert self.nightly is not None, "asked by the callers"
+        return self.nightly.metric_of(self.task, gold=has_gold(self))
 
     @model_validator(mode="after")
     def _old_rows_stay(self) -> "Recipe":

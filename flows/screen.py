@@ -138,6 +138,7 @@ def show_results(run: Run, *, as_json: bool) -> None:
     if results:
         show_rows(results)
         print(report.manifest.metrics["conclusion"])  # type: ignore[union-attr]
+        print(report.manifest.metrics.get("read", ""))  # type: ignore[union-attr]  a report of before says nothing
     cached = sum(done.cached for done in run.done)
     print(f"{len(run.done)} steps, {cached} cached, {sum(done.seconds for done in run.done):.0f} s. Run {run.run_id}")
     for done in run.done:

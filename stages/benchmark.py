@@ -78,6 +78,7 @@ def _row(item: Item, score: Score, sampled: Sampled | None) -> Evaluation:
         label_strict=score.label,
         correct_strict=score.value == 1 and score.certain,
         correct_loose=score.value == 1,
+        correct_first=score.value == 1,
         score=score.value,
         status="ok" if sampled else "filtered",
         error=None if sampled else "the item does not fit into the model's context",

@@ -13,7 +13,8 @@ from data.rendering import shown
 from data.template import check_places, fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
-from stages.grading import TaskSettings, grade
+from stages.grading import MODULES as GRADING
+from stages.grading import READINGS, TaskSettings, grade
 from stages.prompts import prove_disjoint
 
 
@@ -87,11 +88,13 @@ def run(job: Job) -> None:
     if settings.improve is None:
         rows = list(_with_references(rows, fitting, model, tokenizer))
         rows = list(_with_pairs(rows, job, model))
-    rows += [_not_asked(prompt, decoding, k) for prompt in too_long for decoding, k in decodings(settings)]
+    rows += [
+        _not_asked(prompt, decoding, k, settings.task) for prompt in too_long for decoding, k in decodings(settings)
+    ]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
     job.conserve("prompts", expected=len(prompts), found=len({row.prompt_id for row in rows}))
-    job.metrics |= _accuracies(rows)
+    job.metrics |= _measures(rows)
 
 
 def held_out(job: Job, settings: EvaluateSettings) -> list[Prompt]:
@@ -299,15 +302,18 @@ def _graded(prompt: Prompt, answer: Any, decoding: str, sample: int, task: TaskS
         gold=prompt.label or (prompt.answers[0] if prompt.answers else None),
         label_strict=result.label_strict,
         label_loose=result.label_loose,
+        label_first=result.label_first,
         correct_strict=result.correct_strict,
         correct_loose=result.correct_loose,
+        correct_first=result.correct_first,
         score=result.score,
         status="ok" if answer.finish_reason == "stop" else "truncated",
     )
 
 
-def _not_asked(prompt: Prompt, decoding: str, sample: int) -> Evaluation:
-    """A prompt that does not fit counts as wrong, and says so."""
+def _not_asked(prompt: Prompt, decoding: str, sample: int, task: TaskSettings) -> Evaluation:
+    """A prompt that does not fit counts as wrong where it has a gold answer, and says so."""
+    wrong = False if task.has_gold(prompt) else None
     return Evaluation(
         prompt_id=prompt.prompt_id,
         cluster_id=prompt.cluster_id,
@@ -318,19 +324,21 @@ def _not_asked(prompt: Prompt, decoding: str, sample: int) -> Evaluation:
         text="",
         num_tokens=0,
         gold=prompt.label,
-        correct_strict=False,
-        correct_loose=False,
+        correct_strict=wrong,
+        correct_loose=wrong,
+        correct_first=wrong,
         status="filtered",
         error="the prompt does not fit into the model's context",
     )
 
 
-def _accuracies(rows: list[Evaluation]) -> dict[str, float]:
+def _measures(rows: list[Evaluation]) -> dict[str, float]:
     found = {}
     for decoding in sorted({row.decoding for row in rows}):
         mine = [row for row in rows if row.decoding == decoding]
-        found[f"{decoding}_strict"] = sum(row.correct_strict for row in mine) / len(mine)
-        found[f"{decoding}_loose"] = sum(row.correct_loose for row in mine) / len(mine)
+        known = [row for row in mine if row.correct_strict is not None]
+        for reading in READINGS if known else ():
+            found[f"{decoding}_{reading}"] = sum(bool(getattr(row, f"correct_{reading}")) for row in known) / len(known)
         scored = [row.score for row in mine if row.score is not None]
         if scored:
             found[f"{decoding}_score"] = sum(scored) / len(mine)
@@ -350,7 +358,7 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.evaluate",
-        "stages.grading",
+        *GRADING,
         "stages.tokens",
         "stages.models",
         "stages.batch",
@@ -361,10 +369,8 @@ STAGE = Stage(
         "stages.checkpoints",
         "stages.samplers.transformers",
         "stages.sampling",
-        "data.thinking",
         "data.rendering",
         "stages.improvement",
-        "data.text",
     ),
     in_child=True,
 )

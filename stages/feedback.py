@@ -29,6 +29,7 @@ from pipeline.store import Artifact
 from stages.chat_estimate import Planned
 from stages.chat_estimate import estimate as estimated
 from stages.feedback_items import RIGHT, WRONG, Item, names_answer
+from stages.grading import MODULES as GRADING
 from stages.grading import TaskSettings
 from stages.joins import join
 from stages.spending import Spending
@@ -226,7 +227,7 @@ STAGE = Stage(
         "stages.feedback",
         "stages.feedback_items",
         "data.rendering",
-        "stages.grading",
+        *GRADING,
         "stages.joins",
         "data.text",
         "pipeline.rows",

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from data.records import Candidate, Judgement, Prompt
-from data.text import normalise_answer
 from stages.grading import TaskSettings
+from stages.grading.answers import names
 
 RIGHT, WRONG = "right", "wrong"
 
@@ -28,6 +28,6 @@ def right_answer(prompt: Prompt, task: TaskSettings) -> str:
 
 
 def names_answer(text: str, prompt: Prompt, task: TaskSettings) -> bool:
+    """Whether the text has a right answer in it as whole words, even one that it denies."""
     golds = [prompt.label] if prompt.label else list(prompt.answers) or [task.no_answer or ""]
-    words = f" {normalise_answer(text)} "
-    return any(normalise_answer(gold) and f" {normalise_answer(gold)} " in words for gold in golds)
+    return any(gold.strip() and names(text, gold) for gold in golds)

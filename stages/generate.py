@@ -241,6 +241,8 @@ STAGE = Stage(
         "stages.models",
         "stages.loaded",
         "pipeline.rows",
+        "stages.grading.tokens",
+        "stages.grading.numbers",
     ),
     in_child=True,
     imagine=imagine,

@@ -24,6 +24,7 @@ from stages.agreement import agreement, scoring
 from stages.bounds import AuditSettings
 from stages.chat_estimate import Planned
 from stages.chat_estimate import estimate as estimated
+from stages.grading import MODULES as GRADING
 from stages.grading import TaskSettings
 from stages.joins import by_prompt, join
 from stages.loaded import LazyModel
@@ -284,5 +285,5 @@ def _judge(
 STAGE = Stage(
     name="judge",
     run=run,
-    modules=("stages.judge", "stages.grading", "stages.joins", "stages.loaded", "data.text", "pipeline.rows"),
+    modules=("stages.judge", *GRADING, "stages.joins", "stages.loaded", "data.text", "pipeline.rows"),
 )

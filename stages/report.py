@@ -19,10 +19,10 @@ from pipeline.store import Artifact
 from stages import lm_eval
 from stages.audit_table import audit_table
 from stages.drawing import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
-from stages.grading import TaskSettings
+from stages.grading import READINGS, TaskSettings
 from stages.joins import join
 from stages.partial_order import is_human
-from stages.results import UNKNOWN, Answers, Result, arm_of, conclusion, measured, results, sequences
+from stages.results import SCORE, UNKNOWN, Answers, Result, arm_of, conclusion, measured, results, sequences
 
 TEMPLATE = "report_page.html"
 BY_WHOM = ["prompt_id", "candidate_id", "text", "source"]
@@ -92,15 +92,20 @@ def run(job: Job) -> None:
     )
     drifts = any(result.drift for result in found)
     sentences = conclusion(found, settings.report.baselines)
+    read = _how_it_was_read(settings.task, found)
     page = render(
         recipe=settings.recipe,
         primary=settings.task.primary,
+        read=read,
+        readings={name: settings.task.in_words(name) for name in READINGS},
         results=found,
         conclusion=sentences,
-        plots=interval_plots(found, settings.task.primary),
+        plots=interval_plots(found),
         drifts=drifts,
         groups=sorted({group for result in found for group in result.by_group}),
-        confusions=[answers.confusion(arm) for arm in answers.rows] if settings.task.labels else [],
+        confusions=[answers.confusion(arm, settings.task.primary) for arm in answers.rows]
+        if settings.task.labels and answers.graded
+        else [],
         labels=[*settings.task.labels, UNKNOWN],
         benchmarks=measured(job.inputs.get("benchmark", []), num_resamples=settings.report.num_resamples),
         harness=[
@@ -119,8 +124,9 @@ def run(job: Job) -> None:
     )
     (job.path / "report.html").write_text(page, encoding="utf-8")
     job.metrics |= {
-        "results": [row(r, settings.task.primary, settings.report.baselines, drifts=drifts) for r in found],
+        "results": [row(r, settings.report.baselines, drifts=drifts) for r in found],
         "conclusion": "\n".join(sentences),
+        "read": read,
     }
 
 
@@ -140,16 +146,17 @@ def render(**values: Any) -> str:
     return environment.get_template(TEMPLATE).render(**values)
 
 
-def row(result: Result, primary: str, baselines: Sequence[str], *, drifts: bool) -> dict[str, Any]:
-    """A result as a row of the table that the terminal shows; accuracies in per cent, differences in points."""
-    main = result.strict if primary == "strict" else result.loose
-    cells: dict[str, Any] = {
-        "arm": result.arm,
-        "decoding": result.decoding,
-        "accuracy %": round(100 * main.mean, 1),
-        "95 % interval": f"{100 * main.low:.1f} to {100 * main.high:.1f}",
-    }
-    if result.score:
+def row(result: Result, baselines: Sequence[str], *, drifts: bool) -> dict[str, Any]:
+    """A result as a row of the table that the terminal shows; accuracies in per cent, differences in points.
+
+    Without gold answers there is no accuracy: nearness to the experts' answers takes its place.
+    """
+    cells: dict[str, Any] = {"arm": result.arm, "decoding": result.decoding}
+    if result.compared:
+        main = result.compared
+        cells["accuracy %" if result.accuracy else "nearness %"] = round(100 * main.mean, 1)
+        cells["95 % interval"] = f"{100 * main.low:.1f} to {100 * main.high:.1f}"
+    if result.score and result.accuracy:
         cells["score %"] = round(100 * result.score.mean, 1)
     for baseline in baselines:
         d = result.differences.get(baseline)
@@ -164,19 +171,29 @@ def row(result: Result, primary: str, baselines: Sequence[str], *, drifts: bool)
     return {**cells, "seeds": result.num_seeds, "prompts": result.num_prompts}
 
 
-def interval_plots(found: Sequence[Result], primary: str) -> dict[str, Markup]:
+def _how_it_was_read(task: TaskSettings, found: Sequence[Result]) -> str:
+    """What counts as right in this run, in a sentence."""
+    measure = found[0].measure if found else None
+    if measure == SCORE:
+        return "No prompt has a gold answer: nearness to the experts' answers is compared, by task.score."
+    if measure is None:
+        return "No prompt has a gold answer or an expert's: there is nothing to compare the answers with."
+    return f"Answers are read by the reading {task.primary!r}, in judging as in evaluation: {task.in_words()}."
+
+
+def interval_plots(found: Sequence[Result]) -> dict[str, Markup]:
     """Decoding -> plot."""
     colour = colours(result.arm for result in found)
     plots = {}
     for decoding in dict.fromkeys(result.decoding for result in found):
         marks = []
         for result in found:
-            if result.decoding == decoding:
-                main = result.strict if primary == "strict" else result.loose
+            if result.decoding == decoding and (main := result.compared):
                 marks.append(
                     Mark(label=result.arm, mean=main.mean, low=main.low, high=main.high, colour=colour[result.arm])
                 )
-        plots[decoding] = Markup(interval_plot(marks))  # its labels are escaped where they are drawn
+        if marks:
+            plots[decoding] = Markup(interval_plot(marks))  # its labels are escaped where they are drawn
     return plots
 
 

@@ -13,27 +13,35 @@ from stages.statistics import Bootstrap, Interval
 
 UNKNOWN = "unknown"
 
-READINGS: dict[str, Callable[[Evaluation], float]] = {
-    "strict": lambda row: row.correct_strict,
-    "loose": lambda row: row.correct_loose,
-    "score": lambda row: row.score or 0.0,
+SCORE = "score"
+"""Nearness to the gold answer, or to the expert's: what is compared where no prompt has a gold answer."""
+
+MEASURES: dict[str, Callable[[Evaluation], float]] = {
+    "strict": lambda row: float(bool(row.correct_strict)),
+    "loose": lambda row: float(bool(row.correct_loose)),
+    "first": lambda row: float(bool(row.correct_first)),
+    SCORE: lambda row: row.score or 0.0,
 }
+"""Of one answer; the readings as in `stages.grading`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One arm under one decoding. `strict` and `loose` are two readings of the same answers."""
+    """One arm under one decoding. `strict`, `loose` and `first` are readings of the same answers, over the prompts that
+
+    have a gold answer; None where no prompt has one.
+    """
 
     arm: str
     decoding: str
     num_seeds: int
     num_prompts: int
-    strict: Interval
-    loose: Interval
+    strict: Interval | None
+    loose: Interval | None
     score: Interval | None
-    """Nearness to the gold answer, where it was graded."""
+    """Nearness to the gold answer, or to the expert's, where every answer has it."""
     differences: dict[str, Interval]
-    """Baseline -> how much higher, by the primary reading."""
+    """Baseline -> how much higher, by `measure`."""
     pairs: Interval | None
     """Share of a prompt's held-out pairs that the model has in order, where it was measured."""
     sequences: int | None
@@ -41,7 +49,20 @@ class Result:
     drift: Interval | None
     """Log-prob of the experts' answers against the student's, nats a token, where it was measured."""
     by_group: dict[str, Interval]
-    """Group of prompts -> accuracy by the primary reading."""
+    """Group of prompts -> mean of `measure`."""
+    first: Interval | None = None
+    measure: str | None = "strict"
+    """What is compared: the reading of the task; `score` where no prompt has a gold answer; None where nothing is."""
+
+    @property
+    def accuracy(self) -> Interval | None:
+        """By the reading of the task."""
+        return None if self.measure in (None, SCORE) else getattr(self, self.measure)
+
+    @property
+    def compared(self) -> Interval | None:
+        """The mean of what is compared."""
+        return getattr(self, self.measure) if self.measure else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +82,32 @@ class Answers:
             self.rows[arm_of(artifact)].append(list(artifact.records(Evaluation)))
         first = next(iter(self.rows.values()))[0]
         self.prompts = sorted({row.prompt_id: row for row in first}.values(), key=lambda row: row.prompt_id)
-        self.position = {row.prompt_id: i for i, row in enumerate(self.prompts)}
+        self.graded = [row for row in self.prompts if row.correct_strict is not None]
+        """The prompts that have a gold answer."""
 
     @property
     def decodings(self) -> list[str]:
         return list(dict.fromkeys(row.decoding for rows in self.rows.values() for row in rows[0]))
 
-    def scores(self, arm: str, decoding: str, reading: str) -> np.ndarray:
-        """[seeds, prompts]: the mean over a prompt's answers. Raises WorkError if one is missing.
+    def measured_by(self, measure: str) -> list[Evaluation]:
+        """The prompts that a measure is taken over: all for the score, for a reading those with a gold answer."""
+        return self.prompts if measure == SCORE else self.graded
 
-        reading: strict and loose, the share that is right; score, how near they are to the gold answer.
+    def measure(self, reading: str) -> str | None:
+        """What is compared where answers are read so: the reading, the score without gold answers, or nothing."""
+        return reading if self.graded else SCORE if self.has_scores else None
+
+    def scores(self, arm: str, decoding: str, measure: str) -> np.ndarray:
+        """[seeds, prompts of the measure]: the mean over a prompt's answers. Raises WorkError if one is missing.
+
+        measure: a reading, the share that is right; score, how near they are to the gold answer or the expert's.
         """
-        return np.stack([self._seed(rows, arm, decoding, reading) for rows in self.rows[arm]])
+        return np.stack([self._seed(rows, arm, decoding, measure) for rows in self.rows[arm]])
 
     @property
     def has_scores(self) -> bool:
-        return all(row.score is not None for rows in self.rows.values() for row in rows[0] if row.status != "filtered")
+        asked = [row for rows in self.rows.values() for row in rows[0] if row.status != "filtered"]
+        return bool(asked) and all(row.score is not None for row in asked)
 
     def drift(self, arm: str) -> np.ndarray | None:
         """[seeds, prompts]: log-prob of the expert's answer minus the student's, nats a token; None if not measured."""
@@ -89,19 +120,21 @@ class Answers:
             return None
         return np.array([[seed[i] - base[i] for i in known] for seed in seeds])
 
-    def confusion(self, arm: str) -> Confusion:
+    def confusion(self, arm: str, reading: str) -> Confusion:
+        """By the reading of the task, over the prompts that have a gold label."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for row in (row for rows in self.rows[arm] for row in rows):
-            if row.decoding == "greedy":
-                counts[row.gold or UNKNOWN][row.label_strict or UNKNOWN] += 1
+            if row.decoding == "greedy" and row.gold is not None:
+                counts[row.gold][getattr(row, f"label_{reading}") or UNKNOWN] += 1
         return Confusion(arm=arm, counts={gold: dict(found) for gold, found in sorted(counts.items())})
 
-    def _seed(self, rows: list[Evaluation], arm: str, decoding: str, reading: str) -> np.ndarray:
-        right, asked = np.zeros(len(self.prompts)), np.zeros(len(self.prompts))
+    def _seed(self, rows: list[Evaluation], arm: str, decoding: str, measure: str) -> np.ndarray:
+        position = {row.prompt_id: i for i, row in enumerate(self.measured_by(measure))}
+        right, asked = np.zeros(len(position)), np.zeros(len(position))
         for row in rows:
-            if row.decoding == decoding and row.prompt_id in self.position:
-                right[self.position[row.prompt_id]] += READINGS[reading](row)
-                asked[self.position[row.prompt_id]] += 1
+            if row.decoding == decoding and row.prompt_id in position:
+                right[position[row.prompt_id]] += MEASURES[measure](row)
+                asked[position[row.prompt_id]] += 1
         if not asked.all():
             raise WorkError(f"arm {arm} has no {decoding} answer to {int((asked == 0).sum())} of the prompts")
         return right / asked
@@ -140,36 +173,70 @@ def results(
     num_resamples: int,
     sequences: Mapping[str, int] | None = None,
 ) -> list[Result]:
-    """One result an arm and decoding, in the order of the arms."""
-    bootstrap = Bootstrap([row.cluster_id for row in answers.prompts], num_resamples=num_resamples)
-    groups = sorted({row.group for row in answers.prompts if row.group})
-    members = {g: np.array([row.group == g for row in answers.prompts]) for g in groups}
-    by_group = {
-        g: Bootstrap([row.cluster_id for row in answers.prompts if row.group == g], num_resamples=num_resamples)
-        for g in groups
-    }
+    """One result an arm and decoding, in the order of the arms. primary: the reading of the task."""
+    measure = answers.measure(primary)
+    means = {name: _Means(answers, name, num_resamples) for name in MEASURES if _is_measured(answers, name)}
     found = []
     for decoding in answers.decodings:
-        main = {arm: answers.scores(arm, decoding, primary) for arm in answers.rows}
-        near = {arm: answers.scores(arm, decoding, "score") for arm in answers.rows if answers.has_scores}
-        for arm, score in main.items():
+        compared = {arm: answers.scores(arm, decoding, measure) for arm in answers.rows} if measure else {}
+        for arm, rows in answers.rows.items():
+            mean = {name: each.of(arm, decoding) for name, each in means.items()}
+            rivals = [name for name in _rivals(arm, baselines) if name in compared]
             found.append(
                 Result(
                     arm=arm,
                     decoding=decoding,
-                    num_seeds=len(score),
-                    num_prompts=score.shape[1],
-                    strict=bootstrap.mean(answers.scores(arm, decoding, "strict")),
-                    loose=bootstrap.mean(answers.scores(arm, decoding, "loose")),
-                    score=bootstrap.mean(near[arm]) if near else None,
-                    differences={b: bootstrap.difference(score, main[b]) for b in _rivals(arm, baselines) if b in main},
+                    num_seeds=len(rows),
+                    num_prompts=len(answers.measured_by(measure) if measure else answers.prompts),
+                    strict=mean.get("strict"),
+                    loose=mean.get("loose"),
+                    first=mean.get("first"),
+                    score=mean.get(SCORE),
+                    measure=measure,
+                    differences={
+                        name: means[measure].bootstrap.difference(compared[arm], compared[name])
+                        for name in rivals
+                        if measure
+                    },
                     pairs=_over_prompts(answers, arm, num_resamples),
                     sequences=(sequences or {}).get(arm),
-                    drift=None if (drift := answers.drift(arm)) is None else bootstrap.mean(drift, scale=None),
-                    by_group={g: by_group[g].mean(score[:, members[g]]) for g in groups},
+                    drift=_drift(answers, arm, num_resamples),
+                    by_group=means[measure].by_group(compared[arm]) if measure else {},
                 )
             )
     return found
+
+
+class _Means:
+    """Means of one measure over the prompts that it is taken over, resampled by their clusters."""
+
+    def __init__(self, answers: Answers, measure: str, num_resamples: int):
+        self.answers, self.measure, self.num_resamples = answers, measure, num_resamples
+        self.prompts = answers.measured_by(measure)
+        self.bootstrap = Bootstrap([row.cluster_id for row in self.prompts], num_resamples=num_resamples)
+
+    def of(self, arm: str, decoding: str) -> Interval:
+        return self.bootstrap.mean(self.answers.scores(arm, decoding, self.measure))
+
+    def by_group(self, score_SP: np.ndarray) -> dict[str, Interval]:
+        """Group of prompts -> its mean, from [seeds, prompts]."""
+        found = {}
+        for group in sorted({row.group for row in self.prompts if row.group}):
+            members = np.array([row.group == group for row in self.prompts])
+            clusters = [row.cluster_id for row in self.prompts if row.group == group]
+            found[group] = Bootstrap(clusters, num_resamples=self.num_resamples).mean(score_SP[:, members])
+        return found
+
+
+def _is_measured(answers: Answers, measure: str) -> bool:
+    return answers.has_scores if measure == SCORE else bool(answers.graded)
+
+
+def _drift(answers: Answers, arm: str, num_resamples: int) -> Interval | None:
+    drift = answers.drift(arm)
+    if drift is None:
+        return None
+    return Bootstrap([row.cluster_id for row in answers.prompts], num_resamples=num_resamples).mean(drift, scale=None)
 
 
 def _over_prompts(answers: Answers, arm: str, num_resamples: int) -> Interval | None:

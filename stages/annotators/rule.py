@@ -7,6 +7,7 @@ from data.config import Config
 from data.records import Feedback
 from stages.feedback_items import RIGHT, WRONG, Item, right_answer
 from stages.grading import TaskSettings
+from stages.grading.statements import is_statement
 
 KIND = "rule"
 PROMPT_VERSION = "rule-1"
@@ -47,5 +48,5 @@ def _reason(item: Item, task: TaskSettings) -> str:
     if item.judgement.label is None and task.labels:
         return "It states no label."
     lines = (item.prompt.reference or "").strip().splitlines()
-    explanation = lines[:-1] if task.labels and lines and lines[-1].lower().startswith("label:") else []
+    explanation = lines[:-1] if task.labels and lines and is_statement(lines[-1]) else []
     return " ".join(explanation)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from data.errors import InputError
 from data.records import PartialOrder, Prompt
+from stages.grading.tokens import canonical, tokens
 from stages.partial_order import Judged, StrategySettings, from_levels, is_human
 
 
@@ -54,9 +55,14 @@ def _tfidf(texts: list[str]) -> np.ndarray:
     """Unit vectors; a text without words is the zero vector, similar to nothing."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    if not any(any(c.isalnum() for c in text) for text in texts):
+    if not any(map(_words, texts)):
         return np.zeros((len(texts), 1))
-    return TfidfVectorizer(token_pattern=r"(?u)\w+").fit_transform(texts).toarray()
+    return TfidfVectorizer(analyzer=_words).fit_transform(texts).toarray()
+
+
+def _words(text: str) -> list[str]:
+    """Words of any script; of a script without spaces its characters."""
+    return [token.text for token in tokens(canonical(text)) if any(c.isalnum() for c in token.text)]
 
 
 def _sentence_transformer(name: str) -> Any:

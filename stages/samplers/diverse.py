@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from data.config import unkeyed
 from data.records import Candidate, Prompt
+from stages.grading.tokens import canonical, tokens
 from stages.samplers import transformers, vllm
 from stages.sampling import AnswerSettings
 from stages.vllm_engine import EngineSettings
@@ -100,6 +101,21 @@ def _rouge_l(a: str, b: str) -> float:
     return _scorer().score(a, b)["rougeL"].fmeasure
 
 
+class Words:
+    """Tokens for ROUGE: those of rouge_score, which knows the letters a to z alone, and the words of other scripts."""
+
+    def __init__(self) -> None:
+        from rouge_score.tokenizers import DefaultTokenizer
+
+        self.plain = DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        if text.isascii():
+            return self.plain.tokenize(text)
+        found = [token.text for token in tokens(canonical(text))]
+        return [part for word in found for part in (self.plain.tokenize(word) if word.isascii() else [word])]
+
+
 _SCORER: Any = None
 
 
@@ -108,5 +124,5 @@ def _scorer() -> Any:
     if _SCORER is None:
         from rouge_score.rouge_scorer import RougeScorer
 
-        _SCORER = RougeScorer(["rougeL"], use_stemmer=True)
+        _SCORER = RougeScorer(["rougeL"], tokenizer=Words())
     return _SCORER

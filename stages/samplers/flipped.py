@@ -17,10 +17,12 @@ from data import registry
 from data.config import Config
 from data.records import Candidate, Prompt
 from data.rendering import shown
+from data.thinking import split_thinking
 from stages.chat import ChatSettings, Conversation, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import question
 from stages.grading import loose_label
+from stages.grading.statements import is_statement
 from stages.samplers import dataset, openai, transformers, vllm
 from stages.vllm_engine import EngineSettings
 
@@ -123,19 +125,21 @@ def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversat
 def _explanation(text: str) -> str:
     """The answer without its label."""
     *lines, last = text.strip().split("\n")
-    return "\n".join(lines).strip() if lines and last.lower().startswith("label:") else text.strip()
+    return "\n".join(lines).strip() if lines and is_statement(last) else text.strip()
 
 
 def _whole(reply: Reply) -> Reply:
-    if reply.status == "ok" and not reply.text.strip():
+    """The reply without thinking."""
+    text = split_thinking(reply.text).answer.strip()
+    if reply.status == "ok" and not text:
         return Reply(text="", status="unparsable", error="the reply is blank")
-    return replace(reply, text=reply.text.strip())
+    return replace(reply, text=text)
 
 
 def _labelled(reply: Reply, prediction: Reply, labels: tuple[str, ...]) -> Reply:
     if prediction.status != "ok":
         return replace(prediction, text="")
-    label = loose_label(prediction.text, labels)
+    label = loose_label(split_thinking(prediction.text).answer, labels)
     if label is None:
         return Reply(text="", status="unparsable", error=f"the reply names no label: {prediction.text[:80]!r}")
     return replace(reply, text=f"{reply.text}\nlabel: {label}")

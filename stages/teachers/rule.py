@@ -31,7 +31,7 @@ def judge(
 
 def _judgement(prompt: Prompt, candidate: Candidate, task: TaskSettings, total: str) -> Judgement:
     result = grade(candidate.text, prompt, task)
-    correct = result.correct(task) if task.has_gold(prompt) else None
+    correct = result.correct(task)
     return Judgement(
         prompt_id=prompt.prompt_id,
         candidate_id=candidate.candidate_id,

@@ -1,0 +1,120 @@
+"""Whether a text gives a gold short answer; each of strict, loose and first is one reading."""
+
+import re
+
+from data.text import normalise_answer
+from stages.grading import labels
+from stages.grading.denial import is_denied
+from stages.grading.nearness import exact_match
+from stages.grading.numbers import same
+from stages.grading.statements import explicit, marked, plain, sentences, unwrapped
+from stages.grading.tokens import Token, canonical, places, tokens, without_articles
+
+_LETTERS = tuple("ABCDEFGHJ")
+_PAIRS = (("yes", "no"), ("true", "false"))
+"""Gold answers of which another is the denial; they are read as labels are."""
+
+
+def strict(text: str, gold: str) -> bool:
+    """SQuAD's exact match, with numbers compared by value and with the symbols that make another word (C++ and C).
+
+    Where SQuAD's normalisation leaves nothing of the gold answer (A, The The, !), the two are compared without it.
+    """
+    if canonical(text).strip() == canonical(gold).strip():
+        return True
+    said = unwrapped(text)
+    ours, theirs = tokens(canonical(said)), tokens(canonical(unwrapped(gold)))
+    if not normalise_answer(gold):
+        return _bare(said, gold, ours, theirs)
+    ours, theirs = without_articles(ours), without_articles(theirs)
+    if exact_match(text, gold) or exact_match(said, gold):
+        return not _contradict(ours, theirs)
+    return len(ours) == len(theirs) > 0 and all(a.equals(b) for a, b in zip(ours, theirs, strict=True))
+
+
+def loose(text: str, gold: str) -> bool:
+    """The gold answer stands in the text as whole words, and at least once undenied; where the text says "the answer is
+
+    ...", behind the last of these.
+    """
+    if strict(text, gold):
+        return True
+    options = _options(gold)
+    if options:
+        return (labels.loose(text, options) or "").lower() == canonical(gold).strip().lower()
+    found = marked(text)
+    return _contains(_decisive(plain(canonical(found[-1] if found else text)), gold), gold)
+
+
+def first(text: str, gold: str) -> bool:
+    """As loose, of the first statement alone: the first "the answer is ...", else the first sentence; a gold number is
+
+    the first number there.
+    """
+    if strict(text, gold):
+        return True
+    options = _options(gold)
+    if options:
+        return (labels.first(text, options) or "").lower() == canonical(gold).strip().lower()
+    found = marked(text)
+    said = plain(canonical(found[0] if found else text))
+    stated = explicit(said)
+    told = sentences(said[slice(*stated[0])] if stated else said)
+    wanted = tokens(canonical(gold))
+    if not told:
+        return False
+    if len(wanted) == 1 and wanted[0].number is not None:
+        numbers = [token for token in tokens(told[0]) if token.number is not None]
+        return bool(numbers) and numbers[0].equals(wanted[0]) and _contains(told[0], gold)
+    return _contains(told[0], gold)
+
+
+def names(text: str, gold: str) -> bool:
+    """Whether the text has the gold answer in it as whole words, denied or not."""
+    return strict(text, gold) or bool(places(tokens(plain(canonical(text))), tokens(canonical(gold))))
+
+
+def _contains(text: str, gold: str) -> bool:
+    spans = places(tokens(text), tokens(canonical(gold)))
+    return any(not is_denied(text, start, end) for start, end in spans)
+
+
+def _bare(said: str, gold: str, ours: list[Token], theirs: list[Token]) -> bool:
+    """Without normalisation: by words where there are any, else by characters."""
+    if any(character.isalnum() for character in gold):
+        return len(ours) == len(theirs) and all(a.equals(b) for a, b in zip(ours, theirs, strict=True))
+    return canonical(said).strip() == canonical(gold).strip()
+
+
+def _contradict(ours: list[Token], theirs: list[Token]) -> bool:
+    """Whether two texts that SQuAD takes for the same differ in a number or in a symbol that counts."""
+    numbers, wanted = ([token.number for token in found if token.number is not None] for found in (ours, theirs))
+    if len(numbers) != len(wanted) or not all(same(a, b) for a, b in zip(numbers, wanted, strict=True)):
+        return True
+    return _symbols(ours) != _symbols(theirs)
+
+
+def _symbols(found: list[Token]) -> list[str]:
+    return [token.text for token in found if token.number is None and re.search(r"[<>=+*^%≤≥≠#]|-$|^\.", token.text)]
+
+
+def _options(gold: str) -> tuple[str, ...]:
+    """What the gold answer is one of, where it is a letter of a multiple choice, yes, no, true or false."""
+    gold = canonical(gold).strip()
+    if len(gold) == 1 and gold.isascii() and gold.isalpha():
+        return tuple(dict.fromkeys((*_LETTERS, gold.upper())))
+    return next((pair for pair in _PAIRS if gold.lower() in pair), ())
+
+
+def _decisive(text: str, gold: str) -> str:
+    """From the last explicit statement on, where that names anything: a name, a number, or whatever follows a colon."""
+    stated = explicit(text)
+    if not stated:
+        return text
+    start, end = stated[-1]
+    told = (sentences(text[start:end]) or [""])[0]
+    by_colon = text[:start].rstrip().endswith((":", "="))
+    wants_number = any(token.number is not None for token in tokens(canonical(gold)))
+    says_number = any(token.number is not None for token in tokens(told))
+    names_something = says_number if wants_number else says_number or any(c.isupper() for c in told)
+    return text[start:] if told and (by_colon or names_something) else text

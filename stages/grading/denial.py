@@ -1,0 +1,97 @@
+"""Whether a text states what it mentions: not in "not X", "X is wrong", "neither X nor Y", "I cannot say whether X".
+
+A denial reaches over the words of its own clause, before the mention or right behind it. It is a rule about words and
+no understanding: "she did not beat X" counts as a denial of X too.
+"""
+# ruff: noqa: RUF001  the characters of other scripts are what this module is about
+
+import re
+
+_REACH = 9
+"""Words from a denial to what it denies, at most."""
+
+_BREAK = re.compile(
+    r"[.!?](?=\s|$)|[;:\n,()。！？；：，、—–]"
+    r"|\b(?:but|however|although|though|yet|then|therefore|thus|hence|so|because|since|actually|rather(?!\s+than)"
+    r"|instead(?!\s+of)|and\s+(?:it|this|that|the\s+answer)\s+(?:is|was))\b",
+    re.IGNORECASE,
+)
+_SENTENCE_BREAK = re.compile(r"[.!?](?=\s|$)|[;\n。！？；]|\bbut\b", re.IGNORECASE)
+
+_NOT = r"(?:\bnot\b|n't\b|\bnever\b)"
+_AFFIRMED = re.compile(
+    rf"{_NOT}\s+(?:\w+\s+){{0,3}}?(?:only|just|merely|simply|solely|until|least|unlike|surprising\w*|unusual\w*)\b"
+    r"|(?:\b(?:no|without|little|beyond)|n't|\bnot)\s+(?:\w+\s+){0,2}?(?:doubt|question|wonder|surprise)\w*"
+    r"|\bnothing\s+but\b|\bwithout\s+fail\b",
+    re.IGNORECASE,
+)
+"""Denials that deny nothing: not only X, no doubt X, not until X."""
+
+_DENIAL = re.compile(
+    rf"""{_NOT}|\b(?:is|are|was|were|do|does|did|ca|could|would|should|wo)nt\b
+    |\b(?:neither|nor|cannot|no\ longer|without|rather\ than|instead\ of|as\ opposed\ to|unlike|except|excluding|besides
+      |other\ than|apart\ from|far\ from|whether|if|either|between|unable|unsure|uncertain|unclear|unlikely|hardly
+      |refus\w+|declin\w+|deny|denies|denied|denying|doubt\w*|rul(?:e|es|ed|ing)\ out|exclud\w+|reject\w*
+      |fail(?:s|ed)?\ to|contrary\ to|ignor\w+)\b
+    |\b(?:false|untrue|wrong|incorrect|impossible|mistaken|misleading)\ (?:that|to|in)\b
+    |\bno\ (?:idea|way|evidence|sign|indication|clue|reason)\b
+    |\b(?:all|every(?:one|body|thing|where)|any(?:one|body|thing|where))\ but\b
+    |\bno\s+(?:(?!it\b|they\b|he\b|she\b|this\b|that\b|there\b|the\b|i\b|we\b|you\b)\w+\s+)?$|\bnon[\s-]$
+    |\b(?:nicht|kein\w*|weder|anstatt|statt|pas|ni|jamais|no\ es|no\ era|no\ fue|no\ son|nunca|non\ è|né|não|nem|nie
+      |niet|geen|не|нет|ни|ليس|ليست|غير|לא|אינו|אינה)\b
+    |(?:不是|并非|不|没有|没|未|非|無|ไม่ใช่|ไม่)(?=.{{0,4}}$)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+_NO_MORE = r"(?!\s+(?:only|just|merely|simply))"
+_DENIED_AFTER = re.compile(
+    rf"""^[\s"'*)\]”’]*(?:
+      (?:is|was|are|were|does|do|did|has|have|had|can|could|would|will|should|must|may|might|seems?)\s*(?:n't|not\b|never\b
+        |no\ longer\b){_NO_MORE}
+    | (?:cannot\b|can't|won't){_NO_MORE}
+    | (?:is|was|are|were|would\ be|seems?|looks?)\s+(?:clearly\ |certainly\ |also\ |simply\ |definitely\ )?
+      (?:wrong|incorrect|false|untrue|impossible|unlikely|ruled\ out|excluded|out\b|mistaken|inconsistent|unsupported)
+    | (?:can|could|may|must|should)\ be\ (?:ruled\ out|excluded|rejected|discarded)
+    | \?\s*(?:no|nope|not|wrong|nein|non)\b
+    | (?:では|じゃ|で)(?:ない|なく|ありません|なかった)
+    | (?:이|가)?\s*아니
+    | değil
+    | नहीं
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\W*(?:is|are|was|were|do|does|did|can|could|would|should|will|who|what|which|when|where|why|how|whether)\b", re.I
+)
+
+
+def is_denied(text: str, start: int, end: int) -> bool:
+    """Whether what stands from start to end is denied, left open or only asked about."""
+    return _denied_before(text, start) or bool(_DENIED_AFTER.match(text[end : end + 80])) or _asked(text, start, end)
+
+
+def _denied_before(text: str, start: int) -> bool:
+    before = text[:start]
+    clause = before[_last(_BREAK, before) :]
+    if re.match(r"\s*(?:or|nor)\b", clause, re.IGNORECASE):  # the end of a list: not X, Y, or Z
+        clause = before[_last(_SENTENCE_BREAK, before) :]
+    if re.search(r"\b(?:all|every\w+|any\w+)\s+but\s+(?:the\s+|an?\s+)?$", before, re.IGNORECASE):
+        return True
+    clause = _AFFIRMED.sub(" ", clause)
+    return any(len(clause[found.end() :].split()) <= _REACH for found in _DENIAL.finditer(clause))
+
+
+def _last(pattern: re.Pattern[str], text: str) -> int:
+    end = 0
+    for found in pattern.finditer(text):
+        end = found.end()
+    return end
+
+
+def _asked(text: str, start: int, end: int) -> bool:
+    """Whether it stands in a question that offers it; a mere guess, as in "Rome?", is an answer."""
+    closing = re.search(r"[.!?](?=[\s\"')\]]|$)|[\n。！？]", text[end:])
+    if closing is None or closing[0] not in "?？":
+        return False
+    sentence = text[_last(re.compile(r"[.!?](?=\s)|[\n。！？]"), text[:start]) : end + closing.end()]
+    return bool(_ASKS.match(sentence)) or bool(re.search(r"\bor\b", sentence, re.IGNORECASE))

@@ -1,0 +1,163 @@
+"""What label of a closed set a text states; each function is one reading and gives None where no label is stated."""
+# ruff: noqa: RUF001  the characters of other scripts are what this module is about
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+
+from stages.grading.denial import is_denied
+from stages.grading.statements import KEY, LINK, last_line, marked, plain, unwrapped
+from stages.grading.tokens import canonical, folded, is_word
+
+_OPEN, _CLOSE = r"[\"'“‘«(\[<]*\s*", r"\s*[\"'”’»)\]>]*"
+_BEFORE = re.compile(rf"\b{KEY}(?:{LINK})?\s*(?:the\s+)?{_OPEN}$", re.IGNORECASE)
+_ASSERTS = {
+    "is", "was", "because", "since", "as", "seems", "would", "must", "should", "and", "or", "not", "but", "for", "if",
+    "than", "over", "does", "can", "cannot", "isn't", "wasn't",
+}  # fmt: skip
+"""Words after which a letter such as A is an option and no article."""
+_REPLIES = {
+    "it", "he", "she", "they", "we", "i", "you", "there", "this", "that", "these", "those", "because", "since", "as",
+    "but", "the",
+}  # fmt: skip
+"""Words that may follow "no" where it is an answer; before others it is a part of the sentence, as in "no idea"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A label in a text; is_explicit: it is introduced as the label or the answer."""
+
+    label: str
+    start: int
+    end: int
+    is_explicit: bool = False
+    is_denied: bool = False
+
+
+def strict(text: str, labels: Sequence[str]) -> str | None:
+    """The last line is `label: X`, `the answer is X` or `option X`, or the whole text is X; whatever the case, the
+
+    emphasis, the quotes and the full stop at its end.
+    """
+    whole = next((label for label in labels if _is(unwrapped(_marked_or(text)), label)), None)
+    if whole is not None:
+        return whole
+    line = re.sub(r"^[\s>#*•-]+", "", last_line(plain(canonical(text))))
+    line = re.sub(r"^(?:so|thus|therefore|hence|finally)\b[,:]?\s*", "", line, flags=re.IGNORECASE)
+    said = re.sub(rf"^(?:the\s+)?{KEY}(?:{LINK}|(?<=option)|(?<=choice))\s*", "", line, flags=re.IGNORECASE)
+    return next((label for label in labels if said != line and _is(unwrapped(said), label)), None)
+
+
+def loose(text: str, labels: Sequence[str]) -> str | None:
+    """The last label that is stated as the answer, else the last one that is mentioned without being denied."""
+    found = _stated(_marked_or(text), labels)
+    said = [mention for mention in found if mention.is_explicit] or found
+    return said[-1].label if said else None
+
+
+def first(text: str, labels: Sequence[str]) -> str | None:
+    """The first label that is mentioned without being denied."""
+    found = _stated(_marked_or(text, last=False), labels)
+    return found[0].label if found else None
+
+
+def _marked_or(text: str, *, last: bool = True) -> str:
+    """What stands in the answer's tags or box, else the text."""
+    found = marked(text)
+    return text if not found else found[-1 if last else 0]
+
+
+def _is(said: str, label: str) -> bool:
+    """Whether this is the label and nothing else."""
+    said = canonical(said).strip()
+    bare = re.sub(r"^[\s\"'“”(\[<]+|[^\w+#*%<>=&@$-]+$", "", said)
+    return any(_pattern(label).fullmatch(folded(text)) for text in (said, bare) if text)
+
+
+def _stated(text: str, labels: Sequence[str]) -> list[Mention]:
+    """The labels that the text mentions and does not deny, in order."""
+    shown = plain(canonical(text)).strip()
+    text = folded(shown)
+    shown = shown if len(shown) == len(text) else text.upper()
+    found = sorted((m for label in labels for m in _mentions(text, shown, label)), key=lambda m: (m.start, -m.end))
+    found = [m for m in found if not any(o is not m and o.start <= m.start and m.end <= o.end for o in found)]
+    return [mention for mention in _without_lists(found, text) if not mention.is_denied]
+
+
+def _mentions(text: str, shown: str, label: str) -> list[Mention]:
+    found = []
+    for match in _pattern(label).finditer(text):
+        start, end = match.span()
+        said = bool(_BEFORE.search(text[:start]))
+        if _is_whole(text, start, end) and _is_meant(shown, start, end, said=said):
+            alone = not text[:start].strip("\"'([ ") and not text[end:].strip("\"').:!]? ")
+            found.append(Mention(label, start, end, said or alone, is_denied(text, start, end)))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _pattern(label: str) -> re.Pattern[str]:
+    """The label, with spaces, hyphens and underscores taken for one another."""
+    parts = re.split(r"[\s_-]+", folded(canonical(label)).strip())
+    words = [re.escape(part) for part in parts if part]
+    return re.compile(r"[\s_-]+".join(words) if len(words) == len(parts) and words else re.escape(folded(label)))
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Whether no word, number or compound goes on before or behind it; "X's" is X."""
+    before, after = text[:start], text[end:]
+    spaced = [not re.match("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]", c) for c in (text[start], text[end - 1])]
+    if spaced[0] and is_word(text[start]) and before and _runs_on(before, text[start]):
+        return False
+    if after.startswith("'s") and not is_word(after[2:3] or " "):
+        return True
+    if spaced[1] and is_word(text[end - 1]) and after:
+        goes_on = is_word(after[0]) or after[0] in "+#" or re.match(r"['/-]\w", after) is not None
+        return not goes_on and not (text[end - 1].isdigit() and re.match(r"[.,]\d|\s?%", after))
+    return not (after and not is_word(text[end - 1]) and after[0] == text[end - 1] and not after[0].isspace())
+
+
+def _runs_on(before: str, first: str) -> bool:
+    """Whether a word or number that began before goes on with this character."""
+    compound = re.search(r"\w[-/']$", before) is not None
+    return is_word(before[-1]) or compound or (first.isdigit() and before[-1] in "-+.,")
+
+
+def _is_meant(shown: str, start: int, end: int, *, said: bool) -> bool:
+    """Whether a letter is an option and no article, and "no" an answer; shown: the text in its own case."""
+    word, after = shown[start:end], shown[end:]
+    following = re.match(r"\s+([\w']+)", after)
+    if word.lower() == "no":
+        begins = said or not shown[:start].strip() or re.search(r"[.,;:!?\n\"'(]\s*$", shown[:start])
+        return bool(begins) and (following is None or following[1].lower() in _REPLIES)
+    if len(word) > 1 or not word.isascii() or not word.isalpha():
+        return True
+    if re.match(r"\)", after) or (following is None and (said or not shown[:start].strip())):
+        return True
+    if word.islower():
+        return False
+    if word == "I" and not said:
+        return following is None and bool(re.match(r"[.):,]|$", after))
+    return following is None or following[1][0].isupper() or following[1].lower() in _ASSERTS
+
+
+def _without_lists(found: list[Mention], text: str) -> list[Mention]:
+    """Of a list with "or" no label is stated, and where its first one is denied none is: not X, Y or Z."""
+    groups: list[list[Mention]] = []
+    for mention in found:
+        between = text[groups[-1][-1].end : mention.start] if groups else ""
+        joined = groups and re.fullmatch(r"[\"'\s]*(?:,|/|,?\s*(?:or|nor|and))?[\"'\s]*(?:an?\s)?", between)
+        if joined and between.strip("\"' "):
+            groups[-1].append(mention)
+        else:
+            groups.append([mention])
+    return [mention for group in groups for mention in _settled(group, text)]
+
+
+def _settled(group: list[Mention], text: str) -> list[Mention]:
+    between = " ".join(text[a.end : b.start] for a, b in pairwise(group))
+    if len({mention.label for mention in group}) > 1 and re.search(r"\b(?:or|nor)\b|/", between):
+        return [replace(mention, is_denied=True) for mention in group]
+    return group

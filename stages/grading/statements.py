@@ -1,0 +1,95 @@
+"""Where an answer says what it answers: markup taken off, explicit statements found, sentences told apart."""
+# ruff: noqa: RUF001  the characters of other scripts are what this module is about
+
+import re
+
+KEY = (
+    r"(?:(?:final|correct|right|best|predicted|short|my|gold|overall)\s+)*"
+    r"(?:label|answer|option|choice|class|category|verdict|prediction|conclusion|classification|relation|relationship"
+    r"|judge?ment|result|solution)"
+)
+"""What introduces a statement."""
+LINK = r"(?:\s*[:=]|\s+(?:is|was|are|would\s+be|must\s+be|should\s+be|will\s+be)\b\s*:?|\s+[-–—](?=\s))"
+"""What joins it to the statement."""
+
+_FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
+_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|textit)\s*\{([^{}]*)\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_ANSWER_TAG = re.compile(
+    r"<(?P<tag>answer|final_answer|output|response)>(.*?)</(?P=tag)>"
+    r"|<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>|\Z)|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_MARKS = [
+    (re.compile(r"(\*\*|__|~~)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
+    (re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]*[^\s*])\*(?![\w*])"), r"\1"),
+    (re.compile(r"(?<![\w_])_(?=[^\s_])([^_\n]*[^\s_])_(?![\w_])"), r"\1"),
+    (re.compile(r"(`+)(?=[^`\s])(.*?[^`])\1"), r"\2"),
+    (re.compile(r"^[ \t]*#{1,6}[ \t]+", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*[-*•][ \t]+", re.MULTILINE), ""),
+    (re.compile(r"\\[()\[\]]|\${2}|(?<!\S)\$(?=[^$\d\s][^$\n]*\$)|(?<=[^$\s])\$(?=[\s.,;:!?]|$)"), ""),
+]
+_MATHS = re.compile(r"^\$([^$\n]+)\$$")
+_WRAPS = ('""', "''", "“”", "‘’", "«»", "‹›", "「」", "『』", "()", "[]", "（）", "【】", "``")
+_SHORT = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|St|Mt|Ft|Jr|Sr|vs|Prof|Gen|Col|Sgt|Lt|Capt|Gov|Sen|Rep|Rev|Inc|Ltd|Co|Corp|No|[A-Z])\.$"
+)
+
+
+def plain(text: str) -> str:
+    """The text without markdown emphasis, headings, bullets, code fences and LaTeX around words."""
+    text = _COMMAND.sub(r"\1", _BOXED.sub(r" \1 ", _FENCE.sub("", text)))
+    text = _FRACTION.sub(r"\1/\2", text)
+    text = re.sub(r"</?(?:answer|final_answer|b|i|em|strong|p|br)\s*/?>", " ", text, flags=re.IGNORECASE)
+    for pattern, kept in _MARKS:
+        text = pattern.sub(kept, text)
+    return text.replace("\\%", "%").replace("\\$", "$")
+
+
+def marked(text: str) -> list[str]:
+    """What the text marks as its answer: in <answer> tags, else in boxes, else behind ####; in order."""
+    tagged = [next(filter(None, m.groups()[1:]), "") for m in _ANSWER_TAG.finditer(text)]
+    return tagged or _BOXED.findall(text) or re.findall(r"^####\s*(.+)$", text, re.MULTILINE)
+
+
+def unwrapped(text: str) -> str:
+    """One answer without what only stands around it: markup, quotes, brackets, a box, its tags."""
+    text = text.strip()
+    only = _ANSWER_TAG.fullmatch(text) or re.fullmatch(rf"\$*\s*{_BOXED.pattern}\s*\$*", text)
+    if only:
+        text = next(filter(None, only.groups()[1 if "tag" in only.groupdict() else 0 :]), "")
+    text = plain(_MATHS.sub(r"\1", text.strip())).strip()
+    while len(text) > 2 and text[0] + text[-1] in _WRAPS and text[-1] not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+def explicit(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each statement that is introduced as one: "the answer is ...", "Answer: ..."; to the text's end
+
+    or the next of them.
+    """
+    starts = [found.end() for found in re.finditer(rf"\b{KEY}{LINK}\s*", text, re.IGNORECASE)]
+    return [(start, end) for start, end in zip(starts, [*starts, len(text)][1:], strict=True)]
+
+
+def sentences(text: str) -> list[str]:
+    """Split at the ends of sentences and lines, not at Mr. or J."""
+    found, start = [], 0
+    for end in re.finditer(r"[.!?](?=\s)|[。！？\n]", text):
+        if not _SHORT.search(text[start : end.end()]):
+            found.append(text[start : end.end()])
+            start = end.end()
+    return [part.strip() for part in [*found, text[start:]] if part.strip()]
+
+
+def is_statement(line: str) -> bool:
+    """Whether a line introduces a label or an answer, as `**Label:** X` does."""
+    return re.match(rf"\W*(?:the\s+)?{KEY}{LINK}", plain(line), re.IGNORECASE) is not None
+
+
+def last_line(text: str) -> str:
+    """The last line that holds a word or a digit."""
+    lines = [line for line in text.splitlines() if any(c.isalnum() for c in line)]
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,86 @@
+"""The recipe's section `task`: what is right, and how an answer is read."""
+
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from data.config import Config
+from data.records import Prompt
+from stages.grading.mathematics import check_installed
+
+Reading = Literal["strict", "loose", "first"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
+
+_OF_LABELS = {
+    "strict": "the last line is `label: X` or `the answer is X`, or the whole answer is X",
+    "loose": "the last label that is stated as the answer counts, else the last that is mentioned and not denied",
+    "first": "the first label that is mentioned and not denied counts",
+}
+_OF_QUESTIONS = {
+    "strict": "the answer equals a gold answer (SQuAD's exact match; numbers by value, symbols kept)",
+    "loose": "the answer contains a gold answer as whole words, and does not deny it",
+    "first": "the first statement of the answer contains a gold answer as whole words, and does not deny it",
+}
+_OF_MATHEMATICS = "the last mathematical expression of the answer equals a gold answer, by math-verify"
+
+
+class TaskSettings(Config):
+    labels: tuple[str, ...] = Field(
+        default=(), description="The closed set of labels; leave it empty for questions with gold short answers."
+    )
+
+    no_answer: str | None = Field(
+        default=None, description="What an answer says when the question has none; leave it out if all have one."
+    )
+
+    score: Literal["f1", "edit"] = Field(
+        default="f1",
+        description="How near an answer is to a gold one, 0 to 1. f1: SQuAD's overlap of words; "
+        "edit: 1 - edit distance in words / words of the gold answer.",
+    )
+
+    reading: Reading | None = Field(
+        default=None,
+        description="How an answer is read where it is judged, annotated and counted; docs/reading.md has examples. "
+        "strict: it says the label or the gold answer alone; loose: it states it somewhere; first: its first "
+        "statement counts. Left out: strict for labels, loose for questions.",
+    )
+
+    answers_are: Literal["text", "math"] = Field(
+        default="text",
+        description="math: gold answers are compared by the package math-verify (1/2 is 0.5), in every reading.",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Whatever the case, and none is empty."""
+        folded = [label.strip().casefold() for label in labels]
+        if "" in folded or len(set(folded)) < len(folded):
+            raise ValueError(f"the labels must be different words, found {', '.join(map(repr, labels))}")
+        return labels
+
+    @model_validator(mode="after")
+    def _math_has_answers(self) -> "TaskSettings":
+        if self.answers_are == "math" and self.labels:
+            raise ValueError("answers_are: math compares gold answers; a task with labels has none, so leave one out")
+        if self.answers_are == "math":
+            check_installed()
+        return self
+
+    def has_gold(self, prompt: Prompt) -> bool:
+        """Whether an answer to this prompt can be called right or wrong."""
+        if self.labels:
+            return bool(prompt.label)
+        return any(answer.strip() for answer in prompt.answers) or (self.no_answer is not None and not prompt.answers)
+
+    @property
+    def primary(self) -> Reading:
+        """The reading that decides what is right."""
+        return self.reading or ("strict" if self.labels else "loose")
+
+    def in_words(self, reading: Reading | None = None) -> str:
+        """What a reading counts as right, for a report."""
+        if self.answers_are == "math":
+            return _OF_MATHEMATICS
+        return (_OF_LABELS if self.labels else _OF_QUESTIONS)[reading or self.primary]

@@ -1,0 +1,186 @@
+"""A text as tokens that can be compared: numbers by value, words whole, symbols kept, punctuation left out.
+
+Denver-Broncos won 1,000 $   ->  denver  broncos (joined by a hyphen)  won  1000
+C++ <= .NET                  ->  c++  <=  .net
+日本の首都                    ->  日 本 の 首 都      a script without spaces has a token a character
+"""
+# ruff: noqa: RUF001  the characters of other scripts are what this module is about
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from stages.grading.numbers import NUMBER, Quantity, plain_digits, quantity, same
+
+_UNITS = {
+    "km", "m", "cm", "mm", "nm", "mi", "ft", "in", "yd", "kg", "g", "mg", "lb", "lbs", "oz", "t", "l", "ml", "s", "ms",
+    "h", "hr", "hrs", "min", "mins", "d", "w", "kw", "mw", "gw", "v", "a", "ma", "hz", "khz", "mhz", "ghz", "b", "kb",
+    "mb", "gb", "tb", "bn", "mn", "mph", "kph", "k", "c", "f",
+}  # fmt: skip
+_ARTICLES = frozenset(("a", "an", "the"))
+_UNSPACED = re.compile(
+    "[\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+"""Thai, Lao, Burmese, Khmer, kana and Chinese characters."""
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u0640\u0591-\u05c7\u064b-\u0652\u0670]")
+"""What does not change a word: soft hyphens, zero widths, marks of direction, Arabic and Hebrew vowel points."""
+_SYMBOLS = frozenset("<>=+*^%≤≥≠≈×÷±∞→⇒$€£¥")
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "`": "'", "′": "'"})
+_PARTICLES = re.compile(
+    "(?:은|는|이|가|을|를|에|에서|의|로|으로|와|과|도|만|이다|입니다|이에요|예요|이었다|였다|이었습니다|였습니다)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """text: folded, what is compared; start, end: its place; joined: no space, only a hyphen or such, before it."""
+
+    text: str
+    start: int
+    end: int
+    number: Quantity | None = None
+    joined: bool = False
+
+    def equals(self, gold: "Token") -> bool:
+        """As the token of an answer with one of the gold answer."""
+        if self.number is not None and gold.number is not None:
+            return same(self.number, gold.number)
+        if (self.number is None) != (gold.number is None):
+            return False
+        return self.text == gold.text
+
+    def begins_with(self, gold: "Token") -> bool:
+        """Whether it is the gold token, or that with a Korean particle behind it."""
+        return self.equals(gold) or _PARTICLES.sub("", self.text) == gold.text != ""
+
+
+def canonical(text: str) -> str:
+    """The text that is read: digits and widths of one form (NFKC), nothing invisible, straight apostrophes."""
+    return _INVISIBLE.sub("", plain_digits(text)).translate(_QUOTES)
+
+
+def folded(text: str) -> str:
+    """Case folded, with the Turkish i's as one letter."""
+    return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i").replace("ı", "i"))
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of a canonical text."""
+    found: list[Token] = []
+    at = 0
+    while at < len(text):
+        token = _number(text, at, found) or _word(text, at) or _symbol(text, at)
+        if token is None:
+            at += 1
+            continue
+        found.append(token if not _is_joined(text, found, token) else _joined(token))
+        at = token.end
+    return found
+
+
+def without_articles(found: list[Token]) -> list[Token]:
+    """As SQuAD compares; a text of articles alone keeps them."""
+    kept = [token for token in found if token.text not in _ARTICLES]
+    return kept or found
+
+
+def places(found: list[Token], gold: list[Token]) -> list[tuple[int, int]]:
+    """(start, end) in the text of each run of tokens that is the gold answer: whole words, articles left out."""
+    words, wanted = without_articles(found), without_articles(gold)
+    if wanted and all(token.text in _ARTICLES for token in wanted):
+        words = found
+    width = len(wanted)
+    spans = []
+    for i in range(len(words) - width + 1) if width else ():
+        run = words[i : i + width]
+        after = words[i + width] if i + width < len(words) else None
+        whole = not run[0].joined and not (after and after.joined)
+        if whole and all(a.begins_with(b) for a, b in zip(run, wanted, strict=True)):
+            spans.append((run[0].start, run[-1].end))
+    return spans
+
+
+def is_word(character: str) -> bool:
+    """Letters, digits and the marks that belong to them, as in Hindi."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
+def _number(text: str, at: int, before: list[Token]) -> Token | None:
+    """A number, unless it is a part of a word as in B12 or 3rd."""
+    inside = at > 0 and is_word(text[at - 1]) and not _UNSPACED.match(text[at - 1])
+    if inside and not (before and before[-1].end == at and before[-1].number):
+        return None
+    match = NUMBER.match(text, at)
+    if match is None or (inside and text[at] not in "+-"):
+        return None
+    letters = _letters(text, match.end())
+    if letters and folded(letters) not in _UNITS and not _UNSPACED.match(letters):
+        return None
+    if text[match.end() : match.end() + 1] == "+" and not is_word(text[match.end() + 1 : match.end() + 2] or " "):
+        return Token(match[0] + "+", at, match.end() + 1)
+    found = quantity(match)
+    return Token(folded(match[0]), at, match.end(), found) if match[0].strip() else None
+
+
+def _letters(text: str, at: int) -> str:
+    end = at
+    while end < len(text) and is_word(text[end]):
+        end += 1
+    return text[at:end]
+
+
+def _word(text: str, at: int) -> Token | None:
+    dot = text[at] == "." and (at == 0 or text[at - 1].isspace())  # .NET
+    start = at + dot
+    if start >= len(text) or not is_word(text[start]):
+        return None
+    if _UNSPACED.match(text[start]):
+        return Token(folded(text[start]), start, start + 1)
+    end = start
+    while end < len(text) and _goes_on(text, end):
+        end += 1
+    end = _with_ending(text, start, end)
+    word = text[start:end]
+    if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]\.?", word):  # U.S. is US
+        word = word.replace(".", "")
+    word = word.removesuffix("'s").removesuffix("'S").replace("'", "")
+    return Token(folded("." * dot + word), at, end)
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """Whether a word goes on: by a letter, by an apostrophe before one, or by the dot of an abbreviation."""
+    if is_word(text[at]):
+        return not _UNSPACED.match(text[at])
+    following = text[at + 1 : at + 2]
+    if not following or not is_word(following):
+        return False
+    alone = at >= 1 and (at == 1 or not is_word(text[at - 2]))  # one letter before the dot, as in U.S
+    return text[at] == "'" or (text[at] == "." and alone and not following.isdigit())
+
+
+def _with_ending(text: str, start: int, end: int) -> int:
+    """With the symbols that make another word of it: C++, C#, A*, and a minus behind one or two letters, as in O-."""
+    ending = re.compile(r"[+#*]+" if end - start > 2 else r"[+#*]+|-(?!\w)|-(?=\W|$)").match(text, end)
+    if ending is None or (ending.end() < len(text) and is_word(text[ending.end()])):
+        return end
+    return ending.end()
+
+
+def _symbol(text: str, at: int) -> Token | None:
+    end = at
+    while end < len(text) and text[end] in _SYMBOLS:
+        end += 1
+    return Token(text[at:end], at, end) if end > at and text[at:end] not in "$€£¥" else None
+
+
+def _is_joined(text: str, before: list[Token], token: Token) -> bool:
+    """Whether only hyphens or slashes stand between two tokens, as in north-east or he/she."""
+    if not before:
+        return False
+    between = text[before[-1].end : token.start]
+    return bool(between) and re.fullmatch(r"[-/\\_.@:&]+", between) is not None and not between.endswith((". ", ": "))
+
+
+def _joined(token: Token) -> Token:
+    return Token(token.text, token.start, token.end, token.number, joined=True)
