@@ -9,6 +9,7 @@ from typing import Any
 Json = dict[str, Any]
 
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth"}
+MODEL_FILES = ("config.json", "generation_config.json")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
     "special_tokens_map.json", "added_tokens.json",
@@ -43,11 +44,13 @@ def file_digest(path: Path) -> str:
 
 
 def model_digests(folder: Path) -> dict[str, str]:
-    """A model folder's identity: its weights (with their config), its tokenizer, its chat template.
+    """A model folder's identity: its weights, its tokenizer, its chat template.
+
+    Beside the weights count the config and the generation settings, which may name the tokens that end an answer.
 
     The template is digested on its own wherever it stands: a file of its own or a key of tokenizer_config.json.
     """
-    weights = [f for f in sorted(folder.iterdir()) if f.suffix in WEIGHT_SUFFIXES or f.name == "config.json"]
+    weights = [f for f in sorted(folder.iterdir()) if f.suffix in WEIGHT_SUFFIXES or f.name in MODEL_FILES]
     return {
         "weights": digest({f.name: file_digest(f) for f in weights}),
         "tokenizer": digest({name: _tokenizer_part(folder / name) for name in TOKENIZER_FILES}),

@@ -105,6 +105,14 @@ def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
 STAGE = Stage(
     name="examples",
     run=run,
-    modules=("stages.examples", "stages.tokens", "stages.joins", "stages.models"),
+    modules=(
+        "stages.examples",
+        "stages.tokens",
+        "stages.chat_template",
+        "stages.control_tokens",
+        "stages.end_tokens",
+        "stages.joins",
+        "stages.models",
+    ),
     in_child=True,
 )

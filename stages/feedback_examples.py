@@ -110,6 +110,15 @@ def _example(prompt: Prompt, prompt_ids: list[int], completion: Completion, fits
 STAGE = Stage(
     name="feedback_examples",
     run=run,
-    modules=("stages.feedback_examples", "data.rendering", "stages.tokens", "stages.joins", "stages.models"),
+    modules=(
+        "stages.feedback_examples",
+        "data.rendering",
+        "stages.tokens",
+        "stages.chat_template",
+        "stages.control_tokens",
+        "stages.end_tokens",
+        "stages.joins",
+        "stages.models",
+    ),
     in_child=True,
 )

@@ -31,10 +31,10 @@ def student_of(work: Work) -> Any:
     else:
         model = load_model(work.student, dtype=torch.float32)
     set_dropout(model, settings.optimiser.dropout)
-    return _with_adapter(model, settings.lora, settings.seed)
+    return with_adapter(model, settings.lora, settings.seed)
 
 
-def _with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
+def with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
     if lora is None:
         return model
     from peft import LoraConfig, get_peft_model
@@ -53,7 +53,7 @@ def _with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
 def _save(work: Work, model: Any) -> None:
     whole = _gathered(work, model) if is_sharded() else model
     if is_main_process():
-        save_model(work.path / MODEL, _merged(whole), load_tokenizer(work.student))
+        save_model(work.path / MODEL, _merged(whole), load_tokenizer(work.student), like=work.student)
 
 
 def _gathered(work: Work, model: Any) -> Any:

@@ -20,7 +20,17 @@ from stages.sampling import row_seed
 if TYPE_CHECKING:
     from stages.loaded import LazyModel
 
-MODULES = ("stages.local_chat", "stages.sampling", "data.thinking", "stages.tokens", "stages.models", "stages.loaded")
+MODULES = (
+    "stages.local_chat",
+    "stages.sampling",
+    "data.thinking",
+    "stages.tokens",
+    "stages.chat_template",
+    "stages.control_tokens",
+    "stages.end_tokens",
+    "stages.models",
+    "stages.loaded",
+)
 
 
 class LocalChatSettings(PanelSettings):

@@ -1,6 +1,6 @@
 """Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ from transformers import (
 
 from data.errors import InputError
 from data.records import Completion, TrainingExample
+from stages.end_tokens import end_token_ids, keep_special_tokens, remember_ends, trained_end_id
 from stages.launch import is_sharded
+
+SAFELY = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
+"""No network, no pickle, no code from a model's folder, and no question on standard input about such code."""
+LAYER_DROP = "layerdrop"
+"""The rate by which a few architectures leave out whole layers in training."""
 
 
 def device() -> torch.device:
@@ -25,22 +31,25 @@ def device() -> torch.device:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer. Raises InputError when it has none, or one without an end-of-sequence token.
+    """The folder's tokenizer. Raises InputError when it has none, or when no file names an end-of-sequence token.
 
     A tokenizer without a padding token pads with its end token: padding is masked by lengths, never by token id.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"{folder} has no tokenizer that can be loaded; save it beside the weights with "
             f"tokenizer.save_pretrained ({_first_line(error)})"
         ) from error
-    if tokenizer.eos_token_id is None:
+    remember_ends(tokenizer, folder)
+    if not end_token_ids(tokenizer):
         raise InputError(
-            f"the tokenizer in {folder} has no end-of-sequence token, so no answer could end; "
-            "set eos_token in its tokenizer_config.json"
+            f"the model in {folder} names no end-of-sequence token, so no answer could end; set eos_token in its "
+            "tokenizer_config.json, or eos_token_id in its generation_config.json"
         )
+    if tokenizer.eos_token_id is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(trained_end_id(tokenizer))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -53,7 +62,7 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
     """
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **SAFELY)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no model that can be loaded ({_first_line(error)})") from error
     return move(model).eval()
@@ -61,9 +70,7 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
 
 def load_reward_model(folder: Path, *, from_body: bool = False) -> PreTrainedModel:
     """The folder's model with a scalar head, float32; `from_body`: a new head, all zeros, on a language model."""
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32, local_files_only=True
-    )
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32, **SAFELY)
     if from_body:
         torch.nn.init.zeros_(model.score.weight)
     return move(model).eval()
@@ -74,10 +81,16 @@ def move(model: Any) -> Any:
     return model.to(device())
 
 
-def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Weights as safetensors, with the tokenizer and its chat template."""
+def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, *, like: Path | None = None) -> None:
+    """Weights as safetensors, with the tokenizer and its chat template.
+
+    `like`: the folder from which the model came. What its config and generation settings say of special tokens is
+    written back as it was: trainers set some of these to the tokenizer's.
+    """
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
+    if like is not None:
+        keep_special_tokens(like, folder)
 
 
 def context_length(model: PreTrainedModel) -> int:
@@ -87,7 +100,7 @@ def context_length(model: PreTrainedModel) -> int:
 
 def context_of(folder: Path) -> int:
     """The same for a model that is not loaded."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
     return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
 
 
@@ -140,12 +153,24 @@ def _unordered(prompt: tuple[int, ...], completions: list[Sequence[int]]) -> Tra
 
 
 def set_dropout(model: torch.nn.Module, rate: float) -> None:
-    """One dropout rate everywhere: in the modules, and where attention reads it from the config."""
+    """One dropout rate everywhere: in dropout modules, and in layers that keep a rate as a number. No layer drop."""
+    for module, name in _dropout_rates(model):
+        setattr(module, name, 0.0 if name == LAYER_DROP else rate)
+
+
+def has_dropout(model: torch.nn.Module) -> bool:
+    """Whether two forward passes in training mode may differ."""
+    return any(getattr(module, name) > 0 for module, name in _dropout_rates(model))
+
+
+def _dropout_rates(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str]]:
+    """(module, name of the attribute that holds the rate)"""
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = rate
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = rate  # type: ignore[assignment]
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            yield module, "p"
+        for name, value in vars(module).items():
+            if ("dropout" in name or name == LAYER_DROP) and isinstance(value, float):
+                yield module, name
 
 
 def _first_line(error: BaseException) -> str:

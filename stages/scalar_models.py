@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from data.errors import InputError
 from data.records import Prompt
-from stages.models import context_of, move
-from stages.tokens import turns_of
+from stages.models import SAFELY, context_of, move
+from stages.tokens import chat_token_ids, text_token_ids, turns_of
 
 Encoded = dict[str, list[int]]
 """What the tokenizer gives: input_ids, for some models token_type_ids."""
@@ -39,11 +39,10 @@ class ScalarModel:
         """Raises InputError for a conversation where the tokenizer has no chat template."""
         if self.tokenizer.chat_template:
             turns = [*turns_of(prompt.text, prompt.messages), {"role": "assistant", "content": answer}]
-            return {IDS: list(self.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False))}
+            return {IDS: chat_token_ids(self.tokenizer, turns, add_generation_prompt=False)}
         if prompt.messages:
             raise InputError("the prompt is a list of messages but the reward model's tokenizer has no chat template")
-        found = self.tokenizer(prompt.text, answer, return_attention_mask=False)
-        return {name: list(ids) for name, ids in found.items()}
+        return text_token_ids(self.tokenizer, prompt.text, answer)
 
     def scores(self, texts: Sequence[Encoded], *, micro_batch_tokens: int) -> list[float | None]:
         """The head's output for each text, in order; None for one that does not fit."""
@@ -71,10 +70,10 @@ def load(folder: Path) -> ScalarModel:
     """Raises InputError for a folder without a tokenizer, or whose model has no scalar head that was trained."""
     _refuse_gap_model(folder)
     try:
-        labels = AutoConfig.from_pretrained(folder, local_files_only=True).num_labels
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        labels = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).num_labels
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=_dtype(), local_files_only=True, output_loading_info=True
+            folder, dtype=_dtype(), output_loading_info=True, **SAFELY
         )
     except (OSError, ValueError, TypeError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]

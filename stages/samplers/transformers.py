@@ -7,10 +7,12 @@ a counter-based hash, not from a stream that the batch shares. So a resumed or e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from data.config import unkeyed
 from data.records import Candidate, Prompt
+from stages.end_tokens import end_token_ids
 from stages.sampling import AnswerSettings, Sampled, candidate_of, filtered, numbered, row_seed, spoken, views_that_fit
 
 if TYPE_CHECKING:
@@ -151,12 +153,11 @@ def _generate_batch(
     input_ids, mask = _left_padded(prompts, tokenizer.pad_token_id, model.device)
     recorder = _TokenLogprobs(input_ids.shape[1])
     processors = LogitsProcessorList([recorder, *_choice(seeds, temperature, top_p, input_ids)])
-    ends = _end_ids(model, tokenizer)
+    ends = end_token_ids(tokenizer, model)
     config = GenerationConfig(
         max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
     )
-    model.generation_config = config
-    with torch.inference_mode():
+    with torch.inference_mode(), _only(model, config):
         output = model.generate(
             input_ids=input_ids, attention_mask=mask, generation_config=config, logits_processor=processors
         )
@@ -166,6 +167,17 @@ def _generate_batch(
         _cut(ids, values, ends, asked, tokenizer)
         for ids, values, asked in zip(new_ids.tolist(), logprobs.tolist(), prompts, strict=True)
     ]  # fmt: skip
+
+
+@contextmanager
+def _only(model: Any, config: Any) -> Iterator[None]:
+    """For a while, the model has no generation settings but these: its own would fill in what they leave out."""
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _left_padded(prompts: list[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
@@ -221,13 +233,6 @@ class _TokenLogprobs:
     def _keep(self, input_ids: Tensor) -> None:
         if self.last is not None:
             self.kept.append(self.last.gather(1, input_ids[:, -1:])[:, 0])
-
-
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: the tokenizer's, and what the model's own generation settings add."""
-    own = model.config.eos_token_id
-    own = own if isinstance(own, list) else [own]
-    return sorted({tokenizer.eos_token_id, *(i for i in own if i is not None)})
 
 
 def _cut(ids: list[int], logprobs: list[float], ends: list[int], prompt: Sequence[int], tokenizer: Any) -> Sampled:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from data.records import Candidate, Prompt
+from stages.end_tokens import end_token_ids
 from stages.sampling import (
     AnswerSettings,
     Sampled,
@@ -53,36 +54,40 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     context = min(model.context, settings.max_model_len or model.context)
     fitting, refused = views_that_fit(prompts, settings, model.tokenizer, context=context)
     seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in fitting]
-    requests = [(ids, sampling(settings, seed)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
+    ends = end_token_ids(model.tokenizer)
+    requests = [(ids, sampling(settings, seed, ends)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
     outputs = pool(model.folder, settings).outputs(requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, view, ids), seed, output in zip(fitting, seeds, outputs, strict=True):
         for k, answer in enumerate(output["samples"]):
             candidate_id = numbered(settings, view, k)
-            found = _sampled(answer, ids, model.tokenizer)
+            found = _sampled(answer, ids, model.tokenizer, ends)
             rows[i].append(candidate_of(prompts[i], candidate_id, found, seed + k, settings, signature))
     for i, error in refused.items():
         rows[i] = [filtered(prompts[i], error, settings)]
     yield from rows
 
 
-def sampling(settings: Settings, seed: int) -> dict[str, Any]:
+def sampling(settings: Settings, seed: int, ends: list[int]) -> dict[str, Any]:
+    """Arguments of vllm.SamplingParams; `ends`: token ids that end an answer, which vLLM may not know by itself."""
     return {
         "n": settings.num_samples,
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "max_tokens": settings.max_tokens,
         "stop": settings.stop,
+        "stop_token_ids": ends,
         "seed": seed,
         "logprobs": 0,
         "skip_special_tokens": True,
     }
 
 
-def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any) -> Sampled:
+def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any, ends: list[int]) -> Sampled:
     """A text that ended at a stop string is cut there, so its tokens are not those of the text: it is kept as text."""
-    text, stop = tokenizer.decode(answer["token_ids"], skip_special_tokens=True), answer["stop_reason"]
+    ids, stop = answer["token_ids"], answer["stop_reason"]
+    text = tokenizer.decode(ids[:-1] if ids and ids[-1] in ends else ids, skip_special_tokens=True)
     cut = isinstance(stop, str)
     said, reasoning = spoken(text.partition(stop)[0] if cut else text, prompt, tokenizer)
     return Sampled(

@@ -26,6 +26,9 @@ NEEDS_TOKENS = True
 MODULES = (
     "stages.loaded",
     "stages.tokens",
+    "stages.chat_template",
+    "stages.control_tokens",
+    "stages.end_tokens",
     "stages.batch",
     "stages.forward",
     "stages.layout",

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from data.records import Candidate, Judgement, Prompt
 from stages import local_chat, panel, panel_settings
+from stages.end_tokens import end_token_ids
 from stages.grading import TaskSettings
 from stages.json_replies import Structured
 from stages.local_chat import Asked, LocalChatSettings
@@ -45,13 +46,14 @@ def judge(
 
 
 def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
-    requests = [(one.token_ids, _sampling(settings, one)) for one in asked]
+    ends = end_token_ids(model.tokenizer)
+    requests = [(one.token_ids, _sampling(settings, one, ends)) for one in asked]
     outputs = pool(model.folder, settings).outputs(requests)
     (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
     return [(reply["text"], reply["finish_reason"]) for reply in replies]
 
 
-def _sampling(settings: Settings, asked: Asked) -> dict[str, Any]:
+def _sampling(settings: Settings, asked: Asked, ends: list[int]) -> dict[str, Any]:
     held = {"json_schema": asked.schema} if settings.structured == "json_schema" else {}
     return {
         "n": 1,
@@ -59,6 +61,7 @@ def _sampling(settings: Settings, asked: Asked) -> dict[str, Any]:
         "top_p": settings.top_p,
         "max_tokens": settings.max_tokens,
         "seed": asked.seed,
+        "stop_token_ids": ends,
         "skip_special_tokens": True,
         **held,
     }

@@ -155,7 +155,7 @@ class Peer:
         )
         engine = engine_arguments(model.folder, vllm.engine(settings))
         ids = [model.tokenizer(prompt.text).input_ids for prompt in prompts]
-        sampling = [vllm.sampling(settings, i) for i in range(len(prompts))]
+        sampling = [vllm.sampling(settings, i, []) for i in range(len(prompts))]
         self._say({"engine": engine, "prompts": ids, "sampling": sampling})
         self._read("READY")
 

@@ -86,7 +86,7 @@ def test_the_instruction_and_the_question_go_through_the_chat_template(monkeypat
     )
     lazy = SimpleNamespace(loaded=LoadedModel(model, tokenizer, "w", "t"), tokenizer=tokenizer, context=1024)
     list(transformers.judge([item("the answer")], transformers.Settings(aspects=ONE_ASPECT), TASK, lazy))
-    (((turn,)),) = seen
+    (turn,) = seen[-1]
     assert turn["role"] == "user"
     assert turn["content"].startswith(f"{SYSTEM}\n\nScore several answers")
     assert "[Answer A]\nthe answer\n" in turn["content"]
