@@ -33,7 +33,7 @@ from stages.prompts import PromptsSection
 from stages.report import ReportSettings
 from stages.student import StudentSettings
 from stages.teacher_traits import is_audited, judging, members, needs_model, repeats
-from stages.train import METHODS, LoraSettings, Method, examples_kind
+from stages.train import METHODS, LoraSettings, Method, check_passes, examples_kind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 TAKEN = ("student", "teacher", "prompts", "human", "document", "flipped")
@@ -59,9 +59,9 @@ class TrainSection(OptimiserSettings):
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> "TrainSection":
+        check_passes(self, self.lora)
         for arm in self.overrides:
-            self.optimiser(arm)
-            self.adapter(arm)
+            check_passes(self.optimiser(arm), self.adapter(arm))
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} are not all different")
         return self

@@ -25,6 +25,8 @@ from stages.trainer import CandidateTrainer, Schedule, epochs_of
 
 NOT_OF_THE_RUN = frozenset({"step", "epoch", "prompts_per_second", "useful_tokens_per_second", "mfu", "passes"})
 """Logged numbers that depend on the clock or the machine."""
+STATES = ("optimizer*", "scheduler.pt", "rng_state*.pth")
+"""What of a checkpoint the trainer does not miss: `optimizer.pt`, or a folder `optimizer_0` of a sharded model."""
 
 
 def fit(
@@ -172,7 +174,11 @@ def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, se
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written whole: `trainer_state.json` is its last file."""
+    """The newest checkpoint that was written whole: `trainer_state.json` is its last file.
+
+    Without the states of optimiser, schedule or random generators the trainer would go on from fresh ones without a
+    word, so a checkpoint that lacks one of them is passed over.
+    """
     found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
@@ -191,9 +197,9 @@ def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
 def _is_whole(path: Path) -> bool:
     try:
         json.loads((path / "trainer_state.json").read_text())
-        return True
     except (OSError, ValueError):
         return False
+    return all(any(path.glob(pattern)) for pattern in STATES)
 
 
 def _arguments(

@@ -7,7 +7,6 @@ its anchor the model that it starts with.
 
 from __future__ import annotations
 
-import random
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,7 +15,6 @@ from data.config import Config, unkeyed
 from data.errors import InputError
 from data.records import Checkpoint, CurvePoint, Prompt
 from data.rendering import shown
-from data.template import fill
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
 from stages.improvement import TEMPLATE, GapJudge, fold_of, improver_ids, penalised_reward, triples
@@ -58,12 +56,10 @@ class ImproveRlSettings(Config):
 
 def run(job: Job) -> None:
     import torch
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl.trainer.rloo_trainer import RLOOTrainer
 
-    from stages.fitting import StepReport, curve, last_checkpoint
+    from stages.fitting import curve
     from stages.models import load_model, load_reward_model, load_tokenizer, save_model
+    from stages.reinforce import reinforce
     from stages.train import _keep_logs
 
     settings: ImproveRlSettings = job.settings
@@ -72,29 +68,28 @@ def run(job: Job) -> None:
     prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok"]
     prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split in HELD_OUT])
     references = _references(job, settings)
-    random.Random(settings.seed).shuffle(references)
-    model = load_model(model_folder(start), dtype=torch.float32)
-    reward = _Reward(
+    policy = load_model(model_folder(start), dtype=torch.float32)
+    reward = Reward(
         load_reward_model(model_folder(job.input("reward"))),
-        load_model(model_folder(anchor), dtype=torch.float32),
-        tokenizer,
-        settings,
+        policy=policy,
+        anchor=load_model(model_folder(anchor), dtype=torch.float32),
+        tokenizer=tokenizer,
+        settings=settings,
     )
-    folder = job.path / "trainer"
-    trainer = RLOOTrainer(
-        model=model,
-        reward_funcs=reward,  # type: ignore[arg-type]  a callable object
-        args=_arguments(settings, folder),
-        train_dataset=Dataset.from_list([_row(x, ref, tokenizer, settings.template) for x, ref in references]),
-        processing_class=tokenizer,
-        callbacks=[StepReport(job.progress)],
+    log = reinforce(
+        policy,
+        reward,
+        references,
+        tokenizer=tokenizer,
+        template=settings.template,
+        settings=settings.rl,
+        seed=settings.seed,
+        folder=job.path / "trainer",
+        on_step=job.progress,
     )
-    reward.policy = trainer.model
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    points = [p for p in curve(trainer.state.log_history) if p.metric in KEPT]
+    points = [p for p in curve(log) if p.metric in KEPT]
     _keep_logs(job.path)
-    save_model(job.path / "model", trainer.model, tokenizer)
+    save_model(job.path / "model", policy, tokenizer, like=model_folder(start))
     job.write(points, CurvePoint)
     (base,) = start.records(Checkpoint)
     sampled = settings.rl.steps * settings.rl.prompts_per_step * settings.rl.num_generations
@@ -103,15 +98,14 @@ def run(job: Job) -> None:
     publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
 
 
-class _Reward:
+class Reward:
     """What TRL asks for the reward of each sampled answer."""
 
     __name__ = "gap"
 
-    def __init__(self, reward_model: Any, anchor: Any, tokenizer: Any, settings: ImproveRlSettings):
+    def __init__(self, reward_model: Any, *, policy: Any, anchor: Any, tokenizer: Any, settings: ImproveRlSettings):
         self.judge = GapJudge(reward_model, tokenizer, settings.template)
-        self.anchor, self.tokenizer, self.settings = anchor, tokenizer, settings
-        self.policy: Any = None
+        self.policy, self.anchor, self.tokenizer, self.settings = policy, anchor, tokenizer, settings
 
     def __call__(self, completion_ids: list[list[int]], x: list[str], y_ref: list[str], **_: Any) -> list[float]:
         import torch
@@ -162,46 +156,15 @@ def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
     return [(shown(p), c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
 
 
-def _row(x: str, y_ref: str, tokenizer: Any, template: str) -> dict[str, Any]:
-    text = fill(template, {"prompt": x, "reference": y_ref})
-    return {"prompt": [{"role": "user", "content": text}] if tokenizer.chat_template else text, "x": x, "y_ref": y_ref}
-
-
-def _arguments(settings: ImproveRlSettings, folder: Any) -> Any:
-    import torch
-    from trl.trainer.rloo_config import RLOOConfig
-
-    rl, cuda = settings.rl, torch.cuda.is_available()
-    return RLOOConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=rl.prompts_per_step * rl.num_generations,
-        num_generations=rl.num_generations,
-        max_completion_length=rl.max_tokens,
-        temperature=rl.temperature,
-        max_steps=rl.steps,
-        learning_rate=rl.learning_rate,
-        lr_scheduler_type="constant",
-        beta=0.0,
-        epsilon=rl.clip,
-        seed=settings.seed,
-        bf16=cuda,
-        use_cpu=not cuda,
-        gradient_checkpointing=False,
-        logging_steps=1,
-        save_steps=rl.save_steps,
-        save_total_limit=2,
-        report_to=["tensorboard"],
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
-
-
 STAGE = Stage(
     name="improve_rl",
     run=run,
     modules=(
         "stages.improve_rl",
         "data.rendering",
+        "stages.reinforce",
+        "stages.fitting",
+        "stages.trainer",
         "stages.improvement",
         "stages.loaded",
         "stages.samplers.transformers",
@@ -213,6 +176,9 @@ STAGE = Stage(
         "stages.head",
         "stages.batch",
         "stages.tokens",
+        "stages.chat_template",
+        "stages.control_tokens",
+        "stages.end_tokens",
         "stages.joins",
         "stages.models",
         "stages.checkpoints",

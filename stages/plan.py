@@ -22,6 +22,7 @@ from data.records import TrainingExample
 from stages.batch import collate
 from stages.forward import Layout, choose_layout, innermost, outputs_of, prepared
 from stages.memory import Sizes, plan_memory
+from stages.models import has_dropout
 from stages.optimiser import OptimiserSettings
 
 FILE = "plan.json"
@@ -56,7 +57,10 @@ class Plan:
 
 
 def make_plan(model: Any, examples: Sequence[TrainingExample], settings: OptimiserSettings, *, is_reward: bool) -> Plan:
-    """By the model, a probe of memory, and the examples. Raises InputError for what cannot fit or be honoured."""
+    """By the model, a probe of memory, and the examples. Raises InputError for what cannot fit or be honoured.
+
+    A model with dropout, an adapter's included, takes one pass: the second would see other units than the first.
+    """
     layout, why = choose_layout(model, examples, settings.layout)
     with prepared(model, layout):
         budget = plan_memory(
@@ -68,7 +72,7 @@ def make_plan(model: Any, examples: Sequence[TrainingExample], settings: Optimis
             checkpointing=settings.gradient_checkpointing,
             free_bytes=None if settings.memory_gib is None else int(settings.memory_gib * 2**30),
         )
-    passes = "one" if settings.dropout > 0 else settings.passes
+    passes = "one" if has_dropout(model) else settings.passes
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     return _agreed(Plan(layout, why, passes, budget.max_tokens, budget.checkpointing, budget.peak_bytes + weights))
 

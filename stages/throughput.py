@@ -73,7 +73,10 @@ def useful_tokens(example: TrainingExample) -> int:
 
 
 def peak() -> float:
-    """Operations a second that the device can do: by its name, or else as a large product of matrices reaches."""
+    """Operations a second that the device can do: by its name, or else as a large product of matrices reaches.
+
+    The measurement takes place during training, so it draws no random number: the run would go on differently.
+    """
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         known = next((value for part, value in PEAK.items() if part in name), None)
@@ -84,7 +87,7 @@ def peak() -> float:
 
 def _measured_peak(size: int = 1024, repeats: int = 3) -> float:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
+    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
     times = []
     for _ in range(repeats):
         start = time.monotonic()

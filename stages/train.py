@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data import registry
 from data.config import Config, unkeyed
@@ -45,6 +45,20 @@ class TrainSettings(Config):
     lora: LoraSettings | None = None
     seed: int
     launch: LaunchSettings = unkeyed(LaunchSettings(), description="Over which processes and machines.")
+
+    @model_validator(mode="after")
+    def _passes_agree(self) -> "TrainSettings":
+        check_passes(self.optimiser, self.lora)
+        return self
+
+
+def check_passes(optimiser: OptimiserSettings, lora: LoraSettings | None) -> None:
+    """Raises ValueError where two passes are asked for and an adapter drops inputs at random."""
+    if optimiser.passes == "two" and lora is not None and lora.dropout > 0:
+        raise ValueError(
+            f"passes: two scores every answer twice, which lora.dropout {lora.dropout:g} would make differ; "
+            "set lora.dropout: 0, or passes: auto"
+        )
 
 
 def needs_reference(settings: Any) -> bool:
@@ -175,6 +189,7 @@ STAGE = Stage(
         "stages.batch",
         "stages.ranking",
         "stages.models",
+        "stages.end_tokens",
         "stages.checkpoints",
         "stages.optimiser",
         "stages.joins",
