@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
-from data.rendering import fill
+from data.template import fill
 from stages.end_tokens import end_token_ids
 from stages.fitting import StepReport, last_checkpoint
 from stages.models import set_dropout
