@@ -205,14 +205,15 @@ def duel(
     """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
     from flows.improve import model_of
     from pipeline.remote import open_store
-    from stages.chat import ChatSettings
+    from stages.chat import Account, ChatSettings
+    from stages.chat_cache_file import path_in
     from stages.duel import answers, read_questions
     from stages.duel import duel as compare
 
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
     store, asked = open_store(store_path), read_questions(questions, limit)
     one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
-    rows, rate = compare(asked, one, other, endpoint)
+    rows, rate = compare(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)))
     summary = {
         "win": rate.win,
         "lose": rate.lose,

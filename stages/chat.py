@@ -11,15 +11,17 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from stages.chat_budget import Ledger
+from stages.chat_budget import Account, Ledger, Payer
 from stages.chat_call import Call, Conversation
 from stages.chat_loop import iterate
 from stages.chat_reply import Replies, Reply
 from stages.chat_request import Request, question
 from stages.chat_settings import ChatSettings, Price
-from stages.spending import current
 
-__all__ = ["ChatSettings", "Conversation", "Ledger", "Price", "Reply", "Request", "ask", "complete", "converse"]
+__all__ = [
+    "Account", "ChatSettings", "Conversation", "Ledger", "Payer", "Price", "Reply", "Request", "ask", "complete",
+    "converse",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ def ask(
     settings: ChatSettings,
     *,
     schema: dict[str, Any] | None = None,
-    ledger: Ledger | None = None,
+    payer: Payer,
     repeat: int = 0,
 ) -> Iterator[Reply]:
     """One reply for each (system, user) question, in order, as by `complete`; with a JSON schema, JSON that fits it.
@@ -37,37 +39,29 @@ def ask(
     Another `repeat` is another question to the cache of replies, and the same to the server.
     """
     requests = (question(system, user, schema, repeat=repeat) for system, user in questions)
-    with closing(complete(requests, settings, ledger=ledger)) as found:
+    with closing(complete(requests, settings, payer=payer)) as found:
         for (reply,) in found:
             yield reply
 
 
-def complete(
-    requests: Iterable[Request], settings: ChatSettings, *, ledger: Ledger | None = None
-) -> Generator[Replies, None, None]:
+def complete(requests: Iterable[Request], settings: ChatSettings, *, payer: Payer) -> Generator[Replies, None, None]:
     """The replies to each request, as by `converse`: as many as it asks for, or one that says why there is none."""
-    yield from converse(map(_alone, requests), settings, ledger=ledger)
+    yield from converse(map(_alone, requests), settings, payer=payer)
 
 
 def converse(
-    conversations: Iterable[Conversation[T]], settings: ChatSettings, *, ledger: Ledger | None = None
+    conversations: Iterable[Conversation[T]], settings: ChatSettings, *, payer: Payer
 ) -> Generator[T, None, None]:
     """What each conversation returns, in order.
 
     A conversation yields requests and is sent the replies to each, as often as it likes. It is drawn, in a thread of
     its own, when its first requests may be sent; so thousands cost no memory, and one that waits holds up no other.
-    Of equal requests one is sent. `ledger` is kept as replies arrive; its dollars, from earlier calls too, count
-    towards `budget_usd`. Left out, it is the stage's (see `Spending`), else the process's own of that model, so that
-    the cap holds for all calls. Raises InputError for what asking again would not mend: no key, no price, or a request
-    that the endpoint refuses; what is under way is then cancelled.
+    Of equal requests one is sent. The payer's ledger of the model is kept as replies arrive; its dollars, from earlier
+    calls too, count towards `budget_usd`. Replies are kept in the cache of the settings, else in the payer's. Raises
+    InputError for what asking again would not mend: no key, no price, or a request that the endpoint refuses; what is
+    under way is then cancelled.
     """
-    stage = current()
-    if ledger is None:
-        where = settings.base_url, settings.model
-        ledger = stage.ledger(settings.model) if stage else _ledgers.setdefault(where, Ledger())
-    if stage and settings.cache_path is None:
-        settings = settings.model_copy(update={"cache": stage.replies})
-    run = partial(Call(settings, ledger).hold, conversations)
+    run = partial(Call(settings, payer).hold, conversations)
     early: dict[int, T] = {}
     following = 0
     with closing(iterate(run)) as arrivals:
@@ -81,6 +75,3 @@ def converse(
 def _alone(request: Request) -> Conversation[Replies]:
     (replies,) = yield [request]
     return replies
-
-
-_ledgers: dict[tuple[str | None, str], Ledger] = {}

@@ -15,7 +15,7 @@ from stages.chat_batch_lines import read_line, write_line
 from stages.chat_budget import Budget, Estimate, Ledger
 from stages.chat_cache import Cache, Submitted
 from stages.chat_endpoint import Endpoint, Outcome
-from stages.chat_reply import STOPPED, Replies, failed
+from stages.chat_reply import STOPPED, Replies, Reply, failed
 from stages.chat_request import Sending
 from stages.chat_settings import BatchSettings, ChatSettings
 
@@ -28,8 +28,18 @@ NO_ROOM = "token_limit_exceeded"
 class _Question:
     sending: Sending
     answered: asyncio.Future[Replies]
+    got: list[Reply]
     tried: int = 0
     turned_away: int = 0  # of these tries, in a batch that there was no room for
+
+    @property
+    def part(self) -> Sending:
+        """What is left to ask."""
+        return self.sending.after(len(self.got))
+
+    def end(self, *last: Reply) -> None:
+        if not self.answered.done():
+            self.answered.set_result((*self.got, *last))
 
 
 @dataclass(slots=True)
@@ -60,8 +70,12 @@ class Batches:
         self.how = self.settings.batch
         self.calls = BatchCalls(self.endpoint, self.settings.max_retries)
 
-    async def start(self, sending: Sending) -> asyncio.Future[Replies]:
-        question = _Question(sending, asyncio.get_running_loop().create_future())
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.open)
+
+    async def start(self, sending: Sending, have: Replies = ()) -> asyncio.Future[Replies]:
+        question = _Question(sending, asyncio.get_running_loop().create_future(), list(have))
         self.waiting[sending.key] = question
         return question.answered
 
@@ -82,7 +96,7 @@ class Batches:
             if keys and (found := await self._found(submitted)) is not None:
                 questions = {key: self.waiting.pop(key) for key in keys}
                 for question in questions.values():
-                    self.budget.owe(question.sending.estimate)
+                    self.budget.owe(question.part.estimate)
                     question.tried = 1
                 self.ledger.add(resumed=len(questions))
                 self.open.append(_Batch(found, questions))
@@ -105,7 +119,7 @@ class Batches:
             await self._submit_batch(questions, content)
         if not self.open:
             for question in self.waiting.values():
-                question.answered.set_result(STOPPED)
+                question.end(STOPPED)
             self.waiting.clear()
 
     def _parts(self) -> Iterator[tuple[dict[str, _Question], bytes]]:
@@ -113,9 +127,9 @@ class Batches:
         questions: dict[str, _Question] = {}
         content = bytearray()
         for key, question in list(self.waiting.items()):
-            if not self.budget.reserve(question.sending.estimate, again=question.tried > 0):
+            if not self.budget.reserve_now(question.part.estimate, again=question.tried > 0):
                 break
-            line = write_line(question.sending)
+            line = write_line(question.part)
             full = len(questions) == self.how.max_requests or len(content) + len(line) > 1e6 * self.how.max_megabytes
             if questions and full:
                 yield questions, bytes(content)
@@ -127,7 +141,7 @@ class Batches:
 
     async def _submit_batch(self, questions: dict[str, _Question], content: bytes) -> None:
         file_id = await self.calls.upload(content)
-        requests = {key: question.sending.wanted for key, question in questions.items()}
+        requests = {key: question.part.wanted for key, question in questions.items()}
         batch = _Batch(Submitted(file_id=file_id, requests=requests), questions)
         self.cache.note(batch.submitted)  # without an id: if we are killed now, the batch is looked for
         self.open.append(batch)
@@ -203,7 +217,7 @@ class Batches:
         outcome = answer.outcome(self.endpoint, wanted)
         batch.outcomes[answer.custom_id] = outcome
         if outcome.replies:
-            self.cache.put(answer.custom_id, outcome.replies, outcome.usage)
+            self.cache.put(answer.custom_id, outcome.replies, outcome.usage, first=wanted.first)
 
     def _end(self, batch: _Batch, otherwise: Outcome) -> None:
         """Nothing more is to be had of it."""
@@ -215,15 +229,18 @@ class Batches:
         self.open.remove(batch)
         for key in batch.submitted.requests:
             question = batch.questions.get(key)
-            self.budget.settle(question.sending.estimate if question else NOTHING, batch.outcomes.get(key, otherwise))
+            self.budget.settle(question.part.estimate if question else NOTHING, batch.outcomes.get(key, otherwise))
 
     def _conclude(self, question: _Question, outcome: Outcome) -> None:
         """Raises InputError for what another try would not mend."""
-        if outcome.replies:
-            question.answered.set_result(outcome.replies)
+        question.got += outcome.replies
+        if outcome.final or len(question.got) >= question.sending.wanted.num:
+            question.end()
+        elif outcome.replies:
+            self.waiting[question.sending.key] = question
         elif not outcome.again:
             raise InputError(outcome.error)
         elif question.tried - question.turned_away < self.how.max_attempts:
             self.waiting[question.sending.key] = question
         else:
-            question.answered.set_result(failed(f"{outcome.error}; asked in {question.tried} batches"))
+            question.end(failed(f"{outcome.error}; asked in {question.tried} batches"))

@@ -1,10 +1,14 @@
 """What was asked and what it cost, and a limit in dollars that is kept before the money is spent."""
 
+import asyncio
+import contextlib
 import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
 
 from stages.chat_endpoint import Outcome
 from stages.chat_prices import price_of
@@ -13,7 +17,13 @@ from stages.chat_settings import ChatSettings
 RESERVED, HELD = "reserved", "held"
 ROUNDING = 1e-9  # dollars by which sums of binary fractions may pass the limit
 
-Log = Callable[[Mapping[str, float]], None]
+SECONDS_BETWEEN_LOOKS = 0.1
+"""At what others of the same ledger, in other threads, have settled."""
+MOST_NAMES = 20
+"""Of models that a server says have answered; one that names more is not believed."""
+
+Log = Callable[[Mapping[str, float | str]], None]
+Room = Literal["reserved", "wait", "none"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,10 +31,11 @@ class Ledger:
     """Totals over every call it is passed to; `requests - retries` questions were asked of the server.
 
     `cached` came from the file, `repeated` equal a question of the same call, `resumed` were in a batch of an earlier
-    run. `dollars` are of tokens that the server counted; `dollars_unreported` is the most that requests may have cost
-    whose usage was never seen; `reserved` is the most that those under way may cost, `held` those in batches. 0 where
-    the model is free. `log` is told of every request before it is sent, and of what it cost, but not of what is held:
-    after a kill the batches are found again. What it raises stops the asking.
+    run. `cached_input_tokens` and `reasoning_tokens` are parts of the others. `answered_by` are names of models as the
+    servers tell them. `dollars` are of tokens that the server counted; `dollars_unreported` is the most that requests
+    may have cost whose usage was never seen; `reserved` is the most that those under way may cost, `held` those in
+    batches. 0 where the model is free. `log` is told of every request before it is sent, and of what it cost, but not
+    of what is held: after a kill the batches are found again. What it raises stops the asking.
     """
 
     requests: int = 0
@@ -34,11 +45,14 @@ class Ledger:
     resumed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
     dollars: float = 0.0
     dollars_unreported: float = 0.0
     reserved: float = 0.0
     held: float = 0.0
     by_status: Counter[str] = field(default_factory=Counter)
+    answered_by: set[str] = field(default_factory=set)
     log: Log | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -52,14 +66,26 @@ class Ledger:
         with self._lock:
             self._add(amounts)
 
-    def add_within(self, most: float, **amounts: float) -> bool:
-        """As `add`, if what is spent and reserved stays within so many dollars; whether it does."""
+    def add_within(self, most: float, **amounts: float) -> Room:
+        """As `add`, if what is spent and reserved stays within so many dollars.
+
+        Else `wait` where enough may be left once what is under way has been settled, and `none` where nothing is.
+        """
         with self._lock:
             worst = sum(amounts.get(name, 0.0) for name in (RESERVED, HELD))
-            if self.spent + self.reserved + self.held + worst > most + ROUNDING:
-                return False
-            self._add(amounts)
-            return True
+            if self.spent + self.reserved + self.held + worst <= most + ROUNDING:
+                self._add(amounts)
+                return "reserved"
+            may_do = self.spent + worst <= most + ROUNDING and self.reserved + self.held > ROUNDING
+            return "wait" if may_do else "none"
+
+    def note_model(self, name: str) -> None:
+        """Who answered, as the server says."""
+        with self._lock:
+            if name and name not in self.answered_by and len(self.answered_by) < MOST_NAMES:
+                self.answered_by.add(name[:200])
+                if self.log is not None:
+                    self.log({"answered_by": name[:200]})
 
     def _add(self, amounts: Mapping[str, float]) -> None:
         if self.log is not None:
@@ -84,23 +110,66 @@ class Estimate:
         return self.input_tokens + self.output_tokens
 
 
+class Payer(Protocol):
+    """On whose account questions are asked.
+
+    replies: the cache for settings that name none. not_before: older replies are not used, in seconds since 1970.
+    """
+
+    @property
+    def replies(self) -> Path | None: ...
+
+    @property
+    def not_before(self) -> float: ...
+
+    def ledger(self, model: str) -> Ledger: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """A payer for as long as the program runs: one ledger a model."""
+
+    replies: Path | None = None
+    not_before: float = 0.0
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+    def ledger(self, model: str) -> Ledger:
+        return self.ledgers.setdefault(model, Ledger())
+
+
 class Budget:
-    """Raises InputError for a model without a price."""
+    """Made where the event loop runs. Raises InputError for a model without a price."""
 
     def __init__(self, settings: ChatSettings, ledger: Ledger):
-        self.stopped = False
+        self._settled = asyncio.Event()
         self._price = price_of(settings)
         self._factor = settings.price_factor
         self._reservation = HELD if settings.batch else RESERVED
         self._most = math.inf if settings.budget_usd is None else settings.budget_usd
         self._ledger = ledger
 
-    def reserve(self, estimate: Estimate, *, again: bool = False) -> bool:
-        """Whether the request, now counted, may be paid for even if it costs the most; `settle` must follow if so."""
-        if self._ledger.add_within(self._most, requests=1, retries=int(again), **self._reserved(estimate)):
-            return True
-        self.stopped = True
-        return False
+    async def reserve(self, estimate: Estimate, *, again: bool = False) -> bool:
+        """Whether the request, now counted, may be paid for even if it costs the most; `settle` must follow if so.
+
+        Where the rest of the money is reserved for what is under way, that is waited for.
+        """
+        while (room := self._try(estimate, again=again)) == "wait":
+            self._settled.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SECONDS_BETWEEN_LOOKS):
+                    await self._settled.wait()
+        return room == "reserved"
+
+    def reserve_now(self, estimate: Estimate, *, again: bool = False) -> bool:
+        """As `reserve`, without waiting."""
+        return self._try(estimate, again=again) == "reserved"
+
+    def _try(self, estimate: Estimate, *, again: bool) -> Room:
+        return self._ledger.add_within(self._most, requests=1, retries=int(again), **self._reserved(estimate))
+
+    @property
+    def is_free(self) -> bool:
+        return self._price.free
 
     def owe(self, estimate: Estimate) -> None:
         """Reserves what is spent already, by a request that is under way; `settle` must follow."""
@@ -111,17 +180,20 @@ class Budget:
         worst = self._worst(estimate)
         settled = {self._reservation: -worst}
         if usage := outcome.usage:
-            tokens = usage.prompt_tokens, usage.completion_tokens
-            dollars = self._dollars(*tokens)
-            self._ledger.add(**settled, input_tokens=tokens[0], output_tokens=tokens[1], dollars=dollars)
+            tokens = {
+                "input_tokens": usage.prompt_tokens,
+                "output_tokens": usage.output_tokens,
+                "cached_input_tokens": usage.cached_tokens,
+                "reasoning_tokens": usage.reasoning_tokens,
+            }
+            self._ledger.add(**settled, **tokens, dollars=self._factor * self._price.dollars(usage))
         else:
             self._ledger.add(**settled, dollars_unreported=worst if outcome.may_cost else 0.0)
+        self._ledger.note_model(outcome.model)
+        self._settled.set()
 
     def _reserved(self, estimate: Estimate) -> dict[str, float]:
         return {self._reservation: self._worst(estimate)}
 
     def _worst(self, estimate: Estimate) -> float:
-        return self._dollars(estimate.input_tokens, estimate.output_tokens)
-
-    def _dollars(self, input_tokens: int, output_tokens: int) -> float:
-        return self._factor * self._price.dollars(input_tokens, output_tokens)
+        return self._factor * self._price.at_most(estimate.input_tokens, estimate.output_tokens)

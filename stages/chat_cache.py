@@ -5,26 +5,21 @@ address and no key of an endpoint. Of several answers to a request the first sta
 key, a dash and their number.
 """
 
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError, StoreError
-from stages.chat_reply import Reply, Usage, Wanted
+from data.errors import StoreError
+from stages.chat_cache_file import open_file
+from stages.chat_claims import Claims
+from stages.chat_reply import Replies, Reply, Wanted
+from stages.chat_usage import Usage
 
 KEPT = {"ok", "truncated", "refused"}
-VERSION = 2  # 1: without log-probs and batches
-
-REPLIES = """create table if not exists reply (
-    key text primary key, status text not null, text text not null, error text,
-    input_tokens integer, output_tokens integer, created real not null, logprobs text
-)"""
-BATCHES = """create table if not exists batch (
-    file_id text primary key, batch_id text, requests text not null, created real not null
-)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,42 +32,69 @@ class Submitted:
 
 
 class Cache:
-    """Without a path it holds nothing. Raises InputError for a file that is something else."""
+    """Without a path it holds nothing. Raises InputError for a file that is something else.
 
-    def __init__(self, path: Path | None):
-        self._path = path
-        self._db = None if path is None else _open(path)
+    not_before: replies that were kept before this time, in seconds since 1970, are not given.
+    """
+
+    def __init__(self, path: Path | None, *, not_before: float = 0.0):
+        self._path, self._not_before = path, not_before
+        self._db = None if path is None else open_file(path)
+        self._claims = None if path is None else Claims(path)
 
     @property
     def is_kept(self) -> bool:
         return self._db is not None
 
-    def get(self, key: str, num: int = 1) -> tuple[Reply, ...] | None:
-        """All `num` answers to a request, or None."""
+    def get(self, key: str, num: int = 1) -> Replies:
+        """The answers to a request from the first on: all `num`, or as many as have been kept."""
+        found: list[Reply] = []
         if self._db is None:
-            return None
-        statement = "select status, text, error, logprobs from reply where key = ?"
-        rows = [self._execute(self._db, statement, name).fetchone() for name in _names(key, num)]
-        return None if None in rows else tuple(_reply(*row) for row in rows)
+            return ()
+        statement = "select status, text, error, logprobs, reasoning from reply where key = ? and created >= ?"
+        for name in _names(key, range(num)):
+            row = self._execute(self._db, statement, name, self._not_before).fetchone()
+            if row is None:
+                break
+            found.append(_reply(*row))
+        return tuple(found)
 
-    def put(self, key: str, replies: Sequence[Reply], usage: Usage | None) -> None:
+    def put(self, key: str, replies: Sequence[Reply], usage: Usage | None, *, first: int = 0) -> None:
         """Returns when they would survive a kill, all of them or none. Raises StoreError, for instance on a full disk.
 
-        The tokens, which are those of all answers, stand beside the first.
+        first: the number of the first of them among the answers to the request, beside which their tokens stand.
         """
-        if self._db is None or any(reply.status not in KEPT for reply in replies):
+        if self._db is None:
             return
-        self._execute(self._db, "begin immediate")
-        for name, reply in zip(_names(key, len(replies)), replies, strict=True):
-            tokens = (usage.prompt_tokens, usage.completion_tokens) if usage and name == key else (None, None)
-            logprobs = json.dumps(reply.logprobs) if reply.logprobs else None
-            row = (name, reply.status, reply.text, reply.error, *tokens, time.time(), logprobs)
-            self._execute(self._db, "insert or ignore into reply values (?, ?, ?, ?, ?, ?, ?, ?)", *row)
-        self._execute(self._db, "commit")
+        tokens = (usage.prompt_tokens, usage.output_tokens) if usage else (None, None)
+        with self._transaction(self._db) as db:
+            for i, (name, reply) in enumerate(
+                zip(_names(key, range(first, first + len(replies))), replies, strict=True)
+            ):
+                if reply.status in KEPT:
+                    self._keep(db, name, reply, tokens if i == 0 else (None, None))
+
+    def claim(self, key: str) -> bool:
+        """Whether this process may ask; else another is asking, whose reply will be here or who will give up.
+
+        `release` must follow. The claims of a process that was killed are void.
+        """
+        if self._db is None or self._claims is None:
+            return True
+        if self._claims.holds(key):
+            return True
+        with self._transaction(self._db) as db:
+            return self._claims.take(db, key)
+
+    def release(self, key: str) -> None:
+        """Others may ask. Does nothing once the cache is closed, which releases all."""
+        if self._db is not None and self._claims is not None and self._claims.holds(key):
+            with self._transaction(self._db) as db:
+                self._claims.give_up(db, key)
 
     def note(self, batch: Submitted) -> None:
         """Returns when it would survive a kill; `forget` must follow once all its replies are kept."""
-        requests = json.dumps([[key, wanted.num, wanted.logprobs] for key, wanted in batch.requests.items()])
+        requests = json.dumps([[key, w.num, w.logprobs, w.first, w.max_tokens] for key, w in batch.requests.items()])
         statement = "insert or replace into batch values (?, ?, ?, ?)"
         self._execute(self._opened, statement, batch.file_id, batch.batch_id, requests, time.time())
 
@@ -85,58 +107,55 @@ class Cache:
         self._execute(self._opened, "delete from batch where file_id = ?", batch.file_id)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        db, self._db = self._db, None
+        if db is not None and self._claims is not None:
+            with contextlib.suppress(StoreError), self._transaction(db):
+                self._claims.give_up_all(db)
+            self._claims.close()
+            db.close()
+
+    def _keep(
+        self, db: sqlite3.Connection, name: str, reply: Reply, tokens: tuple[int, int] | tuple[None, None]
+    ) -> None:
+        logprobs = json.dumps(reply.logprobs) if reply.logprobs else None
+        row = (name, reply.status, reply.text, reply.error, *tokens, time.time(), logprobs, reply.reasoning or None)
+        self._execute(db, "insert or replace into reply values (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+
+    @contextlib.contextmanager
+    def _transaction(self, db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        self._execute(db, "begin immediate")
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        self._execute(db, "commit")
 
     @property
     def _opened(self) -> sqlite3.Connection:
-        assert self._db is not None, "the settings refuse batches without a cache"
+        assert self._db is not None, "a call by batches has a cache"
         return self._db
 
     def _execute(self, db: sqlite3.Connection, statement: str, *values: str | float | None) -> sqlite3.Cursor:
         try:
             return db.execute(statement, values)
         except sqlite3.Error as error:
-            problem = f"{self._path}: the cache of replies failed ({error}); make room on the disk or name another file"
-            raise StoreError(problem) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"{self._path}: the cache of replies failed ({error}); make room on the disk or name another file"
+        )
 
 
-def _names(key: str, num: int) -> list[str]:
-    return [key, *(f"{key}-{i}" for i in range(1, num))]
+def _names(key: str, numbers: range) -> list[str]:
+    return [f"{key}-{i}" if i else key for i in numbers]
 
 
-def _reply(status: str, text: str, error: str | None, logprobs: str | None) -> Reply:
-    return Reply(status=status, text=text, error=error, logprobs=tuple(json.loads(logprobs or "[]")))
+def _reply(status: str, text: str, error: str | None, logprobs: str | None, reasoning: str | None) -> Reply:
+    found = tuple(json.loads(logprobs or "[]"))
+    return Reply(status=status, text=text, error=error, logprobs=found, reasoning=reasoning or "")
 
 
 def _requests(listed: str) -> dict[str, Wanted]:
-    return {key: Wanted(num=num, logprobs=logprobs) for key, num, logprobs in json.loads(listed)}
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
-        version = db.execute("pragma user_version").fetchone()[0]
-        others = db.execute(
-            "select name from sqlite_master where type = 'table' and name not in ('reply', 'batch')"
-        ).fetchall()
-        if version not in range(VERSION + 1) or others:
-            raise InputError(f"{path}: a database of something else, or of a later version; name another file as cache")
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = normal")  # a kill loses nothing, a power cut perhaps the last replies
-        _bring_up_to_date(db)
-    except (sqlite3.Error, OSError) as error:
-        raise InputError(f"{path}: cannot be used as a cache of replies ({error}); name another file") from error
-    return db
-
-
-def _bring_up_to_date(db: sqlite3.Connection) -> None:
-    db.execute("begin immediate")  # another process may be about to do the same
-    version = db.execute("pragma user_version").fetchone()[0]
-    db.execute(REPLIES)
-    db.execute(BATCHES)
-    if version == 1:
-        db.execute("alter table reply add column logprobs text")
-    db.execute(f"pragma user_version = {VERSION}")
-    db.execute("commit")
+    names = ("num", "logprobs", "first", "max_tokens")
+    return {key: Wanted(**dict(zip(names, values, strict=False))) for key, *values in json.loads(listed)}

@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from data.errors import InputError
 from stages.chat_batches import Batches
-from stages.chat_budget import Budget, Ledger
+from stages.chat_budget import Budget, Ledger, Payer
 from stages.chat_cache import KEPT, Cache
 from stages.chat_endpoint import Endpoint
 from stages.chat_questions import Questions, known
 from stages.chat_reply import Replies
 from stages.chat_request import Request, Sending
-from stages.chat_settings import ChatSettings
+from stages.chat_settings import VARIABLE, ChatSettings
 
 T = TypeVar("T")
 
 Conversation = Generator[Sequence[Request], Sequence[Replies], T]
 """Yields requests, is sent the replies to each, and in the end returns something."""
+
+FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
+"""Seconds between two looks for a reply that another process is asking for."""
 
 Answered = asyncio.Future[Replies]
 Ask = Callable[[Request], Awaitable[Answered]]
@@ -59,39 +63,75 @@ class Call(Generic[T]):
     """Everything that needs the event loop is made in `hold`."""
 
     settings: ChatSettings
-    ledger: Ledger
+    payer: Payer
+    ledger: Ledger = field(init=False)
     answered: dict[str, Answered] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = self.payer.ledger(self.settings.model)
 
     async def hold(self, conversations: Iterable[Conversation[T]], put: Callable[[tuple[int, T]], None]) -> None:
         """Puts (index, result) of each conversation as soon as it has ended. Raises InputError, perhaps in a group."""
         budget = Budget(self.settings, self.ledger)
         endpoint = Endpoint(self.settings)
         try:
-            with closing(Cache(self.settings.cache_path)) as cache:
+            with closing(self._cache()) as cache:
                 async with asyncio.TaskGroup() as group:
                     means = (self.settings, self.ledger, budget, endpoint, cache)
                     way = Batches(*means) if self.settings.batch else Questions(*means, group)
-                    ask = partial(self._ask, way, cache, endpoint.url)
+                    ask = partial(self._ask, _Desk(way, cache, group, endpoint.url))
                     talks = (_Talk(c, ask, lambda result, i=i: put((i, result))) for i, c in enumerate(conversations))
                     await (_in_rounds(talks, way, group) if isinstance(way, Batches) else _side_by_side(talks, group))
         finally:
             await endpoint.close()
 
-    async def _ask(self, way: Questions | Batches, cache: Cache, url: str, request: Request) -> Answered:
+    def _cache(self) -> Cache:
+        """That of the settings, else the payer's. Raises InputError for a call by batches without any."""
+        path = self.settings.cache_path or self.payer.replies
+        if path is None and self.settings.batch:
+            raise InputError(
+                f"batch: without a cache a run that is stopped would pay twice; name a file by `cache` or {VARIABLE}"
+            )
+        return Cache(path, not_before=self.payer.not_before)
+
+    async def _ask(self, desk: "_Desk", request: Request) -> Answered:
         """Returns when it is asked, not when it is answered."""
-        sending = Sending.of(request, self.settings, url)
+        sending = Sending.of(request, self.settings, desk.url)
         if (found := self.answered.get(sending.key)) is not None:
             self.ledger.add(repeated=1)
-        elif (replies := cache.get(sending.key, sending.wanted.num)) is not None:
+        elif len(replies := desk.cache.get(sending.key, sending.wanted.num)) == sending.wanted.num:
             self.ledger.add(cached=1)
             found = known(replies)
         else:
             # It stands there before it is asked: others may come with the same while it waits to be let through.
             found = self.answered[sending.key] = asyncio.get_running_loop().create_future()
-            found.add_done_callback(partial(self._forget, sending.key, cache))
-            (await way.start(sending)).add_done_callback(partial(_pass_on, found))
+            found.add_done_callback(partial(self._forget, sending.key, desk.cache))
+            if desk.cache.claim(sending.key):
+                await self._begin(desk, sending, found)
+            else:
+                desk.group.create_task(self._begin_later(desk, sending, found))
         found.add_done_callback(self._count)
         return found
+
+    async def _begin(self, desk: "_Desk", sending: Sending, found: Answered) -> None:
+        """Asks a question that is claimed, unless another has asked it just before."""
+        replies = desk.cache.get(sending.key, sending.wanted.num)
+        if len(replies) == sending.wanted.num:
+            self.ledger.add(cached=1)
+            desk.cache.release(sending.key)
+            found.set_result(replies)
+            return
+        answered = await desk.way.start(sending, replies)
+        answered.add_done_callback(lambda _: desk.cache.release(sending.key))
+        answered.add_done_callback(partial(_pass_on, found))
+
+    async def _begin_later(self, desk: "_Desk", sending: Sending, found: Answered) -> None:
+        """Once whoever asks the question now has its reply, or has given up."""
+        pause = FIRST_LOOK
+        while not desk.cache.claim(sending.key):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_LOOK)
+        await self._begin(desk, sending, found)
 
     def _forget(self, key: str, cache: Cache, answered: Answered) -> None:
         """What the cache knows need not be remembered."""
@@ -101,6 +141,16 @@ class Call(Generic[T]):
     def _count(self, answered: Answered) -> None:
         if _is_answered(answered):
             self.ledger.by_status.update(reply.status for reply in answered.result())
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What a question goes through."""
+
+    way: Questions | Batches
+    cache: Cache
+    group: asyncio.TaskGroup
+    url: str
 
 
 async def _side_by_side(talks: Iterable[_Talk], group: asyncio.TaskGroup) -> None:
@@ -114,8 +164,11 @@ async def _in_rounds(talks: Iterable[_Talk], batches: Batches, group: asyncio.Ta
     """What all ask first goes together, then what all ask next."""
     going = {group.create_task(talk.to_its_end()) for talk in talks if await talk.begin()}
     while going:
-        await batches.finish()
-        await asyncio.sleep(0)  # each has its turn to read what was answered, and to ask more
+        if batches.has_work:
+            await batches.finish()
+            await asyncio.sleep(0)  # each has its turn to read what was answered, and to ask more
+        else:  # what they wait for is asked by another process
+            await asyncio.wait(going, timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)
         going = {task for task in going if not task.done()}
 
 

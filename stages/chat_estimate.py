@@ -38,7 +38,7 @@ def estimate(planned: Iterable[Planned] | None) -> dict[str, Any] | None:
         if price is None or found["dollars"] is None:
             found["dollars"] = None
         else:
-            found["dollars"] += one.chat.price_factor * price.dollars(expected.input_tokens, expected.output_tokens)
+            found["dollars"] += one.chat.price_factor * price.at_most(expected.input_tokens, expected.output_tokens)
         free = free and price is not None and price.free
         caps.add(one.chat.budget_usd)
     return {**found, "free": free, "budget_usd": caps.pop() if len(caps) == 1 else None}

@@ -27,7 +27,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return found
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, IndexError):
         return 0.0
 
 

@@ -68,6 +68,7 @@ class Gate:
         self.allowed = self._most = settings.concurrency
         self.running = 0
         self._clock = clock
+        self._longest_wait = settings.longest_wait
         self._paces = {"requests": Pace(settings.requests_per_minute), "tokens": Pace(settings.tokens_per_minute)}
         self._quotas = {"requests": Quota(), "tokens": Quota()}
         self._paused_until = -math.inf
@@ -93,7 +94,8 @@ class Gate:
             self._paces["tokens"].correct(outcome.usage.total - ticket.amounts["tokens"])
         for kind, quota in self._quotas.items():
             if (found := remaining(outcome.headers, kind)) is not None:
-                quota.report(*found, as_of=ticket.taken[kind], now=now)
+                left, reset = found
+                quota.report(left, min(reset, self._longest_wait), as_of=ticket.taken[kind], now=now)
         self._adapt(ticket, outcome, now)
         self._changed.set()
 

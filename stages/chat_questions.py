@@ -9,7 +9,7 @@ from stages.chat_budget import Budget, Ledger
 from stages.chat_cache import Cache
 from stages.chat_endpoint import Endpoint, Outcome
 from stages.chat_limits import Gate, Ticket
-from stages.chat_reply import STOPPED, Replies, failed
+from stages.chat_reply import STOPPED, Replies, Reply, failed
 from stages.chat_request import Sending
 from stages.chat_settings import ChatSettings
 
@@ -18,9 +18,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a retry, at most
 jitter = random.Random()
 
 
+NEVER_USABLE = 10
+"""So many questions without one usable reply to any, and all are stopped: the next would be paid for in vain too."""
+
+
 @dataclass(slots=True)
 class Questions:
-    """One call's questions, each a request of its own."""
+    """One call's questions, each a request of its own, or several where the server gives fewer answers than asked for.
+
+    Where a model costs money the first is asked alone: what its server does not heed shows by one reply.
+    """
 
     settings: ChatSettings
     ledger: Ledger
@@ -29,49 +36,85 @@ class Questions:
     cache: Cache
     group: asyncio.TaskGroup
     gate: Gate = field(init=False)
+    is_first: bool = field(init=False)
+    num_usable: int = 0
+    num_unusable: int = 0
 
     def __post_init__(self) -> None:
         self.gate = Gate(self.settings)
+        self.is_first = not self.budget.is_free
 
-    async def start(self, sending: Sending) -> asyncio.Future[Replies]:
-        """Waits until the question is asked, not until it is answered: so few are under way, and in order."""
-        if not self.budget.stopped and (ticket := await self._admit(sending)) is not None:
-            return self.group.create_task(self._answer(sending, ticket))
-        return known(STOPPED)
+    async def start(self, sending: Sending, have: Replies = ()) -> asyncio.Future[Replies]:
+        """Waits until the question is asked, not until it is answered: so few are under way, and in order.
+
+        have: answers that are there already.
+        """
+        ticket = await self._admit(sending.after(len(have)))
+        if ticket is None:
+            return known((*have, STOPPED))
+        task = self.group.create_task(self._answer(sending, list(have), ticket))
+        if self.is_first:
+            self.is_first = False
+            await asyncio.wait([task])
+        return task
 
     async def _admit(self, sending: Sending, *, again: bool = False) -> Ticket | None:
         """Before every try; None when there is no money for it."""
         ticket = await self.gate.enter(sending.estimate.tokens)
-        if self.budget.reserve(sending.estimate, again=again):
-            return ticket
-        self.gate.leave(ticket, Outcome())
-        return None
+        admitted = False
+        try:
+            admitted = await self.budget.reserve(sending.estimate, again=again)
+        finally:
+            if not admitted:
+                self.gate.leave(ticket, Outcome())
+        return ticket if admitted else None
 
-    async def _answer(self, sending: Sending, ticket: Ticket) -> Replies:
+    async def _answer(self, sending: Sending, got: list[Reply], ticket: Ticket) -> Replies:
         try:
             async with asyncio.timeout(self.settings.deadline):
-                return await self._tries(sending, ticket)
+                await self._tries(sending, got, ticket)
         except TimeoutError:
-            return failed(f"no answer by the deadline of {self.settings.deadline:g} s")
+            got.append(failed(f"no answer by the deadline of {self.settings.deadline:g} s"))
+        return tuple(got)
 
-    async def _tries(self, sending: Sending, ticket: Ticket) -> Replies:
-        outcome, tried = await self._once(sending, ticket), 1
-        while not outcome.replies and outcome.again and tried <= self.settings.max_retries:
-            await asyncio.sleep(pause(tried, outcome))
-            if (admitted := await self._admit(sending, again=True)) is None:
-                return STOPPED
-            outcome, tried = await self._once(sending, admitted), tried + 1
+    async def _tries(self, sending: Sending, got: list[Reply], ticket: Ticket | None) -> None:
+        """Adds to the answers until all are there, or one that says why there are no more."""
+        tried = 0
+        while ticket is not None:
+            outcome = await self._once(sending.after(len(got)), ticket)
+            got += outcome.replies
+            if outcome.final or len(got) >= sending.wanted.num:
+                return
+            tried = 0 if outcome.replies else tried + 1
+            if tried:
+                self._check(outcome, tried)
+            if tried > self.settings.max_retries:
+                got.append(failed(f"{outcome.error}; asked {tried} times"))
+                return
+            if tried:
+                await asyncio.sleep(pause(tried, outcome))
+            ticket = await self._admit(sending.after(len(got)), again=tried > 0)
+        got.append(STOPPED)
+
+    def _check(self, outcome: Outcome, tried: int) -> None:
+        """Raises InputError for what another try would not mend."""
         if not outcome.again:
             raise InputError(outcome.error)
-        return outcome.replies or failed(f"{outcome.error}; asked {tried} times")
+        self.num_unusable += outcome.unusable and tried > self.settings.max_retries
+        if self.num_unusable >= NEVER_USABLE and not self.num_usable:
+            raise InputError(
+                f"the endpoint {self.endpoint.url} gave no usable reply to any of {self.num_unusable} questions, and "
+                f"may have charged for all: {outcome.error}"
+            )
 
     async def _once(self, sending: Sending, ticket: Ticket) -> Outcome:
         """One try. The replies are in the cache before anything can stop them from being used."""
         outcome = Outcome(error="cancelled", may_cost=True)
         try:
             outcome = await self.endpoint.send(sending.body, sending.wanted)
+            self.num_usable += bool(outcome.replies)
             if outcome.replies:
-                self.cache.put(sending.key, outcome.replies, outcome.usage)
+                self.cache.put(sending.key, outcome.replies, outcome.usage, first=sending.wanted.first)
             return outcome
         finally:
             self.gate.leave(ticket, outcome)

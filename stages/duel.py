@@ -10,8 +10,7 @@ from data.conversations import text_problem
 from data.errors import SourceError, WorkError
 from data.tables import read_rows
 from data.thinking import split_thinking
-from stages.chat import ChatSettings, Reply, ask
-from stages.chat_settings import VARIABLE
+from stages.chat import ChatSettings, Payer, Reply, ask
 from stages.win_rate import Comparison, WinRate, win_rate
 
 SYSTEM = (
@@ -50,7 +49,12 @@ def answers(folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: i
 
 
 def duel(
-    questions: Sequence[tuple[str, str]], first: Sequence[str], second: Sequence[str], judge: ChatSettings
+    questions: Sequence[tuple[str, str]],
+    first: Sequence[str],
+    second: Sequence[str],
+    judge: ChatSettings,
+    *,
+    payer: Payer,
 ) -> tuple[list[dict[str, Any]], WinRate]:
     """One row a question with both verdicts, from the side of the first model, and the win rate.
 
@@ -62,11 +66,11 @@ def duel(
         for (_, text), one, other in zip(questions, first, second, strict=True)
         for a, b in ((one, other), (other, one))
     ]
-    replies = list(ask(asked, judge))
+    replies = list(ask(asked, judge, payer=payer))
     if unasked := sum(reply.status == "budget_stopped" for reply in replies):
         raise WorkError(
             f"{unasked} of {len(asked)} questions might have passed budget_usd {judge.budget_usd:g}, so they were not "
-            f"asked; raise it; where {VARIABLE} names a file, the others are not paid for again"
+            "asked; raise it: the others are not paid for again"
         )
     said = [verdict(reply) for reply in replies]
     comparisons = [

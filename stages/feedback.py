@@ -7,7 +7,6 @@ keeps its items. What does not pass the gates is kept as a row with status `filt
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -92,7 +91,8 @@ def run(job: Job) -> None:
 
     def annotate(asked: Iterable[Item]) -> Iterator[list[Feedback]]:
         drawn = Remembered(asked)
-        told = annotator.annotate((item for item in drawn if item.ids not in people), settings.annotator, inputs.task)
+        left = (item for item in drawn if item.ids not in people)
+        told = annotator.annotate(left, settings.annotator, inputs.task, **({"payer": spending} if asks else {}))
         for said in chain(told, [None]):
             while drawn.given and (ids := drawn.given[0].ids) in people:
                 yield [gated(drawn.oldest(), people[ids], settings.gates, inputs.task)]
@@ -100,8 +100,7 @@ def run(job: Job) -> None:
                 yield [gated(drawn.oldest(), said, settings.gates, inputs.task)]
 
     units = _units(inputs, items, people)
-    with spending.of_this_thread() if asks else nullcontext():
-        map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
+    map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
     spending.close(job)
     job.metrics |= {
         "by_people": len(people),

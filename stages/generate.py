@@ -82,9 +82,8 @@ def run(job: Job) -> None:
     )
     for g in sorted(asking):  # after what costs nothing
         own = (unit for unit in units if unit.item[0] == g)
-        ask = partial(_ask, group=settings.groups[g], models=models, chunk_size=settings.chunk_size)
-        with spending.of_this_thread():
-            mapped.add(own, ask, chunk_size=settings.chunk_size, stream=True)
+        ask = partial(_ask, group=settings.groups[g], models=models, chunk_size=settings.chunk_size, spending=spending)
+        mapped.add(own, ask, chunk_size=settings.chunk_size, stream=True)
     mapped.write([unit.key for unit in units])
     spending.close(job)
     job.metrics["prompts"] = len(prompts)
@@ -198,13 +197,13 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
 
 
 def _ask(
-    requests: Iterable[Request], group: Any, models: dict[str, LazyModel], chunk_size: int
+    requests: Iterable[Request], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
 ) -> Iterator[list[Candidate]]:
     """Without a break, where the sampler can; else chunk by chunk."""
     sampler, model = _sampler(group), _model_for(group, models)
     prompts = (prompt for _, prompt in requests)
     for part in [prompts] if hasattr(sampler, "STREAMS") else batched(prompts, chunk_size):
-        yield from sampler.sample(part, group, model)
+        yield from sampler.sample(part, group, model, payer=spending)
 
 
 def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:

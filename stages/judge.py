@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -200,18 +200,18 @@ def _ask(
 ) -> None:
     """Writes the table of judgements by one teacher, of all prompts or of those chosen."""
     task, asks = job.settings.task, teacher_traits.asks(teacher)
-    with spending.of_this_thread() if asks else nullcontext():
-        map_rows(
-            job,
-            _units(job, teacher, model, repeat=repeat, chosen=chosen),
-            lambda items: _judge(items, teacher, task, model, repeat),
-            Judgement,
-            total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
-            chunk_size=teacher.chunk_size,
-            ahead=int(teacher_traits.own_process(teacher)),
-            gpus=int(teacher_traits.in_child(teacher)),
-            stream=asks,
-        )
+    options = {**({"repeat": repeat} if repeat else {}), **({"payer": spending} if asks else {})}
+    map_rows(
+        job,
+        _units(job, teacher, model, repeat=repeat, chosen=chosen),
+        partial(_judge, teacher=teacher, task=task, model=model, options=options),
+        Judgement,
+        total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
+        chunk_size=teacher.chunk_size,
+        ahead=int(teacher_traits.own_process(teacher)),
+        gpus=int(teacher_traits.in_child(teacher)),
+        stream=asks,
+    )
 
 
 def _units(
@@ -270,9 +270,8 @@ def _decides(item: Item) -> list[str]:
 
 
 def _judge(
-    items: Iterable[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, repeat: int
+    items: Iterable[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, options: dict[str, Any]
 ) -> Iterator[list[Judgement]]:
-    options = {"repeat": repeat} if repeat else {}
     drawn = Remembered(items)
     given = drawn if teacher_traits.asks(teacher) else list(drawn)
     for judgements in module_of(teacher).judge(given, teacher, task, model, **options):

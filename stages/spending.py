@@ -1,68 +1,55 @@
 """What a stage spends at chat endpoints, in files that survive a kill, so that a cap holds over restarts.
 
-They lie in the `logs` of the artifact: every request before it is sent and what it cost, what was expected before the
-first, and, until the stage's rows are whole, the replies that were paid for.
+They lie in the `logs` of the artifact: every request before it is sent and what it cost, and what was expected before
+the first. The replies that were paid for lie elsewhere, in the store's cache of replies, and outlive the artifact.
 """
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from pipeline.stage import Job
 from pipeline.store import LOGS, disk_errors, write_atomically
 from stages.chat_budget import Ledger
+from stages.chat_cache_file import path_in
 from stages.chat_estimate import Planned, estimate
 
 T = TypeVar("T")
 
-SPENT, EXPECTED, REPLIES = "spent.jsonl", "expected.json", "replies.sqlite"
+SPENT, EXPECTED = "spent.jsonl", "expected.json"
 TOTALS = (
-    "requests", "retries", "cached", "repeated", "input_tokens", "output_tokens", "dollars", "dollars_unreported"
+    "requests", "retries", "cached", "repeated", "input_tokens", "output_tokens", "cached_input_tokens",
+    "reasoning_tokens", "dollars", "dollars_unreported",
 )  # fmt: skip
-
-_current: ContextVar["Spending | None"] = ContextVar("spending", default=None)
-
-
-def current() -> "Spending | None":
-    """That of the stage on whose behalf this thread works."""
-    return _current.get()
+ANSWERED_BY = "answered_by"
 
 
 class Spending:
-    """One ledger a model. What a killed try had under way is taken to have cost the most it might."""
+    """The payer of a stage's questions, with one ledger a model.
+
+    What a killed try had under way is taken to have cost the most it might. A stage that is computed anew, by the
+    user's wish, asks anew: older replies are not used.
+    """
 
     def __init__(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]):
         self._folder, self._root = job.path / LOGS, job.store.root
         self._lock, self._file = threading.Lock(), None
         self._in_a_hurry = threading.Event()
+        self.replies = path_in(job.store.root)
+        self.not_before = time.time() if job.refresh else 0.0
         with disk_errors(self._root):
             self._expected = self._expect(job, planned)
             found = _read(self._folder / SPENT)
             self._ledgers = {model: self._ledger(model, **amounts) for model, amounts in found.items()}
 
-    @property
-    def replies(self) -> Path:
-        """The cache of replies for settings that name none."""
-        return self._folder / REPLIES
-
     def ledger(self, model: str) -> Ledger:
         with self._lock:
             return self._ledgers.setdefault(model, self._ledger(model))
-
-    @contextmanager
-    def of_this_thread(self) -> Iterator[None]:
-        """What is asked inside counts here."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
 
     def close(self, job: Job) -> None:
         """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
@@ -71,13 +58,13 @@ class Spending:
             expected = self._expected.result()
         if self._ledgers or expected:
             totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
-            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, "estimate": expected}
+            others = {model: sorted(ledger.answered_by - {model}) for model, ledger in self._ledgers.items()}
+            answered = {model: names for model, names in others.items() if names}
+            told = {ANSWERED_BY: answered} if answered else {}
+            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, **told, "estimate": expected}
         if self._file is not None:
             self._file.close()
             self._shorten()
-        if not job.metrics.get("units_open"):
-            for path in self._folder.glob(f"{REPLIES}*"):
-                path.unlink()
 
     def _expect(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]) -> Future[dict[str, Any] | None]:
         """The estimate of the first try, to be compared with what all of them cost; made beside the asking."""
@@ -100,7 +87,7 @@ class Spending:
     def _ledger(self, model: str, **amounts: Any) -> Ledger:
         return Ledger(**amounts, log=lambda changes: self._write(model, changes))
 
-    def _write(self, model: str, changes: Mapping[str, float]) -> None:
+    def _write(self, model: str, changes: Mapping[str, float | str]) -> None:
         """Unbuffered, so that a kill loses nothing; several ledgers may write at once."""
         line = json.dumps({"model": model, **{name: amount for name, amount in changes.items() if amount}})
         with self._lock, disk_errors(self._root):
@@ -116,24 +103,31 @@ class Spending:
     def _shorten(self) -> None:
         """A line a model; also rids the file of a last line that was broken off."""
         lines = [
-            json.dumps({"model": model, **{name: getattr(ledger, name) for name in TOTALS}})
+            json.dumps(line)
             for model, ledger in self._ledgers.items()
+            for line in (
+                {"model": model, **{name: getattr(ledger, name) for name in TOTALS}},
+                *({"model": model, ANSWERED_BY: name} for name in sorted(ledger.answered_by)),
+            )
         ]
         write_atomically(self._folder / SPENT, "".join(f"{line}\n" for line in lines))
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     """model -> totals of the lines. A line that was broken off was written for a request that was then not sent."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    answered: defaultdict[str, set[str]] = defaultdict(set)
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             changes = json.loads(line)
         except ValueError:
             continue
-        totals[changes.pop("model")].update(changes)
+        model = changes.pop("model")
+        answered[model].update(filter(None, [changes.pop(ANSWERED_BY, None)]))
+        totals[model].update(changes)
     for amounts in totals.values():
         amounts["dollars_unreported"] += max(0.0, amounts.pop("reserved", 0.0))  # type: ignore[arg-type]  counts dollars too
-    return {model: dict(amounts) for model, amounts in totals.items()}
+    return {model: {**amounts, ANSWERED_BY: answered[model]} for model, amounts in totals.items()}
 
 
 def _written(path: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from data.records import Feedback
 from data.rendering import shown
 from data.text import short_digest
 from data.thinking import split_thinking
-from stages.chat import ChatSettings, Conversation, Reply, converse
+from stages.chat import ChatSettings, Conversation, Payer, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import Request, question
 from stages.feedback_items import RIGHT, WRONG, Item, right_answer
@@ -38,10 +38,10 @@ class Settings(Config):
     system: str = Field(default=SYSTEM, description="What the annotator is told first.")
 
 
-def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
+def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings, *, payer: Payer) -> Iterator[Feedback]:
     """A reply without a verdict is `unparsable`, never guessed."""
     version = short_digest(settings.system, USER)
-    yield from converse((_conversation(item, settings, task, version) for item in items), settings.chat)
+    yield from converse((_conversation(item, settings, task, version) for item in items), settings.chat, payer=payer)
 
 
 def questions(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Planned]:

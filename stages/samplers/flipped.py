@@ -18,7 +18,7 @@ from data.config import Config
 from data.records import Candidate, Prompt
 from data.rendering import shown
 from data.thinking import split_thinking
-from stages.chat import ChatSettings, Conversation, Reply, converse
+from stages.chat import ChatSettings, Conversation, Payer, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import question
 from stages.grading import loose_label
@@ -77,11 +77,12 @@ def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
     return dataset.answers(prompt, settings.of) if isinstance(settings.of, dataset.Settings) else ()
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterator[list[Candidate]]:
+def sample(prompts: Sequence[Prompt], settings: Settings, model: Any, *, payer: Payer) -> Iterator[list[Candidate]]:
     """One candidate for each that is flipped; an answer that was not to be had is `filtered`."""
-    rows = list(_base(settings).sample(prompts, settings.of, model))
+    paid = {"payer": payer} if hasattr(_base(settings), "questions") else {}
+    rows = list(_base(settings).sample(prompts, settings.of, model, **paid))
     given = [(prompt, candidate) for prompt, row in zip(prompts, rows, strict=True) for candidate in row]
-    flipped = converse((_flip(prompt, candidate, settings) for prompt, candidate in given), settings.chat)
+    flipped = converse((_flip(prompt, candidate, settings) for prompt, candidate in given), settings.chat, payer=payer)
     for row in rows:
         yield [_candidate(candidate, i, next(flipped), settings) for i, candidate in enumerate(row)]
 
@@ -114,11 +115,12 @@ def _prediction(prompt: Prompt, explanation: str, settings: Settings) -> tuple[s
 def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversation[Reply]:
     if not candidate.text.strip():
         return _nothing(candidate)
-    ((reply,),) = yield [question(*_rewriting(prompt, candidate.text), None)]
+    draw = "" if settings.chat.temperature == 0 else f"{settings.name}/{candidate.prompt_id}/{candidate.candidate_id}"
+    ((reply,),) = yield [question(*_rewriting(prompt, candidate.text), None, draw=draw)]
     rewritten = _whole(reply)
     if not settings.labels or rewritten.status != "ok":
         return rewritten
-    ((predicted,),) = yield [question(*_prediction(prompt, rewritten.text, settings), None)]
+    ((predicted,),) = yield [question(*_prediction(prompt, rewritten.text, settings), None, draw=draw)]
     return _labelled(rewritten, predicted, settings.labels)
 
 

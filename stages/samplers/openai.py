@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data.config import unkeyed
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
 from data.thinking import split_thinking
-from stages.chat import ChatSettings, Conversation, Reply, Request, converse
+from stages.chat import ChatSettings, Conversation, Payer, Reply, Request, converse
 from stages.chat_estimate import Planned
 from stages.sampling import PLACE, filtered, no_answer, one_place, row_seed, source_of, views_of
 
@@ -30,7 +31,9 @@ class Settings(ChatSettings):
     sampler: Literal["openai"] = "openai"
     name: str = Field(default="endpoint", description="Beginning of the candidates' ids.")
     num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
-    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
+    temperature: float | None = Field(
+        default=0.8, ge=0, description="0 is greedy. Rescue: 0.8. `null` sends none, to a model that takes none."
+    )
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
@@ -46,6 +49,9 @@ class Settings(ChatSettings):
     template: str = Field(
         default=PLACE,
         description="What is asked, with {prompt} in the place of the prompt or of its last message.",
+    )
+    per_request: int | None = unkeyed(
+        None, ge=1, description="Answers that one request asks for, at most; 1 for an endpoint that gives one alone."
     )
     logprobs: bool = Field(default=False, description="Keep the log-probs of the tokens, as the endpoint reports them.")
 
@@ -69,12 +75,12 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
     return settings.prompt == "whole" or bool(prompt.variants)
 
 
-def sample(prompts: Iterable[Prompt], settings: Settings, model: None) -> Iterator[list[Candidate]]:
+def sample(prompts: Iterable[Prompt], settings: Settings, model: None, *, payer: Payer) -> Iterator[list[Candidate]]:
     """`num_samples` candidates a prompt (or variant); one that says why where there is no answer.
 
     Prompts may come from a stream: they are drawn as fast as requests are let through.
     """
-    yield from converse((_conversation(prompt, settings) for prompt in prompts), settings)
+    yield from converse((_conversation(prompt, settings) for prompt in prompts), settings, payer=payer)
 
 
 def questions(prompts: Iterable[Prompt], settings: Settings) -> Iterator[Planned]:
@@ -106,7 +112,12 @@ def _requests(prompt: Prompt, settings: Settings) -> list[Request]:
             raise InputError("the prompt has a system message of its own; leave out the sampler's `system`")
         views = [[{"role": "system", "content": settings.system}, *messages] for messages in views]
     return [
-        Request(messages=messages, options=_options(settings, _seed(prompt, view, settings)))
+        Request(
+            messages=messages,
+            options=_options(settings, _seed(prompt, view, settings)),
+            draw=_draw(prompt, view, settings),
+            per_request=settings.per_request,
+        )
         for view, messages in enumerate(views)
     ]
 
@@ -120,6 +131,13 @@ def _views(prompt: Prompt, settings: Settings) -> list[list[dict[str, str]]]:
 
 def _seed(prompt: Prompt, view: int, settings: Settings) -> int | None:
     return None if settings.seed is None else row_seed(settings.seed, prompt.prompt_id, f"{settings.name}/{view}")
+
+
+def _draw(prompt: Prompt, view: int, settings: Settings) -> str:
+    """Where no seed tells the samples of two groups apart, what they are for does."""
+    if settings.seed is not None or settings.temperature == 0:
+        return ""
+    return f"{prompt.prompt_id}/{settings.name}/{view}"
 
 
 def _options(settings: Settings, seed: int | None) -> dict[str, Any]:
@@ -138,7 +156,7 @@ def _candidate(prompt: Prompt, number: int, reply: Reply, seed: int | None, sett
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-{number}",
         text=said.answer,
-        reasoning=said.thinking or None,
+        reasoning="\n".join(filter(None, (reply.reasoning, said.thinking))) or None,
         logprobs=reply.logprobs,
         logprob_sum=sum(reply.logprobs) if reply.logprobs else None,
         logprob_mode="reported" if reply.logprobs else None,

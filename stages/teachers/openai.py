@@ -8,7 +8,7 @@ from pydantic import Field
 from data.config import unkeyed
 from data.records import Candidate, Judgement, Prompt
 from stages import panel, panel_settings
-from stages.chat import ChatSettings, Conversation, converse
+from stages.chat import ChatSettings, Conversation, Payer, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import Request, question
 from stages.grading import TaskSettings
@@ -39,11 +39,12 @@ def judge(
     task: TaskSettings,
     model: None,
     *,
+    payer: Payer,
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
     """Items may come from a stream: they are drawn as fast as questions are let through."""
     talks = (panel.conversation(*item, settings, task, teacher="openai") for item in items)
-    yield from converse((_sent(talk, settings, repeat) for talk in talks), settings.chat)
+    yield from converse((_sent(talk, settings, repeat) for talk in talks), settings.chat, payer=payer)
 
 
 def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Settings) -> Iterator[Planned]:

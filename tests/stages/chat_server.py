@@ -60,9 +60,9 @@ def completion(
     }
 
 
-def choices(*texts: str, logprobs: bool = False):
+def choices(*texts: str, logprobs: bool = False, tokens: int = 5):
     """A body with several answers, in another order than their index; each word is a token of -0.25 nats a letter."""
-    body = completion(None, tokens=(10, 5 * len(texts)))
+    body = completion(None, tokens=(10, tokens * len(texts)))
     body["choices"] = [
         {
             "index": i,
@@ -81,7 +81,8 @@ def good(asked: Asked, say: Callable[[str], str] = lambda text: f"Answer to {tex
     """What a request asks for: its number of answers, with log-probs or not."""
     num, logprobs = asked.body.get("n", 1), asked.body.get("logprobs", False)
     texts = [say(asked.text)] if num == 1 else [f"Answer {i} to {asked.text}" for i in range(num)]
-    return choices(*texts, logprobs=logprobs)
+    limit = asked.body.get("max_completion_tokens") or asked.body.get("max_tokens", 5)
+    return choices(*texts, logprobs=logprobs, tokens=min(5, limit))
 
 
 def failed(status: int, message: str = "no", **headers: str) -> Act:
@@ -97,7 +98,7 @@ MISBEHAVIOUR = [
     Act(delay=SLOW),
     Act(body=b"{'no json'"),
     Act(body=completion("x") | {"choices": []}),
-    Act(body=completion("x") | {"choices": completion("x")["choices"] * 2}),
+    Act(body=completion("half an answ", reason="abort")),
 ]
 
 

@@ -16,7 +16,7 @@ from data.config import key_of
 from data.errors import InputError, WorkError
 from data.records import Prompt
 from stages import chat_questions
-from stages.chat import ChatSettings, Ledger, Price, Reply, ask
+from stages.chat import Account, ChatSettings, Ledger, Price, Reply, ask
 from stages.chat_settings import VARIABLE
 from stages.samplers import openai
 from tests.stages.chat_batch_server import BatchServer, Course
@@ -47,7 +47,8 @@ def settings_for(server, cache, *, batch=None, **changes):
 
 
 def asked(server, cache, texts, *, ledger=None, **changes):
-    return list(ask([("Be short.", text) for text in texts], settings_for(server, cache, **changes), ledger=ledger))
+    payer = Account(ledgers={"m": ledger or Ledger()})
+    return list(ask([("Be short.", text) for text in texts], settings_for(server, cache, **changes), payer=payer))
 
 
 def answers(texts):
@@ -93,7 +94,7 @@ def test_the_direct_way_and_batches_share_what_was_paid_for(cache):
     with BatchServer() as server:
         asked(server, cache, TEXTS[:4])
         direct = ChatSettings(model="m", base_url=server.url, api_key_variable="CHAT_KEY", cache=cache)
-        assert list(ask([("Be short.", text) for text in TEXTS], direct)) == answers(TEXTS)
+        assert list(ask([("Be short.", text) for text in TEXTS], direct, payer=Account())) == answers(TEXTS)
     assert set(server.answered.values()) == {1}
 
 
@@ -141,7 +142,7 @@ LINES = {
     "left out": Act(cut=True),
     "no json": Act(body=b"{'no json'"),
     "no answer": Act(body={"choices": []}),
-    "two answers": Act(body={"choices": completion("x")["choices"] * 2}),
+    "not whole": Act(body=completion("x", reason="error")),
 }
 
 
@@ -259,10 +260,10 @@ def test_a_run_that_waits_too_long_stops_and_the_next_one_goes_on(cache):
 CHILD = """
 import sys
 from pathlib import Path
-from stages.chat import ChatSettings, ask
+from stages.chat import Account, ChatSettings, ask
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", cache=Path(sys.argv[2]),
                         batch={"poll_seconds": 0.02, "max_requests": 4})
-list(ask([("Be short.", str(i)) for i in range(7)], settings))
+list(ask([("Be short.", str(i)) for i in range(7)], settings, payer=Account()))
 """
 
 
@@ -328,7 +329,7 @@ def test_an_iterator_left_early_leaves_the_batch(cache):
     with BatchServer() as server:
         asked(server, cache, ["known"])
         server.held = True
-        replies = ask([("Be short.", text) for text in ("known", *TEXTS)], settings_for(server, cache))
+        replies = ask([("Be short.", text) for text in ("known", *TEXTS)], settings_for(server, cache), payer=Account())
         assert next(replies).text == "Answer to known"
         while server.looks < 5:
             time.sleep(0.01)
@@ -379,8 +380,9 @@ def test_a_batch_of_an_earlier_run_counts_towards_the_cap(cache):
 
 
 def test_batches_need_a_cache_and_bear_no_limits_of_single_requests(cache, monkeypatch):
-    with pytest.raises(ValidationError, match="without a cache a run that is stopped would pay twice"):
-        ChatSettings(model="m", batch={})
+    direct = ChatSettings(model="m", api_key_variable="CHAT_KEY", batch={}, prices=PRICES)
+    with pytest.raises(InputError, match="without a cache a run that is stopped would pay twice"):
+        list(ask([("", "a")], direct, payer=Account()))
     with pytest.raises(ValidationError, match="tokens_per_minute, deadline cannot hold"):
         ChatSettings(model="m", batch={}, cache=cache, deadline=3, tokens_per_minute=5)
     assert key_of(ChatSettings(model="m", batch={}, cache=cache)) == key_of(ChatSettings(model="m"))
@@ -413,7 +415,7 @@ def test_a_sampler_s_answers_come_by_batch(cache):
     with BatchServer(course=lambda number: Course(end="expired", share=0.5) if number == 0 else Course()) as server:
         chat = settings_for(server, cache).model_dump(exclude={"temperature"})
         settings = openai.Settings(**chat, num_samples=2, logprobs=True)
-        rows = [list(openai.sample(prompts, settings, None)) for _ in range(2)]
+        rows = [list(openai.sample(prompts, settings, None, payer=Account())) for _ in range(2)]
     assert rows[0] == rows[1]
     assert [[c.text for c in row] for row in rows[0]] == [[f"Answer {i} to {text}" for i in range(2)] for text in TEXTS]
     assert {c.logprob_sum for row in rows[0] for c in row} == {-0.25 * len("Answer0to1")}

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data.errors import SourceError, WorkError
-from stages.chat import ChatSettings, Reply
+from stages.chat import Account, ChatSettings, Reply
 from stages.duel import duel, read_questions, verdict
 
 
@@ -43,7 +43,9 @@ def judge(monkeypatch):
 
 def test_both_orders_are_asked_and_a_preference_for_a_place_is_a_tie(judge):
     questions = [("1", "plain"), ("2", "plain"), ("3", "plain"), ("4", "by order"), ("5", "mute")]
-    rows, rate = duel(questions, ["long long", "x", "same", "a", "a"], ["x", "long long", "emas", "bb", "bb"], judge)
+    rows, rate = duel(
+        questions, ["long long", "x", "same", "a", "a"], ["x", "long long", "emas", "bb", "bb"], judge, payer=Account()
+    )
     assert [row["verdict"] for row in rows] == ["win", "lose", "tie", "tie", None]
     assert (rate.win, rate.lose, rate.tie, rate.excluded) == (1, 1, 2, 1)
     assert rate.rate.mean == 0
@@ -56,7 +58,7 @@ def test_a_cap_that_does_not_reach_ends_it(judge):
     capped = ChatSettings.model_validate({**judge.model_dump(exclude_unset=True), **own})
     questions = [("1", "plain"), ("2", "plain")]
     with pytest.raises(WorkError, match=r"2 of 4 questions might have passed budget_usd 0\.025"):
-        duel(questions, ["a", "b"], ["aa", "bb"], capped)
+        duel(questions, ["a", "b"], ["aa", "bb"], capped, payer=Account())
 
 
 @pytest.mark.parametrize(

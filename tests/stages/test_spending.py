@@ -18,7 +18,7 @@ from pipeline.store import Store
 from stages import chat_questions
 from stages.chat_settings import VARIABLE
 from stages.spending import Spending
-from tests.stages.chat_server import Act, ChatServer, completion, failed, unreliable
+from tests.stages.chat_server import GOOD, Act, ChatServer, completion, failed, unreliable
 from tests.stages.judging import NUM_CANDIDATES, annotating, given, judged, judging, performed, say
 
 ROOT = Path(__file__).parent.parent.parent
@@ -130,7 +130,6 @@ def test_a_stopped_stage_goes_on_when_the_cap_is_raised(store):
     assert second.manifest.metrics["units_found"] == done["ok"]
     assert second.manifest.metrics["cost"]["requests"] == 80
     assert second.manifest.cost_usd == pytest.approx(80 * COST)
-    assert not list(second.path.rglob("*.sqlite*"))
     assert second.problems(full=True) == []
 
 
@@ -227,7 +226,9 @@ def test_every_prompt_ends_with_rows_and_no_answer_is_paid_for_twice(store, num_
     cost = found.manifest.metrics["cost"]
     assert len(server.answered) == questions
     lost = server.answered.total() - questions
-    assert lost <= (16 if kill else 0)
+    planned = sum(unreliable(5)(asked) is not GOOD for asked in server.asked)
+    # On a busy machine a good answer may come too late; it is then a retry like others.
+    assert lost <= 16 if kill else lost == cost["retries"] - planned
     assert abs(cost["requests"] - seen) <= (16 if kill else 0)
     assert cost["retries"] > questions // 5
     if not kill:
@@ -262,6 +263,7 @@ from stages.chat_settings import ChatSettings
 from stages.spending import Spending
 
 class Job:
+    refresh = False
     path = Path(sys.argv[1])
     store = Store(path / "store")
 
@@ -280,7 +282,7 @@ def test_an_estimate_in_the_making_keeps_no_failed_run_from_ending(tmp_path):
 
 def test_what_the_estimate_fails_of_is_told(store, tmp_path):
     class Job:
-        path = tmp_path
+        path, refresh = tmp_path, False
 
     def planned(job):
         yield from ()
@@ -296,7 +298,7 @@ def test_what_the_estimate_fails_of_is_told(store, tmp_path):
 
 def spending(store, folder):
     class Job:
-        path = folder
+        path, refresh = folder, False
 
     Job.store = store  # type: ignore[attr-defined]
     return Spending(Job, lambda job: None)  # type: ignore[arg-type]

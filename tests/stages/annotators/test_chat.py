@@ -9,6 +9,7 @@ import pytest
 from data.errors import InputError
 from data.records import Candidate, Judgement, Prompt
 from stages.annotators import chat
+from stages.chat import Account
 from stages.feedback_items import Item
 from stages.grading import TaskSettings
 
@@ -69,7 +70,7 @@ def item(number, text, answer="Paris"):
 def told(server, items, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "secret")
     asked = {"model": "judge", "base_url": server[0], "api_key_variable": "SOME_KEY", "concurrency": 4}
-    return list(chat.annotate(items, chat.Settings(chat=asked), TaskSettings()))
+    return list(chat.annotate(items, chat.Settings(chat=asked), TaskSettings(), payer=Account()))
 
 
 def test_each_item_ends_as_a_row_in_order(server, monkeypatch):
@@ -102,4 +103,4 @@ def test_a_missing_key_is_named(server, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     settings = chat.Settings(chat={"model": "judge", "base_url": server[0], "api_key_variable": "NO_SUCH_KEY"})
     with pytest.raises(InputError, match="NO_SUCH_KEY"):
-        list(chat.annotate([item(0, "x")], settings, TaskSettings()))
+        list(chat.annotate([item(0, "x")], settings, TaskSettings(), payer=Account()))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from data.records import Message, Prompt
+from stages.chat import Account
 from stages.chat_settings import VARIABLE
 from stages.generate import GenerateSettings, _needs_model, _units
 from stages.samplers.flipped import Settings, questions, sample
@@ -60,9 +61,9 @@ def test_the_explanation_is_rewritten_and_the_label_read_off_it():
         prompt_of("c", "odd\nlabel: neutral"),
     ]
     with ChatServer(rewriter) as server:
-        rows = list(sample(prompts, settings_for(server), None))
+        rows = list(sample(prompts, settings_for(server), None, payer=Account()))
         assert len(server.asked) == 5
-        plain = list(sample(prompts[:1], settings_for(server, labels=()), None))
+        plain = list(sample(prompts[:1], settings_for(server, labels=()), None, payer=Account()))
     (flipped,), (refused,), (unread,) = rows
     assert (flipped.text, flipped.status) == ("Not Ann is tall.\nlabel: contradiction", "ok")
     assert (flipped.candidate_id, flipped.source, flipped.finish_reason) == ("flipped-0", "flipped", "stop")
@@ -79,7 +80,7 @@ def test_answers_of_a_sampler_are_flipped_one_by_one(tiny_model, tiny_tokenizer)
     prompts = [prompt_of("b c", None), prompt_of("b " * 200, None)]
     with ChatServer(rewriter) as server:
         settings = settings_for(server, of=of, labels=())
-        rows = list(sample(prompts, settings, student))
+        rows = list(sample(prompts, settings, student, payer=Account()))
     assert _needs_model(settings)
     assert settings.model == "student"
     assert not _needs_model(settings_for(server))

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from data.errors import InputError
 from data.records import Message, Prompt
 from stages import chat_questions
+from stages.chat import Account
 from stages.chat_settings import VARIABLE
 from stages.generate import GenerateSettings, _units
 from stages.samplers.openai import Settings, num_candidates, sample
@@ -30,7 +31,7 @@ def settings_for(server, **changes):
 
 
 def sampled(server, *prompts, **changes):
-    found = list(sample(prompts, settings_for(server, **changes), None))
+    found = list(sample(prompts, settings_for(server, **changes), None, payer=Account()))
     assert [{c.prompt_id for c in row} for row in found] == [{prompt.prompt_id} for prompt in prompts]
     return found
 
@@ -91,14 +92,22 @@ def test_what_the_endpoint_refuses_stops_the_run_with_its_words():
         sampled(server, prompt_of("a"))
 
 
-def test_another_number_of_answers_is_tried_again_then_a_failed_row():
-    wrong = Act(body=choices("x", "y"))
-    with ChatServer(lambda a: wrong if a.text == "b" or a.tried == 1 else Act()) as server:
-        rows = sampled(server, prompt_of("a"), prompt_of("b"), max_retries=1)
-    assert [c.status for c in rows[0]] == ["ok"] * 3
-    ((only,),) = rows[1:]
-    assert (only.status, only.text, only.finish_reason) == ("failed", "", None)
-    assert "choices: 2 instead of 3" in only.error
+def test_an_endpoint_that_gives_one_answer_at_a_time_is_asked_for_the_others():
+    with ChatServer(lambda a: Act(body=choices(f"{a.text}{a.tried}"))) as server:
+        rows = sampled(server, prompt_of("a"), prompt_of("b"), concurrency=1)
+    assert [[(c.status, c.text) for c in row] for row in rows] == [[("ok", f"{p}{i}") for i in (1, 2, 3)] for p in "ab"]
+    assert len(server.asked) == 6
+
+
+def test_where_no_more_answers_come_the_last_row_says_so():
+    def plan(a):
+        return Act(body=choices("x", "y")) if a.tried == 1 else Act(body={"choices": []})
+
+    with ChatServer(plan) as server:
+        ((first, second, third),) = sampled(server, prompt_of("a"), max_retries=1)
+    assert [(c.status, c.text) for c in (first, second)] == [("ok", "x"), ("ok", "y")]
+    assert (third.status, third.text, third.finish_reason) == ("failed", "", None)
+    assert "choices: 0 instead of 1" in third.error
 
 
 def test_every_end_has_its_status():
@@ -185,3 +194,27 @@ def test_thinking_in_a_reply_is_kept_apart_from_the_answer(said, text, reasoning
         ((found,),) = sampled(server, prompt_of("a"), num_samples=1)
     assert (found.text, found.reasoning, found.status) == (text, reasoning, status)
     assert bool(found.error) == (status == "filtered")
+
+
+def test_two_groups_without_a_seed_get_answers_of_their_own(tmp_path):
+    """Although they ask the same; and a group finds its own again."""
+    with ChatServer(lambda a: Act(body=choices(f"{a.text} {a.tried}"))) as server:
+        asked = {"seed": None, "num_samples": 1, "cache": tmp_path / "c"}
+        found = [sampled(server, prompt_of("a"), name=name, **asked)[0][0].text for name in ("x", "y", "x", "y")]
+        assert found == ["a 1", "a 2", "a 1", "a 2"]
+        greedy = {**asked, "temperature": 0}
+        assert len({sampled(server, prompt_of("b"), name=name, **greedy)[0][0].text for name in "xy"}) == 1
+
+
+def test_thinking_that_an_endpoint_tells_apart_is_the_candidates_reasoning():
+    body = choices("41")
+    body["choices"][0]["message"]["reasoning_content"] = "maybe 42"
+    with ChatServer(lambda _: Act(body=body)) as server:
+        ((found,),) = sampled(server, prompt_of("a"), num_samples=1)
+    assert (found.text, found.reasoning) == ("41", "maybe 42")
+
+
+def test_a_model_that_takes_no_temperature_gets_none():
+    with ChatServer() as server:
+        ((found,),) = sampled(server, prompt_of("a"), num_samples=1, temperature=None)
+    assert ("temperature" in server.asked[0].body, found.temperature) == (False, None)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from data.errors import InputError, SourceError
 from data.records import Candidate, Message, PairVerdict, Presentation, Prompt
 from stages.audit import audit
+from stages.chat import Account
 from stages.grading import TaskSettings
 from stages.listwise import presentation_orders
 from stages.teachers import openai
@@ -32,7 +33,7 @@ def scores(**by_tag):
 
 def judged(items, chat, **settings):
     made = openai.Settings(chat=chat.settings, **settings)
-    found = list(openai.judge(items, made, TASK, None))
+    found = list(openai.judge(items, made, TASK, None, payer=Account()))
     assert [[j.candidate_id for j in row] for row in found] == [[c.candidate_id for c in cs] for _, cs in items]
     return found
 
@@ -167,7 +168,7 @@ def test_a_repeated_question_is_asked_of_the_server_and_not_of_the_cache(chat, s
     chat.settings["cache"] = tmp_path / "replies.sqlite"
     settings = openai.Settings(chat=chat.settings, aspects=ONE_ASPECT)
     for repeat, num_asked in ((0, 2), (0, 2), (1, 4), (1, 4), (2, 6)):
-        list(openai.judge([item("5", "4")], settings, TASK, None, repeat=repeat))
+        list(openai.judge([item("5", "4")], settings, TASK, None, payer=Account(), repeat=repeat))
         assert len(chat.questions) == num_asked
     assert len(set(chat.questions)) == 2
 
@@ -280,7 +281,7 @@ def test_a_template_of_ones_own_decides_the_question_and_enters_the_key(chat, sh
     settings = openai.Settings(chat=chat.settings, template=str(path))
     assert openai.external(settings) != before
     with pytest.raises(SourceError, match=r"mine\.j2.*'questoin' is undefined"):
-        list(openai.judge([(prompt, candidates)], settings, TASK, None))
+        list(openai.judge([(prompt, candidates)], settings, TASK, None, payer=Account()))
     path.unlink()
     with pytest.raises(SourceError, match="no such file"):
         openai.external(settings)

@@ -1,0 +1,54 @@
+"""Addresses in settings: they are stored with every run, so they hold no password and no key."""
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, urlsplit
+
+ADDRESS = re.compile(r"[a-z][\w+.-]*://\S+", re.IGNORECASE)
+SECRETS = re.compile(r"key|token|secret|passw|pwd|signature|credential|^sig$|^auth", re.IGNORECASE)
+"""Names in a query whose values are kept from others."""
+
+
+def without_secrets(address: object) -> object:
+    """The address. Raises ValueError, which does not quote it, where it holds a user, a query or a fragment."""
+    if isinstance(address, str):
+        _check_user(address)
+        parts = urlsplit(address)
+        if parts.query or parts.fragment:
+            raise ValueError(
+                "the address holds a query (?...) or a fragment (#...), where keys must not stand; leave it out"
+            )
+    return address
+
+
+def check_addresses(values: object, *, where: str = "") -> None:
+    """Raises ValueError, which names the field, where any text in the values is an address with a secret in it."""
+    if isinstance(values, str):
+        if ADDRESS.fullmatch(values):
+            try:
+                _check_user(values)
+                _check_query(values)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}" if where else str(error)) from None
+    elif isinstance(values, Mapping):
+        for name, value in values.items():
+            check_addresses(value, where=f"{where}.{name}" if where else str(name))
+    elif isinstance(values, Sequence) and not isinstance(values, bytes):
+        for i, value in enumerate(values):
+            check_addresses(value, where=f"{where}.{i}" if where else str(i))
+
+
+def _check_user(address: str) -> None:
+    try:
+        has_user = "@" in urlsplit(address).netloc
+    except ValueError:
+        raise ValueError("the address cannot be read as scheme://host:port/path") from None
+    if has_user:
+        raise ValueError("the address holds a user or a password; leave them out, and name the variable with the key")
+
+
+def _check_query(address: str) -> None:
+    if named := [
+        name for name, _ in parse_qsl(urlsplit(address).query, keep_blank_values=True) if SECRETS.search(name)
+    ]:
+        raise ValueError(f"the address holds {named[0]!r} in its query; keys stand in environment variables")

@@ -1,0 +1,64 @@
+"""A limit on the bytes of a response: counted as they come, and unpacked no further than the limit."""
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+
+ACCEPTED = "gzip, deflate"
+MOST_BYTES = 2**25
+"""32 MiB: the longest answers with all their log-probs have less."""
+MOST_FILE_BYTES = 2**33
+"""8 GiB, of a batch's file of answers, which is read line by line."""
+ENCODING = "content-encoding"
+
+
+class TooLong(httpx2.RequestError):
+    """The response has more bytes than any answer needs, or is packed in a way that was not asked for."""
+
+
+def limited() -> dict[str, list[Any]]:
+    """The hooks for a client whose responses have a longest length."""
+
+    async def limit(response: httpx2.Response) -> None:
+        encoding = response.headers.pop(ENCODING, "identity").strip().lower()
+        response.headers.pop("content-length", None)  # of the packed bytes
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        is_file = response.request.url.path.endswith("/content")
+        most = MOST_FILE_BYTES if is_file else MOST_BYTES
+        response.stream = _Limited(response.stream, encoding, most)
+
+    return {"response": [limit]}
+
+
+class _Limited(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, encoding: str, most: int):
+        self._stream, self._encoding, self._left = stream, encoding, most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        unpack = self._unpacker()
+        async for packed in self._stream:
+            data = unpack(packed)
+            self._left -= len(data)
+            if self._left < 0:
+                raise TooLong("the response is longer than any answer")
+            yield data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def _unpacker(self) -> Any:
+        if self._encoding == "identity":
+            return lambda data: data
+        if self._encoding not in ("gzip", "x-gzip", "deflate"):
+            raise TooLong(f"the response is packed by {self._encoding[:20]!r}, which was not asked for")
+        state = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out whether it is gzip or zlib
+
+        def unpack(data: bytes) -> bytes:
+            try:
+                return state.decompress(data, self._left + 1)
+            except zlib.error as error:
+                raise TooLong("the response cannot be unpacked") from error
+
+        return unpack
