@@ -1,6 +1,6 @@
 """Records on disk, read one at a time by number: memory does not grow with how many there are."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -39,6 +39,16 @@ class MappedRecords(Sequence[R], Generic[R]):
             raise IndexError(f"row {index} of {self.length}")
         batch = self.file.get_batch(index // ROWS_PER_BATCH).slice(index % ROWS_PER_BATCH, 1)
         return next(from_table(pa.Table.from_batches([batch]), self.record))
+
+    def some(self, numbers: Container[int]) -> Iterator[tuple[int, R]]:
+        """(number, row) of those rows, in the order of the file."""
+        begin = 0
+        for i in range(self.file.num_record_batches):
+            batch = self.file.get_batch(i)
+            chosen = [k for k in range(batch.num_rows) if begin + k in numbers]
+            rows = from_table(pa.Table.from_batches([batch.take(pa.array(chosen, pa.int64()))]), self.record)
+            yield from zip((begin + k for k in chosen), rows, strict=True)
+            begin += batch.num_rows
 
     def __iter__(self) -> Iterator[R]:
         for i in range(self.file.num_record_batches):

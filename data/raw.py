@@ -1,6 +1,7 @@
 """What a source yields: a prompt before it has an id, a cluster and a split."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from data.records import Message
 
@@ -12,6 +13,8 @@ class RawPrompt:
     `cluster_key`: rows with equal keys always share a split (same premise, same question).
     `prompt_id`, `split`: only when the source itself has them.
     """
+
+    schema_version: ClassVar[int] = 1
 
     text: str
     messages: tuple[Message, ...] | None = None

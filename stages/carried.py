@@ -12,7 +12,6 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.parquet import read_records
-from data.raw import RawPrompt
 from data.records import HELD_OUT, Prompt
 from pipeline.fingerprint import file_digest
 
@@ -64,10 +63,13 @@ def members(ids: Sequence[str], roots: Sequence[int], before: Mapping[str, Carri
     return found
 
 
-def place(row: RawPrompt, mine: Carried | None, earlier: Sequence[Carried]) -> Place:
-    """Where a row goes that was there before (`mine`) or has near-duplicates that were (`earlier`, at least one)."""
+def place(given: str | None, mine: Carried | None, earlier: Sequence[Carried]) -> Place:
+    """Where a row goes that was there before (`mine`) or has near-duplicates that were (`earlier`, at least one).
+
+    given: the split that the source gives it.
+    """
     first = mine or earlier[0]
-    split = row.split or first.split
+    split = given or first.split
     others = {kept.split for kept in ([mine] if mine else earlier)} - {split}
     clashes = sorted(other for other in others if split in HELD_OUT or other in HELD_OUT)
     return Place(cluster_id=first.cluster_id, split=split, clash=clashes[0] if clashes else None)

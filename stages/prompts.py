@@ -1,43 +1,39 @@
 """Stage prompts: raw rows become prompts with an id, a near-duplicate cluster and a split; nothing is lost."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from data import registry
-from data.clusters import clusters
 from data.config import Config, unkeyed
-from data.errors import InputError, SourceError
+from data.errors import InputError
+from data.mapped import MappedRecords
+from data.parquet import read_records
 from data.raw import RawPrompt
 from data.records import HELD_OUT, SPLITS, Prompt
 from data.rendering import compared
-from data.text import normalise, short_digest, unit_hash
-from pipeline.fingerprint import digest
+from data.text import normalise
+from pipeline.fingerprint import canonical
 from pipeline.stage import Job, Stage
-from pipeline.store import content_digest, describe_files
+from pipeline.store import content_digest, describe_files, disk_errors
 from stages import carried
-from stages.carried import Carried, Place
+from stages.carried import Carried
+from stages.placement import Placement
+from stages.splits import Fractions, split_of
+
+__all__ = ["HELD_OUT", "SPLITS", "Fractions", "split_of"]
+
+SPOOL = "rows.arrow"
+ROWS_SORTED = 20_000
+"""Prompts that are in memory together."""
 
 SOURCES = "data.sources"
 Source = registry.settings_union(SOURCES, "kind")
-
-
-class Fractions(Config):
-    """Share of the clusters in each split; they add up to 1."""
-
-    pretrain: float = Field(default=0.0, ge=0, le=1, description="For a student trained from scratch.")
-    train: float = Field(default=0.8, ge=0, le=1, description="To learn from.")
-    validation: float = Field(default=0.1, ge=0, le=1, description="To choose settings on.")
-    test: float = Field(default=0.1, ge=0, le=1, description="To report.")
-
-    @model_validator(mode="after")
-    def _add_up(self) -> "Fractions":
-        total = self.pretrain + self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the fractions add up to {total:g} instead of 1")
-        return self
 
 
 class PromptsSection(Config):
@@ -48,7 +44,11 @@ class PromptsSection(Config):
         default=0, description="Another seed, other splits; ignored for rows whose source gives a split."
     )
     near_duplicate_threshold: float = Field(
-        default=0.8, gt=0, le=1, description="Jaccard similarity of word 3-grams from which prompts share a cluster."
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of 3-grams from which prompts share a cluster; of words, or of characters "
+        "in scripts without spaces.",
     )
     num_expert: int | None = Field(
         default=None, ge=0, description="Keep the expert's answer for only so many training prompts; all when left out."
@@ -81,18 +81,26 @@ class SplitProof:
 def run(job: Job) -> None:
     settings: PromptsSettings = job.settings
     source = registry.load(SOURCES, settings.source.kind, kind="source")
-    raw = list(source.rows(settings.source))
-    before = carried.read(settings.prompts.before)
-    prompts = build_prompts(raw, settings.prompts, source=settings.source.kind, labels=settings.labels, before=before)
-    counts = job.write(prompts, Prompt)
-    job.conserve("rows", expected=len(raw), found=sum(counts.values()))
-    usable = [p for p in prompts if p.status == "ok"]
-    proof = prove_disjoint([p for p in usable if p.split not in HELD_OUT], [p for p in usable if p.split in HELD_OUT])
+    placement = Placement(
+        settings.prompts,
+        source=settings.source.kind,
+        labels=settings.labels,
+        before=carried.read(settings.prompts.before),
+        folder=job.path,
+    )
+    with disk_errors(job.store.root), spool(job.path) as path:
+        rows = MappedRecords.write(path, _added(source.rows(settings.source), placement), RawPrompt)
+        placement.settle()
+        found = Found()
+        counts = job.write(found.counted(sorted_prompts(rows, placement), placement.before), Prompt)
+    job.conserve("rows", expected=len(rows), found=sum(counts.values()))
+    proof = prove_disjoint(*(_usable(job.path / "prompt.parquet", held_out=held_out) for held_out in (False, True)))
     job.metrics |= {
-        "splits": {split: sum(p.split == split for p in usable) for split in SPLITS},
-        "experts": sum(p.split == "train" and p.reference is not None for p in usable),
-        "clusters": len({p.cluster_id for p in prompts}),
-        "carried": sum(p.prompt_id in before for p in usable),
+        "splits": {split: found.splits[split] for split in SPLITS},
+        "experts": found.num_experts,
+        "clusters": len(found.clusters),
+        "largest_cluster": max(found.clusters.values()),
+        "carried": found.num_carried,
         "split_proof": {name: getattr(proof, name) for name in SplitProof.__slots__},
     }
 
@@ -110,65 +118,74 @@ def build_prompts(
     A text that occurs again, a training row whose cluster the source also put into a held-out split, and a row that
     cannot stand beside what is carried over from `before`, are kept with status `duplicate`.
     """
-    before = before or {}
-    if not raw:
-        raise SourceError(f"the source {source!r} holds no rows")
-    ids = _unique_ids(raw, source)
-    threshold = settings.near_duplicate_threshold
-    roots = clusters([compared(r.text, r.messages) for r in raw], [r.cluster_key for r in raw], threshold=threshold)
-    places = _places(raw, ids, roots, settings, before)
-    held_out = {
-        root: row.split
-        for root, row, place in zip(roots, raw, places, strict=True)
-        if row.split in HELD_OUT and place.clash is None
-    }
-    first = {}
-    prompts = []
-    for i, (row, root, place) in enumerate(zip(raw, roots, places, strict=True)):
-        copy_of = first.setdefault(_identity(row), i)
-        status, error = _status(row, place, held_out.get(root), ids[copy_of] if copy_of != i else None)
-        prompts.append(_prompt(row, ids[i], place, source, labels, status, error))
-    return sorted(_hide_experts(prompts, settings, before), key=lambda p: p.prompt_id)
+    placement = Placement(settings, source=source, labels=labels, before=before)
+    for row in raw:
+        placement.add(row)
+    placement.settle()
+    return sorted((placement.prompt(i, row) for i, row in enumerate(raw)), key=lambda p: p.prompt_id)
 
 
-def _places(
-    raw: Sequence[RawPrompt],
-    ids: Sequence[str],
-    roots: Sequence[int],
-    settings: PromptsSection,
-    before: Mapping[str, Carried],
-) -> list[Place]:
-    """Cluster and split of every row: as carried over, as the source says, or by the cluster's hash."""
-    earlier = carried.members(ids, roots, before)
-    places = []
-    for row, prompt_id, root in zip(raw, ids, roots, strict=True):
-        if root in earlier:
-            places.append(carried.place(row, before.get(prompt_id), earlier[root]))
-        else:
-            places.append(Place(cluster_id=ids[root], split=row.split or split_of(ids[root], settings)))
-    return places
+def sorted_prompts(rows: MappedRecords[RawPrompt], placement: Placement) -> Iterator[Prompt]:
+    """The prompts by id, of which a part at a time is in memory: the rows are gone through once for each part."""
+    order = sorted(range(len(placement.rows)), key=lambda i: placement.rows[i].prompt_id)
+    for begin in range(0, len(order), ROWS_SORTED):
+        part = order[begin : begin + ROWS_SORTED]
+        found = {i: placement.prompt(i, row) for i, row in rows.some(set(part))}
+        yield from (found[i] for i in part)
 
 
-def split_of(cluster_id: str, settings: PromptsSection) -> str:
-    """By a hash of the cluster alone: no row that comes or goes moves another cluster."""
-    position = unit_hash("split", settings.split_seed, cluster_id)
-    for split in SPLITS:
-        share = getattr(settings.fractions, split)
-        if position < share:
-            return split
-        position -= share
-    return next(split for split in reversed(SPLITS) if getattr(settings.fractions, split) > 0)
+@dataclass
+class Found:
+    """Counts of the prompts that are written."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[str] = field(default_factory=Counter)
+    num_experts: int = 0
+    num_carried: int = 0
+
+    def counted(self, prompts: Iterable[Prompt], before: Mapping[str, Carried]) -> Iterator[Prompt]:
+        for prompt in prompts:
+            self.clusters[prompt.cluster_id] += 1
+            if prompt.status == "ok":
+                self.splits[prompt.split] += 1
+                self.num_experts += prompt.split == "train" and prompt.reference is not None
+                self.num_carried += prompt.prompt_id in before
+            yield prompt
+
+
+def _added(rows: Iterable[RawPrompt], placement: Placement) -> Iterator[RawPrompt]:
+    for row in rows:
+        placement.add(row)
+        yield row
+
+
+@contextmanager
+def spool(folder: Path) -> Iterator[Path]:
+    """A place for the rows while they are sorted; nothing is left there, not even by a run that was killed."""
+    path = folder / SPOOL
+    path.unlink(missing_ok=True)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _usable(path: Path, *, held_out: bool) -> Iterator[Prompt]:
+    return (p for p in read_records(path, Prompt) if p.status == "ok" and (p.split in HELD_OUT) == held_out)
 
 
 def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> SplitProof:
-    """Count both sets, after a check that nothing stands in both; only what is held out is kept in memory.
+    """Count both sets, after a check that nothing stands in both; only ids and digests are kept in memory.
 
     Raises InputError that names an offender.
     """
     kinds = {"id": _by_id, "near-duplicate cluster": _by_cluster, "text": _by_text}
-    held_out = list(held_out)
-    seen = {what: {key(p): p.prompt_id for p in held_out} for what, key in kinds.items()}
-    num_trained, trained_clusters = 0, set()
+    seen: dict[str, dict[str | bytes, str]] = {what: {} for what in kinds}
+    num_held_out, num_trained, trained_clusters = 0, 0, set()
+    for prompt in held_out:
+        num_held_out += 1
+        for what, key in kinds.items():
+            seen[what][key(prompt)] = prompt.prompt_id
     for prompt in trained:
         num_trained += 1
         trained_clusters.add(prompt.cluster_id)
@@ -180,9 +197,9 @@ def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> Spl
                 )
     return SplitProof(
         num_trained=num_trained,
-        num_held_out=len(held_out),
+        num_held_out=num_held_out,
         trained_clusters=len(trained_clusters),
-        held_out_clusters=len({p.cluster_id for p in held_out}),
+        held_out_clusters=len(seen["near-duplicate cluster"]),
     )
 
 
@@ -194,122 +211,35 @@ def _by_cluster(prompt: Prompt) -> str:
     return prompt.cluster_id
 
 
-def _by_text(prompt: Prompt) -> str:
-    return normalise(compared(prompt.text, prompt.messages))
+def _by_text(prompt: Prompt) -> bytes:
+    text = normalise(compared(prompt.text, prompt.messages))
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
-def _identity(row: RawPrompt) -> Any:
-    if row.prompt_id is not None:
-        return row.prompt_id
-    turns = [(m.role, m.content) for m in row.messages or ()] or [("user", row.text)]
-    return tuple((role, normalise(content)) for role, content in turns)
-
-
-def _unique_ids(raw: Sequence[RawPrompt], source: str) -> list[str]:
-    """Given ids, or digests of the text; a text that occurs again gets a number behind its id."""
-    given: dict[str, RawPrompt] = {}
-    count: dict[str, int] = {}
-    ids = []
-    for row in raw:
-        if row.prompt_id is not None:
-            _check_given(row, given)
-            ids.append(row.prompt_id)
-            continue
-        turns = [part for m in row.messages or () for part in (m.role, normalise(m.content))]
-        base = short_digest(source, normalise(row.text), *turns)
-        count[base] = count.get(base, 0) + 1
-        ids.append(base if count[base] == 1 else f"{base}-{count[base]}")
-    return ids
-
-
-def _check_given(row: RawPrompt, given: dict[str, RawPrompt]) -> None:
-    assert row.prompt_id is not None
-    other = given.setdefault(row.prompt_id, row)
-    if other is not row:
-        elsewhere = "" if other.file == row.file else f" of {other.file}"
-        raise SourceError(
-            f"{row.prompt_id!r} is the id of row {other.row}{elsewhere} too; ids must be different",
-            file=row.file,
-            row=row.row,
-            field="prompt_id",
-        )
-
-
-def _status(row: RawPrompt, place: Place, held_out_as: str | None, copy_of: str | None) -> tuple[Any, str | None]:
-    if row.error is not None:
-        return "failed", row.error
-    if copy_of is not None:
-        return "duplicate", f"the same prompt as {copy_of}"
-    if place.clash is not None:
-        return "duplicate", f"it or its near-duplicate was in the split {place.clash} before"
-    if held_out_as is not None and place.split not in HELD_OUT:
-        return "duplicate", f"its near-duplicate is in the split {held_out_as}"
-    if held_out_as is not None and place.split != held_out_as:
-        return "duplicate", f"its near-duplicate is in the split {held_out_as} too"
-    return "ok", None
-
-
-def _prompt(
-    row: RawPrompt,
-    prompt_id: str,
-    place: Place,
-    source: str,
-    labels: tuple[str, ...],
-    status: Any,
-    error: str | None,
-) -> Prompt:
-    return Prompt(
-        prompt_id=prompt_id,
-        text=row.text,
-        messages=row.messages,
-        variants=row.variants,
-        context=row.context,
-        reference=row.reference,
-        drafts=row.drafts,
-        label=_canonical_label(row, labels),
-        answers=row.answers,
-        group=row.group,
-        source=source,
-        cluster_id=place.cluster_id,
-        split=place.split,
-        status=status,
-        error=error,
-    )
-
-
-def _canonical_label(row: RawPrompt, labels: tuple[str, ...]) -> str | None:
-    """As the task spells it. Raises SourceError for a label that is not one of the task's."""
-    if row.label is None or not labels:
-        return row.label
-    found = next((label for label in labels if label.lower() == row.label.strip().lower()), None)
-    if found is None and row.error is None:
-        raise SourceError(
-            registry.unknown(row.label, list(labels), kind="label"), file=row.file, row=row.row, field="label"
-        )
-    return found
-
-
-def _hide_experts(prompts: list[Prompt], settings: PromptsSection, before: Mapping[str, Carried]) -> list[Prompt]:
-    """Only `num_expert` training prompts keep their reference: those that had it before, then by the smallest hash."""
-    if settings.num_expert is None:
-        return prompts
-
-    def rank(prompt_id: str) -> tuple[bool, float]:
-        had_it = prompt_id in before and before[prompt_id].has_reference
-        return not had_it, unit_hash("expert", settings.split_seed, prompt_id)
-
-    offered = [p.prompt_id for p in prompts if p.split == "train" and p.status == "ok" and p.reference is not None]
-    kept = set(sorted(offered, key=rank)[: settings.num_expert])
-    return [replace(p, reference=None) if p.split == "train" and p.prompt_id not in kept else p for p in prompts]
-
-
-def identity(path: Any) -> dict[str, str]:
+def identity(path: Path) -> dict[str, str]:
     """The digest of all, and one of each split's usable rows, on which a step may depend alone."""
-    from data.parquet import read_records
+    parts = {split: Digest() for split in SPLITS}
+    for prompt in read_records(path / "prompt.parquet", Prompt):
+        if prompt.status == "ok":
+            parts[prompt.split].add(repr(prompt))
+    digests = {f"part:{split}": part.hex() for split, part in parts.items()}
+    return {"content": content_digest(describe_files(path)), **digests}
 
-    usable = [p for p in read_records(path / "prompt.parquet", Prompt) if p.status == "ok"]
-    parts = {f"part:{split}": digest([repr(p) for p in usable if p.split == split]) for split in SPLITS}
-    return {"content": content_digest(describe_files(path)), **parts}
+
+class Digest:
+    """The digest of a list, as `pipeline.fingerprint.digest` gives it, whose items are added one at a time."""
+
+    def __init__(self) -> None:
+        self.state, self.separator = sha256(b"["), b""
+
+    def add(self, item: str) -> None:
+        self.state.update(self.separator + canonical(item))
+        self.separator = b","
+
+    def hex(self) -> str:
+        state = self.state.copy()
+        state.update(b"]")
+        return state.hexdigest()
 
 
 STAGE = Stage(
@@ -318,7 +248,10 @@ STAGE = Stage(
     modules=(
         "stages.prompts",
         "stages.carried",
+        "stages.placement",
+        "stages.splits",
         "data.clusters",
+        "data.grams",
         "data.conversations",
         "data.csv_rows",
         "data.json_rows",

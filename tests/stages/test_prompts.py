@@ -3,13 +3,28 @@ from dataclasses import replace
 
 import pytest
 
-from data.clusters import clusters, jaccard, shingles
+from data.clusters import clusters
 from data.errors import InputError, RecipeError, SourceError
+from data.grams import jaccard, shingles
+from data.mapped import MappedRecords
+from data.parquet import write_records
 from data.raw import RawPrompt
-from data.records import Message
+from data.records import Message, Prompt
+from pipeline.fingerprint import digest
 from pipeline.recipe import validate
 from stages.carried import Carried, external
-from stages.prompts import PromptsSection, build_prompts, prove_disjoint, split_of
+from stages.placement import Placement
+from stages.prompts import (
+    SPOOL,
+    PromptsSection,
+    _added,
+    build_prompts,
+    identity,
+    prove_disjoint,
+    sorted_prompts,
+    split_of,
+    spool,
+)
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -268,3 +283,44 @@ def test_the_proof_compares_whole_conversations():
     assert prove_disjoint([train], [test]).num_trained == 1
     with pytest.raises(InputError, match="shares its text"):
         prove_disjoint([replace(train, messages=test.messages)], [test])
+
+
+# The stage, streamed
+
+
+def streamed(path, rows, **settings):
+    """The prompts as the stage writes them: rows on disk, a few prompts at a time in memory."""
+    placement = Placement(PromptsSection(**settings), source="s", labels=LABELS, folder=path)
+    with spool(path) as file:
+        kept = MappedRecords.write(file, _added(rows, placement), RawPrompt)
+        placement.settle()
+        found = list(sorted_prompts(kept, placement))
+    assert list(path.iterdir()) == []
+    return found
+
+
+def test_streamed_prompts_are_those_that_are_built_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.prompts.ROWS_SORTED", 7)
+    rows = [
+        *many(900),
+        *(replace(row, split="test", label="neutral") for row in many(5)),
+        raw("", error="has no prompt"),
+        chat("Be brief.", "one", "two", "three", reference="four", drafts=("a", "b"), context="c", group="g"),
+        raw("an own id", prompt_id="mine", answers=("x", "y"), variants=("v",), cluster_key="k"),
+    ]
+    settings = {"num_expert": 50, "split_seed": 3}
+    assert streamed(tmp_path, iter(rows), **settings) == build(rows, **settings)
+
+
+def test_rows_that_a_killed_run_left_are_taken_away(tmp_path):
+    (tmp_path / SPOOL).write_text("half a row")
+    assert len(streamed(tmp_path, many(3))) == 3
+
+
+def test_the_identity_of_prompts_is_the_digest_of_all_usable_ones(tmp_path):
+    prompts = build([*many(60), many(1)[0], raw("grüß \u2028 \x1f")])
+    write_records(tmp_path / "prompt.parquet", prompts, Prompt)
+    found = identity(tmp_path)
+    for split in ("pretrain", "train", "validation", "test"):
+        usable = [repr(p) for p in prompts if p.status == "ok" and p.split == split]
+        assert found[f"part:{split}"] == digest(usable)
