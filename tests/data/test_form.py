@@ -71,7 +71,7 @@ def test_sections_and_fields_have_titles_to_read():
     definitions = SCHEMA["$defs"]
     assert definitions["TrainSection"]["title"] == "Train"
     assert SCHEMA["properties"]["lm_eval"]["title"] == "Lm eval"
-    assert "Settings" not in {definition["title"] for definition in definitions.values()}
+    assert "Settings" not in {definition.get("title") for definition in definitions.values()}
     missing = [f"{n}.{k}" for n, d in definitions.items() for k, f in d.get("properties", {}).items() if not f["title"]]
     assert missing == []
 
