@@ -1,10 +1,10 @@
 """The base of every settings model: one model serves the recipe, `--set`, and the form of a user interface."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data.form import readable
+from data.form import check_integers, readable
 
 LIMIT = "max_tokens"
 """The field of every settings model that limits the length of what a model writes."""
@@ -16,6 +16,12 @@ class Config(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), validate_default=True, json_schema_extra=readable
     )
+
+    @model_validator(mode="after")
+    def _integers_are_exact_in_json(self) -> Self:
+        for name in type(self).model_fields:
+            check_integers(getattr(self, name), name)
+        return self
 
 
 def unkeyed(default: Any = ..., **field: Any) -> Any:

@@ -13,6 +13,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 Schema = dict[str, Any]
+JSON_INTEGER = 2**53 - 1
+"""The largest integer that every reader of JSON keeps exactly; with a run of 2^70, Prefect's server lists no runs."""
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "minItems", "maxItems", "pattern")
 
 
@@ -22,12 +24,36 @@ def readable(schema: Schema, model: type[Any]) -> None:
     schema["title"] = title(tag[1] if tag else re.sub(r"(Settings|Section)$", "", model.__name__))
     for name, field in schema.get("properties", {}).items():
         field["title"] = title(name)
+        bound_integers(field)
     if tag:
         name, value = tag
         schema["properties"][name] |= {"enum": [value]}
         schema["properties"][name].pop("const", None)
         schema["properties"] = {name: schema["properties"].pop(name), **schema["properties"]}
         schema["required"] = [name, *schema.get("required", [])]
+
+
+def bound_integers(schema: Any) -> None:
+    """Give every integer in a JSON schema the bounds of `JSON_INTEGER`, on a side where it has none."""
+    if isinstance(schema, list):
+        for part in schema:
+            bound_integers(part)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "integer" and "enum" not in schema:
+            for side, bound in (("Minimum", -JSON_INTEGER), ("Maximum", JSON_INTEGER)):
+                if f"exclusive{side}" not in schema:
+                    schema.setdefault(side.lower(), bound)
+        for key, part in schema.items():
+            if key != "anyOf" or "allOf" not in schema:  # what a choice shows, beside what decides
+                bound_integers(part)
+
+
+def check_integers(value: Any, where: str) -> None:
+    """Raises ValueError for an integer, anywhere in the value, beyond `JSON_INTEGER`."""
+    if isinstance(value, int) and not -JSON_INTEGER <= value <= JSON_INTEGER:
+        raise ValueError(f"{where}: {value} is too large; an integer lies between -(2^53 - 1) and 2^53 - 1")
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        check_integers(part, where)
 
 
 def tag_of(model: type[Any]) -> tuple[str, str] | None:
@@ -119,5 +145,12 @@ class Opaque:
 
 def _shared(fields: list[Schema]) -> Schema:
     """What the same field of several members has in common, without its bounds."""
-    common = {key: value for key, value in fields[0].items() if all(field.get(key) == value for field in fields)}
-    return {key: value for key, value in common.items() if key not in BOUNDS}
+    return _unbounded({key: v for key, v in fields[0].items() if all(field.get(key) == v for field in fields)})
+
+
+def _unbounded(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_unbounded(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _unbounded(value) for key, value in schema.items() if key not in BOUNDS}

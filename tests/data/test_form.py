@@ -8,6 +8,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import Draft202012Validator
 
 from data import registry
+from data.errors import RecipeError
 from flows.recipe import ARMS, Recipe, load_recipe, shipped_recipes
 
 SCHEMA = Recipe.model_json_schema()
@@ -31,6 +32,10 @@ def test_a_recipe_fits_the_form_and_comes_back_the_same(name):
         ("source.noise", 3, "$.source.noise"),
         ("student.scratch.hidden_size", -3, "$.student.scratch.hidden_size"),
         ("order.strategy", "lpp", "$.order"),
+        ("train.steps", 2**70, "$.train.steps"),
+        ("train.seeds.0", 2**53, "$.train.seeds[0]"),
+        ("generate.groups.1.seed", -(2**70), "$.generate.groups[1].seed"),
+        ("judge.chunk_size", 2**64, "$.judge.chunk_size"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_field(place, value, named):
@@ -39,10 +44,23 @@ def test_a_wrong_value_is_named_by_its_field(place, value, named):
     section = values
     for key in path:
         section = section[int(key) if isinstance(section, list) else key]
-    section[last] = value
+    section[int(last) if isinstance(section, list) else last] = value
     found = best_match(VALIDATOR.iter_errors(values))
     assert found is not None
     assert found.json_path == named
+
+
+def integers(schema):
+    """Every place for an integer that decides; what is only shown beside it does not."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer" and "enum" not in schema:
+            yield schema
+        for key, value in schema.items():
+            if key != "anyOf" or "allOf" not in schema:
+                yield from integers(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from integers(value)
 
 
 def unions(schema):
@@ -92,3 +110,20 @@ def test_every_method_can_be_chosen():
         n for sections in unions(SCHEMA) for s in sections for n in s["properties"].get("method", {}).get("enum", [])
     }
     assert named == set(registry.names("stages.methods"))
+
+
+def test_every_integer_of_every_form_has_bounds():
+    """A number that JSON cannot keep makes Prefect's server fail to list any run."""
+    from flows.deployments import FLOWS
+
+    for flow in FLOWS:
+        found = list(integers(flow.parameters.model_dump()))
+        assert found, flow.name
+        for field in found:
+            assert {"minimum", "exclusiveMinimum"} & set(field), (flow.name, field)
+            assert {"maximum", "exclusiveMaximum"} & set(field), (flow.name, field)
+
+
+def test_an_integer_that_json_cannot_keep_is_refused_wherever_it_stands():
+    with pytest.raises(RecipeError, match="seeds: 1180591620717411303424 is too large"):
+        load_recipe("rescue-demo", [f"train.seeds=[{2**70}]"])

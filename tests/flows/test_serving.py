@@ -58,12 +58,15 @@ def test_every_recipe_is_a_deployment_whose_form_is_filled(up):
         ),
         ({"train__arms": [{"name": "a", "method": {"method": "rescue", "alpha": -1}}]}, "arms[0].method.alpha"),
         ({"source__noise": 3}, "recipe.source.noise"),
+        ({"train__steps": 2**70}, "recipe.train.steps"),
+        ({"train__seeds": [2**70]}, "recipe.train.seeds[0]"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_field(up, change, named):
     deployment = up.deployments()["tiny"]
     body = {"parameters": {"recipe": settings(up, **change)}, "state": {"type": "SCHEDULED"}}
     assert named in up.refusal(f"/deployments/{deployment['id']}/create_flow_run", body)
+    assert isinstance(up.api("/flow_runs/filter", {"limit": 1}), list)
 
 
 @pytest.mark.parametrize(
