@@ -5,22 +5,18 @@ from typing import Any
 
 from prefect.blocks.system import Secret
 
+from flows.endpoint_keys import block_name
 from flows.money import endpoints
 
 
 def load_keys(settings: Any) -> None:
     """Set the variable of every chat endpoint that is not set and has a Secret block: OPENAI_API_KEY, openai-api-key.
 
-    Without such a block the variable stays unset, and the stage that asks the endpoint says what it needs.
+    Without such a block the variable stays unset, and `check_keys` says what the run needs before it begins.
     """
     for variable in {chat.api_key_variable for chat in endpoints(settings)}:
-        if variable not in os.environ and (key := _secret(block_name(variable))):
+        if not os.environ.get(variable, "").strip() and (key := _secret(block_name(variable))):
             os.environ[variable] = key
-
-
-def block_name(variable: str) -> str:
-    """Names of blocks are lower case with dashes."""
-    return variable.lower().replace("_", "-")
 
 
 def _secret(name: str) -> str | None:

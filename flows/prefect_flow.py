@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import deployment, flow_run
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from data.form import JSON_INTEGER
 from flows import prune
 from flows.chain import HELD_OUT, plan
+from flows.endpoint_keys import check_keys
 from flows.keys import load_keys
 from flows.money import check_prices
 from flows.pages import table
@@ -67,7 +69,7 @@ def hasse_flow(
 def sweep_flow(
     recipe: Recipe = DEMO,
     over: Sequence[str] = ("order.strategy=hp,lp",),
-    seeds: int | None = None,
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None,
     store: str = "store",
 ) -> str:
     """Run a recipe once for each combination of settings, each as a run of its own; gives the page of the sweep.
@@ -109,7 +111,9 @@ def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str 
 
 
 @flow(name="prune", flow_run_name=_run_name, persist_result=False)
-def prune_flow(store: str = "store", keep_runs: int = 5, delete: bool = False) -> int:
+def prune_flow(
+    store: str = "store", keep_runs: Annotated[int, Field(ge=1, le=JSON_INTEGER)] = 5, delete: bool = False
+) -> int:
     """List what the last runs of every recipe did without, and delete it if asked to; gives the number of folders.
 
     Args:
@@ -153,6 +157,7 @@ def admit(store: str, **settings: Any) -> Store:
 def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: Any) -> Run:
     """Every step as a task; those before `first` must be in the store."""
     check_prices(steps[first:])
+    check_keys(steps, store, anew_from=first if how.get("from_stage") else len(steps))
     run = begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
     return go_through(run, store, steps, first, lambda step, anew: as_task(step, store, run.artifacts, refresh=anew))
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TextIO
 from data import registry
 from data.errors import DamagedArtifact, InputError
 from flows.chain import plan
+from flows.endpoint_keys import check_keys
 from flows.money import check_prices, stop_unpaid
 from flows.recipe import Recipe
 from flows.run_records import DONE, RUNNING, RUNS, lock_of, write_record
@@ -118,6 +119,7 @@ def walk(
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
     check_prices(steps[first:last])
+    check_keys(steps[:last], store, anew_from=first if from_stage else last)
     run = begin(recipe, store, from_stage=from_stage, only=only, since=since)
 
     def compute(step: Step, refresh: bool) -> Done:

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from data.errors import InputError
 from stages.chat_completion import read_completion, read_error
 from stages.chat_headers import retry_after
+from stages.chat_prices import is_on_this_machine
 from stages.chat_refusals import CHANGES, changes
 from stages.chat_reply import Reply, Unsupported, Unusable, Wanted
 from stages.chat_settings import ChatSettings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 CONNECTIONS = 8
+NO_KEY = "no-key-needed"
 RETRIED = {408, 409, 425, 429}
 OVERLOADED = {429, 503}
 
@@ -95,7 +97,7 @@ class Endpoint:
         from stages.chat_bytes import ACCEPTED, limited
 
         self._settings = settings
-        self._key = _read_key(settings.api_key_variable)
+        self._key = _read_key(settings)
         # A pool looks at all of its connections before every request, so many share the work among several pools.
         pools = [
             openai.DefaultAsyncHttpxClient(
@@ -278,8 +280,10 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def _read_key(variable: str) -> SecretStr:
-    key = SecretStr(os.environ.get(variable, "").strip())
+def _read_key(settings: ChatSettings) -> SecretStr:
+    """A server on this machine needs no key; the client sends some word in its place."""
+    variable = settings.api_key_variable
+    key = SecretStr(os.environ.get(variable, "").strip() or (NO_KEY if is_on_this_machine(settings.base_url) else ""))
     if not key:
         raise InputError(f"the environment variable {variable} with the key of the endpoint is not set")
     if not all("!" <= c <= "~" for c in key.get_secret_value()):

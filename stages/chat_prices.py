@@ -31,7 +31,7 @@ def known_price(settings: ChatSettings) -> Price | None:
     known = {**users_prices(), **settings.prices}
     if settings.model in known:
         return known[settings.model]
-    return FREE if settings.budget_usd is None and _is_here(settings.base_url) else None
+    return FREE if settings.budget_usd is None and is_on_this_machine(settings.base_url) else None
 
 
 def price_of(settings: ChatSettings) -> Price:
@@ -66,7 +66,7 @@ def _path() -> Path:
     return Path(named) if named else Path("~/.config/hasse/prices.yaml").expanduser()
 
 
-def _is_here(base_url: str | None) -> bool:
+def is_on_this_machine(base_url: str | None) -> bool:
     host = urlsplit(base_url or "").hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

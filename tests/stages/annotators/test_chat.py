@@ -99,8 +99,12 @@ def test_what_asking_again_would_not_mend_stops_at_once(server, monkeypatch):
     assert len(server[1]) == 1
 
 
-def test_a_missing_key_is_named(server, monkeypatch):
+def test_a_missing_key_is_named_unless_the_server_is_on_this_machine(server, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    settings = chat.Settings(chat={"model": "judge", "base_url": server[0], "api_key_variable": "NO_SUCH_KEY"})
+    free = {"prices": {"judge": {"free": True}}, "api_key_variable": "NO_SUCH_KEY"}
+    there = {"model": "judge", "base_url": "https://host.invalid/v1", **free}
     with pytest.raises(InputError, match="NO_SUCH_KEY"):
-        list(chat.annotate([item(0, "x")], settings, TaskSettings(), payer=Account()))
+        list(chat.annotate([item(0, "x")], chat.Settings(chat=there), TaskSettings(), payer=Account()))
+    here = chat.Settings(chat=there | {"base_url": server[0]})
+    list(chat.annotate([item(0, "x")], here, TaskSettings(), payer=Account()))
+    assert {key for key, _ in server[1]} == {"Bearer no-key-needed"}

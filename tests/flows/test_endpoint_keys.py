@@ -1,0 +1,41 @@
+"""The key of an endpoint is missing: said before a run begins, with what to do."""
+
+import pytest
+
+from data.errors import InputError
+from flows import endpoint_keys
+from flows.chain import plan
+from flows.recipe import load_recipe
+from pipeline.store import Store
+from stages.chat_settings import ChatSettings
+from tests.flows.conftest import TINY
+
+PRICES = {"m": {"free": True}}
+
+
+def judged_by(url):
+    chat = {"model": "m", "base_url": url, "api_key_variable": "HASSE_TEST_NO_KEY", "prices": PRICES, "max_retries": 0}
+    return TINY | {"judge": {"teacher": "openai", "chat": chat}, "order": {"strategy": "scores"}}
+
+
+def test_a_missing_key_is_said_before_anything_is_computed(hasse):
+    hasse.write(judged_by("https://host.invalid/v1"))
+    said = " ".join(hasse("run", str(hasse.recipe), code=2).split())
+    assert (
+        "judge: the environment variable HASSE_TEST_NO_KEY with the key of the endpoint https://host.invalid/v1" in said
+    )
+    assert "Secret block 'hasse-test-no-key'" in said
+    assert not list(hasse.store.glob("prompts/*"))
+    assert not list(hasse.store.glob("runs/*"))
+
+
+def test_a_step_that_the_store_has_needs_no_key(finished, monkeypatch):
+    """Every step is taken to ask an endpoint."""
+    monkeypatch.delenv("HASSE_TEST_NO_KEY", raising=False)
+    chat = ChatSettings(model="m", base_url="https://host.invalid/v1", api_key_variable="HASSE_TEST_NO_KEY")
+    monkeypatch.setattr(endpoint_keys, "endpoints", lambda settings: [chat])
+    steps, store = plan(load_recipe(str(finished.recipe), [])), Store(finished.store)
+    names = [step.name for step in steps]
+    endpoint_keys.check_keys(steps, store, anew_from=len(steps))
+    with pytest.raises(InputError, match="judge: the environment variable HASSE_TEST_NO_KEY"):
+        endpoint_keys.check_keys(steps, store, anew_from=names.index("judge"))
