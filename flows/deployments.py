@@ -1,23 +1,31 @@
 """The flows as deployments: what a server offers to run, each with a form that opens filled in."""
 
+import asyncio
+import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, cast
+from uuid import UUID
 
-from prefect import serve as serve_all
 from prefect.automations import Automation
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.exceptions import TerminationSignal
 from prefect.flows import Flow
+from prefect.runner import Runner
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
 from flows.environment import HEARTBEAT_SECONDS
-from flows.nightly import deployment_options, nightly_flow
+from flows.nightly import ONE_AT_A_TIME, nightly_flow, schedule_of
 from flows.prefect_flow import evaluate_flow, hasse_flow, prune_flow, sweep_flow
 from flows.recipe import Recipe, load_recipe, shipped_recipes
+from flows.schedule_watch import LOGGER, ScheduleWatch
+from flows.schedules import TAG, keep_schedule, pause_abandoned
 from flows.slots import ensure_limits
 
 Parameters = dict[str, Any]
@@ -52,8 +60,7 @@ def deployments(store: str, recipes: Sequence[str]) -> list[RunnerDeployment]:
     found = []
     for flow, name, parameters in forms(recipes):
         if flow is nightly_flow:
-            schedule = deployment_options(Recipe.model_validate(parameters["recipe"]))
-            made = _deployment(flow, **schedule)
+            made = _deployment(flow, concurrency_limit=ONE_AT_A_TIME)
         else:
             made = plain[flow.name] = plain.get(flow.name) or _deployment(flow)
         description = parameters.get("recipe", {}).get("description") or made.description
@@ -62,16 +69,41 @@ def deployments(store: str, recipes: Sequence[str]) -> list[RunnerDeployment]:
     return found
 
 
-def _deployment(flow: Flow[..., Any], **schedule: Any) -> RunnerDeployment:
-    made = flow.to_deployment(flow.name, tags=["hasse"], entrypoint_type=EntrypointType.MODULE_PATH, **schedule)
+def schedules(recipes: Sequence[str]) -> dict[str, DeploymentScheduleCreate | None]:
+    """Full name of each nightly deployment -> the schedule that its recipe wants."""
+    return {
+        f"{flow.name}/{name}": schedule_of(Recipe.model_validate(parameters["recipe"]))
+        for flow, name, parameters in forms(recipes)
+        if flow is nightly_flow
+    }
+
+
+def _deployment(flow: Flow[..., Any], **options: Any) -> RunnerDeployment:
+    made = flow.to_deployment(flow.name, tags=[TAG], entrypoint_type=EntrypointType.MODULE_PATH, **options)
     return cast(RunnerDeployment, made)  # it is a coroutine only where a loop runs
 
 
-def serve(store: str, recipes: Sequence[str], *, limit: int) -> None:
-    """Serve every deployment from this process until it is told to stop; at most `limit` runs at a time."""
-    served = deployments(store, recipes)
+def serve(store: str, recipes: Sequence[str], *, limit: int, alone: bool = False) -> None:
+    """Serve every deployment from this process until it is told to stop.
+
+    Args:
+        store: Where the runs keep their artifacts.
+        recipes: Names or files of recipes; all that are shipped when empty.
+        limit: Runs at a time, at most.
+        alone: No other process serves deployments at this server.
+    """
+    served, wanted = deployments(store, recipes), schedules(recipes)
     prepare()
-    serve_all(*served, limit=limit, print_starting_message=False)
+    runner = Runner(pause_on_shutdown=True, limit=limit)
+    ids = {made.full_name: cast(UUID, runner.add_deployment(made)) for made in served}
+    with get_client(sync_client=True) as client:
+        for name, schedule in wanted.items():
+            keep_schedule(client, ids[name], schedule)
+        for name in pause_abandoned(client, ids, alone=alone):
+            LOGGER.warning("%s is paused, since no recipe that is served here has such nights any more", name)
+    ScheduleWatch(ids).start()
+    with contextlib.suppress(TerminationSignal):
+        asyncio.run(runner.start())
 
 
 def prepare() -> None:

@@ -5,12 +5,15 @@ A night that starts too late ends as Cancelled, `Dropped`, and so does one that 
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from prefect import flow, get_run_logger
+from prefect._vendor.croniter import croniter
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, State
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.runtime import flow_run
-from prefect.schedules import Cron
 from prefect.states import Cancelled
 
 from data.errors import InputError
@@ -20,6 +23,10 @@ from flows.promotion import Night, as_markdown
 from flows.recipe import Recipe
 
 DROPPED = "Dropped"
+FROM_RECIPE = "recipe"
+"""The slug of the schedule that a recipe's `cron` makes, which tells it from those that somebody makes on the page."""
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+"""A night that would start while another one of its deployment is running is cancelled."""
 
 
 @flow(name="nightly", flow_run_name="nightly {recipe.name}", persist_result=False)
@@ -56,21 +63,29 @@ def run_as_flow(recipe: Recipe, store: str) -> str:
     return str(state.result())
 
 
-def deployment_options(recipe: Recipe) -> dict[str, Any]:
-    """What `nightly_flow.to_deployment` needs for the recipe's schedule: one night at a time, a second one is dropped.
+def schedule_of(recipe: Recipe) -> DeploymentScheduleCreate | None:
+    """The schedule of the recipe's nightly deployment, or None where nights start by hand alone.
 
     Raises InputError for a schedule that Prefect cannot read.
     """
     if recipe.nightly is None:
         raise InputError(f"recipe {recipe.name} has no section `nightly`")
+    if recipe.nightly.cron is None:
+        return None
     try:
-        schedule = Cron(recipe.nightly.cron, timezone=recipe.nightly.timezone)
+        schedule = CronSchedule(cron=recipe.nightly.cron, timezone=recipe.nightly.timezone)
     except ValueError as error:
         raise InputError(f"nightly.cron: {recipe.nightly.cron!r} is not a schedule ({error})") from error
-    return {
-        "schedule": schedule,
-        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-    }
+    try:
+        next_time(schedule, datetime.now(UTC))
+    except ValueError as error:
+        raise InputError(f"nightly.cron: {recipe.nightly.cron!r} never comes ({error}); check day and month") from error
+    return DeploymentScheduleCreate(schedule=schedule, slug=FROM_RECIPE)
+
+
+def next_time(schedule: CronSchedule, after: datetime) -> datetime:
+    """When the schedule fires next. Raises ValueError for one that never does, such as the 31st of February."""
+    return croniter(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone or "UTC"))).get_next(datetime)
 
 
 def _hours_late(recipe: Recipe) -> float | None:

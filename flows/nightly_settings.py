@@ -47,7 +47,10 @@ class NightlySettings(Config):
         description="After a night delete what only runs of this recipe before the last so many used; the latest "
         "model stays. Left out: nothing is deleted.",
     )
-    cron: str = Field(default="0 2 * * *", description="When a night starts: minute hour day month weekday.")
+    cron: str | None = Field(
+        default="0 2 * * *",
+        description="When a night starts by itself: minute hour day month weekday. null: nights start by hand alone.",
+    )
     timezone: str = Field(default="UTC", description="Of the schedule, such as Europe/Berlin.")
     max_late_hours: float | None = Field(
         default=6.0,
@@ -67,9 +70,9 @@ class NightlySettings(Config):
 
     @field_validator("cron")
     @classmethod
-    def _cron_has_five_fields(cls, text: str) -> str:
-        """The rest is checked by Prefect, which reads it."""
-        if len(text.split()) != 5:
+    def _cron_has_five_fields(cls, text: str | None) -> str | None:
+        """Prefect, which reads the schedule, checks the rest."""
+        if text is not None and len(text.split()) != 5:
             raise ValueError(f"{text!r} has {len(text.split())} fields instead of 5: minute hour day month weekday")
         return text
 

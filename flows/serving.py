@@ -26,10 +26,10 @@ def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
     from flows.roots import VARIABLE, allowed_roots
     from flows.up import end_without_parent
 
-    end_without_parent()
+    alone = end_without_parent()
     store = store_path if "://" in store_path else str(Path(store_path).absolute())
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*allowed_roots(), store]))
-    serve_flows(store, recipes, limit=limit)
+    serve_flows(store, recipes, limit=limit, alone=alone)
 
 
 @click.command()

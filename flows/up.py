@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from data.errors import InputError, WorkError
 from flows.environment import server_environment
 from flows.quiet_pages import quieten
+from flows.server_watch import ServerWatch
 
 PARENT = "HASSE_UP"
 """In the environment of what serves the flows: the process without which it must not go on."""
@@ -41,7 +43,9 @@ def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, 
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else f'[{host}]' if ':' in host else host}:{port}"
     environment = server_environment(url=url, home=str(home.absolute()), auth=auth)
     with _signals_as_interrupts(), contextlib.ExitStack() as parts:
+        _check_free(host, port)
         server = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+        watch = ServerWatch(url, server=home / "server.log", flows=home / "serve.log")
         started = _part(server, environment, home / "server.log", before=_die_with_parent)
         running = {"server": parts.enter_context(started)}
         _wait_for(f"{url}/api/health", running["server"], home / "server.log")
@@ -50,7 +54,7 @@ def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, 
         below = {name: value for name, value in environment.items() if name != DATABASE} | {PARENT: str(os.getpid())}
         running["flows"] = parts.enter_context(_part(serve, below, home / "serve.log"))
         print(f"UI: {url}\nStore: {store}\nLogs: {home}\nCtrl-C stops all of it.", flush=True)
-        _wait_until_one_ends(running, home)
+        _wait_until_one_ends(running, home, watch)
 
 
 def _options(name: str, values: Sequence[str]) -> list[str]:
@@ -84,14 +88,15 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def end_without_parent() -> None:
-    """In what serves the flows: once `hasse up` is gone, killed outright, end with every run.
+def end_without_parent() -> bool:
+    """In what serves the flows: once `hasse up` is gone, killed outright, end with every run; tells if there is one.
 
     Asking it to stop would not do: it would try for minutes to tell a server that is gone as well.
     """
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
         threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
+    return parent is not None
 
 
 def _watch(parent: int) -> None:
@@ -149,13 +154,37 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.5)
 
 
-def _wait_until_one_ends(running: Mapping[str, subprocess.Popen[bytes]], home: Path) -> None:
+def _wait_until_one_ends(running: Mapping[str, subprocess.Popen[bytes]], home: Path, watch: ServerWatch) -> None:
+    """Say meanwhile what goes wrong at the server and what is scheduled. Raises WorkError once a part has ended."""
     logs = {"server": home / "server.log", "flows": home / "serve.log"}
+    parts = {"server": "the Prefect server", "flows": "the process that serves the flows"}
     while True:
         for name, process in running.items():
             if process.poll() is not None:
-                raise WorkError(f"{name} ended with exit code {process.returncode}:\n{_tail(logs[name])}")
+                raise WorkError(
+                    f"{parts[name]} ended {_how(process.returncode)}; see {logs[name]}:\n{_tail(logs[name])}"
+                )
+        for line in watch.look():
+            print(line, flush=True)
         time.sleep(0.5)
+
+
+def _how(code: int) -> str:
+    return f"with exit code {code}" if code >= 0 else f"by signal {-code} ({signal.Signals(-code).name})"
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises InputError where something listens already: its answers would be taken for those of our server."""
+    family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, number) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise InputError(
+                f"--port {port} of {host} cannot be used ({error.strerror}); stop what listens there, perhaps another "
+                "`hasse up`, or give another --port"
+            ) from error
 
 
 def _tail(log: Path) -> str:

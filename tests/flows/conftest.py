@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -46,6 +48,16 @@ TINY = {
     "evaluate": {"max_tokens": 8},
     "report": {"baselines": ["student", "sft"], "num_resamples": 100, "num_examples": 2},
 }
+
+
+ZONE = ZoneInfo("Europe/Berlin")
+NIGHTS = TINY | {
+    "name": "nights",
+    "train": TINY["train"] | {"steps": 2, "arms": {"sft": {"method": "sft"}}},
+    "report": TINY["report"] | {"baselines": ["student"]},
+    "nightly": {"timezone": ZONE.key, "cron": f"30 {(datetime.now(ZONE).hour + 12) % 24} * * *"},
+}
+"""The tiny recipe with nights, none of which starts while tests run."""
 
 
 class Hasse:
@@ -124,9 +136,12 @@ def up(tmp_path_factory):
     folder = tmp_path_factory.mktemp("up")
     tiny = folder / "tiny.yaml"
     tiny.write_text(yaml.safe_dump(TINY))
-    started = Up(folder, tmp_path_factory.getbasetemp(), "--recipe", str(tiny), "--recipe", "rescue-demo")
+    nights = folder / "nights.yaml"
+    nights.write_text(yaml.safe_dump(NIGHTS))
+    recipes = [part for name in (tiny, nights, "rescue-demo") for part in ("--recipe", str(name))]
+    started = Up(folder, tmp_path_factory.getbasetemp(), *recipes)
     try:
-        yield started.wait(deployments=5)
+        yield started.wait(deployments=6)
     finally:
         printed = started.stop()
     assert f"UI: {started.url}" in printed

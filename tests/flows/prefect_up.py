@@ -38,8 +38,8 @@ def marked(mark: str) -> dict[int, str]:
 class Up:
     """A server with its flows; every process below it carries a mark in its environment."""
 
-    def __init__(self, folder: Path, roots: Path, *options: str, **environment: str):
-        self.folder, self.port, self.mark = folder, free_port(), uuid.uuid4().hex
+    def __init__(self, folder: Path, roots: Path, *options: str, port: int | None = None, **environment: str):
+        self.folder, self.port, self.mark = folder, port or free_port(), uuid.uuid4().hex
         self.url = f"http://127.0.0.1:{self.port}"
         self.store = folder / "store"
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "HASSE_"))}
@@ -50,24 +50,26 @@ class Up:
             "HF_HUB_OFFLINE": "1",
             **environment,
         }
+        folder.mkdir(parents=True, exist_ok=True)
+        self.output = folder / "up.log"
         places = ["--store", str(self.store), "--home", str(folder / "home"), "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "up", *places, *options],
-            cwd=ROOT,
-            env=self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        with self.output.open("w") as printed:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.cli", "up", *places, *options],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         self.client = uuid.uuid4().hex
         self.token = ""
 
     def wait(self, deployments: int) -> "Up":
         """Until so many deployments are there."""
-        end = time.monotonic() + 200
+        end = time.monotonic() + 400
         while True:
-            assert self.process.poll() is None, self.process.stdout.read() + self.logs()
+            assert self.process.poll() is None, self.printed() + self.logs()
             assert time.monotonic() < end, self.logs()
             try:
                 self.token = self.token or self.api(f"/csrf-token?client={self.client}")["token"]
@@ -75,6 +77,17 @@ class Up:
                     return self
             except OSError:
                 pass
+            time.sleep(0.5)
+
+    def printed(self) -> str:
+        """What stands on the terminal by now."""
+        return self.output.read_text()
+
+    def says(self, *texts: str, seconds: float = 120) -> None:
+        """Wait until all of these stand on the terminal."""
+        end = time.monotonic() + seconds
+        while missing := [text for text in texts if text not in self.printed()]:
+            assert time.monotonic() < end, f"{missing} is missing in:\n{self.printed()}\n{self.logs()}"
             time.sleep(0.5)
 
     def logs(self) -> str:
@@ -122,6 +135,20 @@ class Up:
         body = {"parameters": values, "state": {"type": "SCHEDULED", **when}}
         return self.api(f"/deployments/{found['id']}/create_flow_run", body)["id"]
 
+    def runs(self, deployment: str, *states: str) -> list[dict]:
+        """The runs of a deployment in these states, by type, as they are due."""
+        found = {"id": {"any_": [self.deployment(deployment)["id"]]}}
+        body = {"deployments": found, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
+        return [run for run in self.api("/flow_runs/filter", body) if run["state_type"] in states]
+
+    def until_runs(self, deployment: str, *states: str, seconds: float = 120) -> list[dict]:
+        """The runs of a deployment in these states once there is one."""
+        end = time.monotonic() + seconds
+        while not (found := self.runs(deployment, *states)):
+            assert time.monotonic() < end, f"no run of {deployment} is {states}\n{self.logs()}"
+            time.sleep(0.5)
+        return found
+
     def run(self, run_id: str) -> dict:
         return self.api(f"/flow_runs/{run_id}", method="GET")
 
@@ -156,4 +183,5 @@ class Up:
         """As Ctrl-C does; gives what was printed."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.communicate(timeout=90)[0]
+        self.process.wait(timeout=90)
+        return self.printed()

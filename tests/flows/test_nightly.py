@@ -1,6 +1,7 @@
 """Nights on a source that grows: what is computed, what is promoted, what is left alone."""
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -349,15 +350,13 @@ def test_a_night_as_a_flow_leaves_the_same_record(copied, prefect_server):
     assert any(last.run in page and last.reason in page for page in pages)
 
 
-def test_the_deployment_runs_one_night_at_a_time(tmp_path):
-    from flows.nightly import deployment_options, nightly_flow
+def test_a_recipe_gives_the_schedule_of_its_deployment(tmp_path):
+    from flows.nightly import schedule_of
 
-    recipe = Place(tmp_path).recipe("nightly={cron: 30 1 * * 1-5, timezone: Europe/Berlin}")
-    deployment = nightly_flow.to_deployment("colours", **deployment_options(recipe))
-    (schedule,) = deployment.schedules
-    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("30 1 * * 1-5", "Europe/Berlin")
-    assert deployment.concurrency_limit == 1
-    assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
-    wrong = Place(tmp_path).recipe("nightly={cron: 99 * * * *}")
-    with pytest.raises(InputError, match=r"nightly\.cron: '99 \* \* \* \*' is not a schedule"):
-        nightly_flow.to_deployment("x", **deployment_options(wrong))
+    found = schedule_of(Place(tmp_path).recipe("nightly={cron: 30 1 * * 1-5, timezone: Europe/Berlin}"))
+    assert (found.schedule.cron, found.schedule.timezone) == ("30 1 * * 1-5", "Europe/Berlin")
+    assert schedule_of(Place(tmp_path).recipe("nightly={cron: null}")) is None
+    assert schedule_of(Place(tmp_path).recipe("nightly={cron: 0 0 29 2 *}")).schedule.cron == "0 0 29 2 *"
+    for wrong, found in (("99 * * * *", "is not a schedule"), ("0 0 31 2 *", "never comes")):
+        with pytest.raises(InputError, match=rf"nightly\.cron: '{re.escape(wrong)}' {found}"):
+            schedule_of(Place(tmp_path).recipe(f"nightly={{cron: {wrong}}}"))

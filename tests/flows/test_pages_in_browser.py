@@ -92,3 +92,13 @@ def test_a_form_is_filled_sent_and_the_run_watched(up, page, tmp_path):
         time.sleep(0.2)
     page.screenshot(path=PICTURES / "order.png", full_page=True)
     assert page.outside == []
+
+
+def test_the_page_of_a_nightly_deployment_shows_its_schedule_and_next_runs(up, page):
+    runs = up.until_runs("nightly/nights", "SCHEDULED")
+    deployment = up.deployment("nightly/nights")
+    page.goto(f"{up.url}/v2/deployments/deployment/{deployment['id']}?tab=Upcoming")
+    page.get_by_text(runs[0]["name"]).first.wait_for()
+    page.get_by_text("Europe/Berlin").first.wait_for()
+    page.screenshot(path=PICTURES / "nights.png", full_page=True)
+    assert page.outside == []
