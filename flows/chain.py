@@ -129,7 +129,7 @@ def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step
         stage=student.STAGE,
         settings=settings,
         inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
-        external=student.external(settings),
+        external=student.external(settings, is_trained=name in ("student", LATEST)),
     )
 
 

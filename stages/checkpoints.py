@@ -14,6 +14,7 @@ from pipeline.stage import Job
 from pipeline.store import Artifact, table_name
 
 MODEL = "model"
+CONTENT = "config.json, model.safetensors and a tokenizer"
 
 
 def model_folder(artifact: Artifact, *, weights: bool = True) -> Path:
@@ -98,6 +99,8 @@ def locate(name: str, *, revision: str | None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise InputError(f"{name!r} is a file; a model is a folder with {CONTENT}")
     from huggingface_hub import snapshot_download
 
     patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]

@@ -1,7 +1,7 @@
 """Stage generate: K candidates a prompt, from one or more groups of one sampler each."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from types import ModuleType
@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from data import registry
 from data.config import Config, key_of, unkeyed
+from data.errors import InputError
 from data.parquet import batched
 from data.records import SPLITS, Candidate, Prompt
 from pipeline.fingerprint import canonical
@@ -69,6 +70,7 @@ def run(job: Job) -> None:
     settings: GenerateSettings = job.settings
     models = _models(job)
     prompts = _prompts(job)
+    check_templates(prompts, models)
     units = list(_units(settings, prompts, models))
     spending = Spending(job, planned)
     mapped = Mapped(job, Candidate, total=len(units))
@@ -88,6 +90,20 @@ def run(job: Job) -> None:
     spending.close(job)
     job.metrics["prompts"] = len(prompts)
     _check_parity(job, settings, models)
+
+
+def check_templates(prompts: Iterable[Prompt], models: Mapping[str, LazyModel]) -> None:
+    """Raises InputError for conversations that a model, the student at least, has no chat template for.
+
+    Each of its answers would be refused otherwise, after others have been paid for.
+    """
+    conversation = next((prompt for prompt in prompts if prompt.messages), None)
+    for name, model in models.items():
+        if conversation is not None and not model.tokenizer.chat_template:
+            raise InputError(
+                f"prompt {conversation.prompt_id} is a list of messages, but the tokenizer of the model {name!r} has "
+                "no chat template; save one with it, or give prompts as text"
+            )
 
 
 def estimate(job: Job) -> dict[str, Any] | None:

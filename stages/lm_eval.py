@@ -34,6 +34,7 @@ def run(job: Job) -> None:
     folder = job.path / "lm_eval"
     found = subprocess.run(
         command(settings, model_folder(job.input("checkpoint")), folder),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
@@ -51,7 +52,7 @@ def command(settings: LmEvalSettings, model: Path, out: Path) -> list[str]:
 
     arguments = {
         "--model": "hf",
-        "--model_args": f"pretrained={model},dtype={settings.dtype}",
+        "--model_args": f"pretrained={model},dtype={settings.dtype},trust_remote_code=False,use_safetensors=True",
         "--tasks": ",".join(settings.tasks),
         "--num_fewshot": settings.num_fewshot,
         "--limit": settings.limit,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -18,6 +19,7 @@ from data.errors import InputError
 from data.records import Completion, TrainingExample
 from stages.end_tokens import end_token_ids, keep_special_tokens, remember_ends, trained_end_id
 from stages.launch import is_sharded
+from stages.model_folders import check_causal, check_weights
 
 SAFELY = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
 """No network, no pickle, no code from a model's folder, and no question on standard input about such code."""
@@ -30,9 +32,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() and not is_sharded() else "cpu")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, *, ends_from: Path | None = None) -> PreTrainedTokenizerBase:
     """The folder's tokenizer. Raises InputError when it has none, or when no file names an end-of-sequence token.
 
+    `ends_from`: the folder whose files name the tokens that end an answer, where the weights lie elsewhere.
     A tokenizer without a padding token pads with its end token: padding is masked by lengths, never by token id.
     """
     try:
@@ -42,7 +45,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder} has no tokenizer that can be loaded; save it beside the weights with "
             f"tokenizer.save_pretrained ({_first_line(error)})"
         ) from error
-    remember_ends(tokenizer, folder)
+    remember_ends(tokenizer, ends_from or folder)
     if not end_token_ids(tokenizer):
         raise InputError(
             f"the model in {folder} names no end-of-sequence token, so no answer could end; set eos_token in its "
@@ -60,12 +63,42 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
 
     `dtype`: None takes bfloat16 on CUDA and float32 elsewhere. Raises InputError when the folder holds no model.
     """
+    check_causal(folder)
+    check_weights(folder)
     dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **SAFELY)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no model that can be loaded ({_first_line(error)})") from error
     return move(model).eval()
+
+
+def check_vocabulary(folder: Path) -> None:
+    """Raises InputError for a model that this library does not know, or whose tokenizer has tokens that it lacks.
+
+    An added token beyond the embeddings may stand in a vocabulary as long as no conversation needs it.
+    """
+    from stages.tokens import completion_token_ids, prompt_token_ids
+
+    tokenizer = load_tokenizer(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder} holds a model that transformers does not know without code of the model's own, which is not "
+            f"run ({_first_line(error)})"
+        ) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(f"{folder} holds a model of type {config.model_type}, which is no causal language model")
+    known = getattr(config.get_text_config(), "vocab_size", None)
+    added = tokenizer.get_added_vocab()
+    used = [*prompt_token_ids(tokenizer, "Text"), *completion_token_ids(tokenizer, "Text")]
+    highest = max([i for token, i in tokenizer.get_vocab().items() if token not in added] + used)
+    if known is not None and highest >= known:
+        raise InputError(
+            f"the tokenizer in {folder} has a token with the id {highest}, but the model has {known} embeddings; "
+            "tokenizer and model are of different models"
+        )
 
 
 def load_reward_model(folder: Path, *, from_body: bool = False) -> PreTrainedModel:

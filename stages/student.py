@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -12,7 +13,9 @@ from data.records import Completion, CurvePoint, Prompt, TrainingExample
 from data.rendering import compared
 from pipeline.fingerprint import model_digests
 from pipeline.stage import Job, Stage
-from stages.checkpoints import identity, locate, publish_model
+from stages.adapters import adapter_digests, check_adapter, save_merged
+from stages.checkpoints import MODEL, identity, locate, publish_model
+from stages.model_folders import check_model_folder, is_adapter
 from stages.optimiser import OptimiserSettings
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ class ScratchSettings(Config):
 class StudentSettings(Config):
     """Exactly one of `model` and `scratch`."""
 
-    model: str | None = unkeyed(None, description="A hub name or a local folder, digested by its content.")
+    model: str | None = unkeyed(
+        None, description="A hub name or a local folder of a model or of a LoRA adapter, digested by its content."
+    )
     revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
     scratch: ScratchSettings | None = None
 
@@ -53,22 +58,39 @@ class StudentSettings(Config):
         return self
 
 
-def external(settings: StudentSettings) -> dict[str, str]:
-    """Digests of a model that lies outside the store."""
-    return {} if settings.model is None else model_digests(locate(settings.model, revision=settings.revision))
+def external(settings: StudentSettings, *, is_trained: bool = True) -> dict[str, str]:
+    """Digests of a model that lies outside the store; of an adapter, also those of its base.
+
+    Raises InputError for a folder that could not be used, so that a run does not begin. `is_trained`: weights that can
+    only be asked, such as quantised ones, will not do.
+    """
+    if settings.model is None:
+        return {}
+    folder = locate(settings.model, revision=settings.revision)
+    if is_adapter(folder):
+        check_adapter(folder)
+        return adapter_digests(folder)
+    check_model_folder(folder, is_trained=is_trained)
+    return model_digests(folder)
 
 
 def run(job: Job) -> None:
     settings: StudentSettings = job.settings
     if settings.scratch is None:
-        from stages.models import load_tokenizer
-
-        folder = locate(settings.model or "", revision=settings.revision).resolve()
-        load_tokenizer(folder)
-        publish_model(job, method="given", seed=0, num_steps=0, location=folder)
-        job.write([], CurvePoint)
+        publish_given(job, locate(settings.model or "", revision=settings.revision).resolve())
     else:
         train_from_scratch(job, settings.scratch)
+
+
+def publish_given(job: Job, folder: Path) -> None:
+    """A model that stays where it lies, or an adapter merged into its base. Raises InputError for an unusable one."""
+    from stages.models import check_vocabulary
+
+    if is_adapter(folder):
+        save_merged(folder, job.path / MODEL)
+    check_vocabulary(job.path / MODEL if is_adapter(folder) else folder)
+    publish_model(job, method="given", seed=0, num_steps=0, location=None if is_adapter(folder) else folder)
+    job.write([], CurvePoint)
 
 
 def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
@@ -182,6 +204,8 @@ STAGE = Stage(
     run=run,
     modules=(
         "stages.student",
+        "stages.adapters",
+        "stages.model_folders",
         "data.rendering",
         "stages.fitting",
         "stages.trainer",

@@ -224,6 +224,8 @@ def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
         "enable_prefix_caching": settings.prefix_caching,
         "enforce_eager": settings.enforce_eager,
         "disable_log_stats": True,
+        "load_format": "safetensors",
+        "trust_remote_code": False,
         **({} if visible_gpus() else {"enable_chunked_prefill": False}),
         **{name: value for name, value in optional.items() if value is not None},
     }

@@ -20,7 +20,7 @@ ONLY_IN = {
     "prefect": {"flows"},
     "torch": {"stages"},
     "transformers": {"stages"},
-    "peft": {"stages/learn.py"},
+    "peft": {"stages/learn.py", "stages/adapters.py"},
     "datasets": {"data/sources/datasets.py", "stages/reinforce.py"},
     "trl": {"stages/reinforce.py"},
     "ray": {"pipeline/executors/ray.py"},

@@ -72,5 +72,5 @@ def _sentence_transformer(name: str) -> Any:
         raise InputError(
             f"embedder {name!r} needs the package sentence-transformers: pip install 'hasse[embeddings]'"
         ) from error
-    model = SentenceTransformer(name)
+    model = SentenceTransformer(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
     return lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False)

@@ -17,6 +17,7 @@ from data.records import Candidate, Judgement, Prompt
 from pipeline.fingerprint import model_digests
 from stages.checkpoints import locate
 from stages.grading import TaskSettings, stated
+from stages.model_folders import check_weights, read_config
 
 if TYPE_CHECKING:
     from stages.scalar_models import ScalarModel
@@ -36,7 +37,10 @@ class Settings(Config):
 
 def external(settings: Settings) -> dict[str, str]:
     """Digests of weights, tokenizer and chat template. Raises InputError when there is no such model."""
-    return model_digests(locate(settings.model, revision=settings.revision))
+    folder = locate(settings.model, revision=settings.revision)
+    read_config(folder)
+    check_weights(folder)
+    return model_digests(folder)
 
 
 def judge(

@@ -20,7 +20,7 @@ def test_the_command_says_what_the_settings_say():
     given = dict(zip(found[3::2], found[4::2], strict=True))
     assert given["--tasks"] == "a,b"
     assert (given["--num_fewshot"], given["--limit"]) == ("2", "5")
-    assert given["--model_args"] == "pretrained=model,dtype=auto"
+    assert given["--model_args"] == "pretrained=model,dtype=auto,trust_remote_code=False,use_safetensors=True"
     assert "--include_path" not in given
 
 

@@ -174,3 +174,21 @@ def test_the_date_in_a_template_is_the_same_on_every_day(monkeypatch, day):
     tokenizer.chat_template = "\n{{ strftime_now('%Y-%m-%d (%A, %-d %B %y) %H:%M') | upper }}{{ messages[0].content }}"
     ids = chat_token_ids(tokenizer, conversation(" x"), add_generation_prompt=False)
     assert tokenizer.decode(ids) == "\n2024-07-26 (FRIDAY, 26 JULY 24) 00:00 x"
+
+
+def test_conversations_without_a_chat_template_stop_the_run_before_the_first_answer():
+    from types import SimpleNamespace
+
+    from data.records import Prompt
+    from stages.generate import check_templates
+
+    def prompt(name, said):
+        return Prompt(prompt_id=name, text="Hi", messages=said, source="s", cluster_id=name, split="train")
+
+    with_one, without = SimpleNamespace(tokenizer=llama()), SimpleNamespace(tokenizer=llama())
+    without.tokenizer.chat_template = None
+    prompts = [prompt("a", None), prompt("b", tuple(messages("Hi")))]
+    check_templates(prompts, {"student": with_one})
+    check_templates(prompts[:1], {"student": without})
+    with pytest.raises(InputError, match="prompt b is a list of messages, but the tokenizer of the model 'other'"):
+        check_templates(prompts, {"student": with_one, "other": without})

@@ -1,0 +1,130 @@
+"""Whether a folder holds a model that can be sampled and trained: asked before anything runs, without loading it."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+
+CONFIG, INDEX, WEIGHTS, ADAPTER = (
+    "config.json",
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "adapter_config.json",
+)
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""Ends of the names of architectures that go on with a text."""
+
+
+def check_model_folder(folder: Path, *, is_trained: bool) -> None:
+    """Raises InputError, with what to do, for a folder that could not be used; `is_trained`: as a student."""
+    config = check_causal(folder)
+    if is_trained and (quantised := config.get("quantization_config")):
+        method = quantised.get("quant_method", "of an unknown kind") if isinstance(quantised, dict) else quantised
+        raise InputError(f"{folder} holds quantised weights ({method}), which cannot be trained; give the full model")
+    check_weights(folder)
+    check_tokenizer(folder)
+
+
+def check_causal(folder: Path) -> dict[str, Any]:
+    """The folder's config. Raises InputError where there is none, or that of another kind of model."""
+    config = read_config(folder)
+    names = config.get("architectures") or []
+    if config.get("is_encoder_decoder"):
+        raise InputError(f"{folder} holds an encoder-decoder model ({_told(names)}); hasse trains decoders alone")
+    if names and not any(name.endswith(CAUSAL) for name in names):
+        raise InputError(
+            f"{folder} holds {_told(names)}, which does not write text; give a causal language model, whose "
+            "architecture ends in ForCausalLM"
+        )
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Raises InputError that says what the folder holds instead of a model."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} has no {CONFIG}{_instead(folder)}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise InputError(f"{path} has no model_type; save the model with model.save_pretrained")
+    return config
+
+
+def check_weights(folder: Path) -> None:
+    """Raises InputError for weights that are missing, cut off, or pickled."""
+    for path in _weight_files(folder):
+        check_whole(path)
+
+
+def check_whole(path: Path) -> None:
+    """Raises InputError for a safetensors file that is missing or shorter than its header says."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing; fetch the model again, or save it with model.save_pretrained")
+    with path.open("rb") as file:
+        start = file.read(8)
+        (length,) = struct.unpack("<Q", start) if len(start) == 8 else (0,)
+        header = file.read(length) if 0 < length <= path.stat().st_size else b""
+    try:
+        tensors = json.loads(header)
+        needed = 8 + length + max(v["data_offsets"][1] for k, v in tensors.items() if k != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no safetensors file; a git-lfs pointer or a broken download?") from error
+    if path.stat().st_size != needed:
+        raise InputError(f"{path} has {path.stat().st_size} bytes where its header says {needed}; fetch it again")
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raises InputError for a folder without a tokenizer."""
+    if not has_tokenizer(folder):
+        raise InputError(
+            f"{folder} has no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights with "
+            "tokenizer.save_pretrained"
+        )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in TOKENIZERS)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter. Raises InputError where it holds a whole model as well."""
+    if not (folder / ADAPTER).is_file():
+        return False
+    if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
+        raise InputError(f"{folder} holds a whole model and an adapter ({ADAPTER}); move one of them to its own folder")
+    return True
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / INDEX
+    if index.is_file():
+        return [
+            folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        ]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if any(found := [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]):
+        raise InputError(
+            f"{folder} holds weights as {found[0]}, a pickle, which can run code when it is loaded; save the model "
+            "with model.save_pretrained, which writes safetensors"
+        )
+    raise InputError(f"{folder} has neither {WEIGHTS} nor {INDEX}, so no weights{_instead(folder)}")
+
+
+def _instead(folder: Path) -> str:
+    if any(folder.glob("*.gguf")):
+        return "; it holds a GGUF file, which cannot be trained: give the model that it was made from"
+    if (folder / ADAPTER).is_file():
+        return f"; it holds an adapter ({ADAPTER}): give it as a student or merge it into its base"
+    return "; give the folder that model.save_pretrained has written"
+
+
+def _told(names: list[str]) -> str:
+    return ", ".join(names) or "no architecture named"
