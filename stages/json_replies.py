@@ -93,7 +93,7 @@ def json_object(text: str, key: str) -> dict[str, Any]:
     found = [given for start, end, given in _objects(text, key) if _is_said(text, start, end)]
     if not found:
         raise ValueError(f"it holds no JSON object with {key!r}")
-    if any(given[key] != found[0][key] for given in found):
+    if len({json.dumps(given[key], sort_keys=True) for given in found}) > 1:
         raise ValueError(f"it holds {len(found)} JSON objects that disagree about {key!r}; reply with one")
     return found[-1]
 
@@ -119,7 +119,7 @@ def _objects(text: str, key: str) -> list[tuple[int, int, dict[str, Any]]]:
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Raises ValueError for an object that gives a key two values."""
     given = dict(pairs)
-    if any(given[name] != value for name, value in pairs):
+    if len(given) < len(pairs) and any(given[name] is not value and given[name] != value for name, value in pairs):
         raise ValueError("a key is given twice, with different values")
     return given
 

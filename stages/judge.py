@@ -134,7 +134,7 @@ def _ask_member(job: Job, name: str, teacher: Any, spending: Spending) -> dict[s
 
 def _code(teacher: Any) -> str:
     """As of a stage with this judge alone."""
-    return digest(code_digests(STAGE.modules + teacher_traits.plugs(teacher)))
+    return digest({"version": str(STAGE.version)} | code_digests(STAGE.modules + teacher_traits.plugs(teacher)))
 
 
 def _leave_open(job: Job, found: dict[str, Any]) -> None:

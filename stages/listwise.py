@@ -14,6 +14,7 @@ from data import rendering
 from data.config import Config
 from data.records import AspectScore, Candidate, Prompt
 from data.text import unit_hash
+from data.thinking import split_thinking
 from stages.combining import weighted_mean
 from stages.json_replies import Schema, json_object, object_schema
 from stages.templates import render as rendered
@@ -71,7 +72,7 @@ def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any
 
     Raises SourceError for a template that cannot be used.
     """
-    candidates = [{"tag": tag(i), "text": candidate.text} for i, candidate in enumerate(shown)]
+    candidates = [{"tag": tag(i), "text": split_thinking(candidate.text).answer} for i, candidate in enumerate(shown)]
     return rendered(
         path, {"question": rendering.shown(prompt), "reference": prompt.reference, "candidates": candidates, **values}
     )

@@ -18,6 +18,7 @@ from data.rendering import compared
 from data.text import normalise, short_digest, unit_hash
 from stages import carried
 from stages.carried import Carried, Place
+from stages.grading.tokens import canonical
 from stages.splits import SplitSettings, split_of
 
 
@@ -57,8 +58,12 @@ class Placement:
         self.given: dict[str, tuple[str | None, int | None]] = {}
 
     def add(self, row: RawPrompt) -> None:
-        """The next row. Raises SourceError for a label outside the set and for an id that was given before."""
+        """The next row. Raises SourceError for a label outside the set, for gold answers that are blank, and for an id
+
+        that was given before.
+        """
         canonical_label(row, self.labels)
+        _check_gold(row)
         number = len(self.rows)
         turns = [(m.role, normalise(m.content)) for m in row.messages or ()] or [("user", normalise(row.text))]
         first = self.first.setdefault(_identity(row, turns), number)
@@ -192,3 +197,15 @@ def _note(row: Seen, place: Place, held_out_as: str | None, copy_of: str | None)
     if held_out_as is not None and place.split != held_out_as:
         return "duplicate", f"its near-duplicate is in the split {held_out_as} too"
     return None
+
+
+def _check_gold(row: RawPrompt) -> None:
+    """Raises SourceError for gold answers that are all blank: no answer could ever be right."""
+    if row.answers and row.error is None and not any(canonical(answer).strip() for answer in row.answers):
+        raise SourceError(
+            f"the gold answers {list(row.answers)} are blank, so that no answer could be right; leave them out where a "
+            "question has no answer",
+            file=row.file,
+            row=row.row,
+            field="answers",
+        )

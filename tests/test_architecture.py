@@ -26,6 +26,8 @@ ONLY_IN = {
     "ray": {"pipeline/executors/ray.py"},
     "openai": {"stages/chat_endpoint.py"},
     "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
+    "rapidfuzz": {"stages/grading/nearness.py"},
+    "math_verify": {"stages/grading/mathematics.py"},
     "sklearn": {"stages/orders/fo_similarity.py", "stages/annotation.py"},
     "sentence_transformers": {"stages/orders/fo_similarity.py"},
     "duckdb": {"flows/query.py"},

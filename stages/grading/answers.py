@@ -95,7 +95,9 @@ def _contradict(ours: list[Token], theirs: list[Token]) -> bool:
 
 
 def _symbols(found: list[Token]) -> list[str]:
-    return [token.text for token in found if token.number is None and re.search(r"[<>=+*^%≤≥≠#]|-$|^\.", token.text)]
+    return [
+        token.text for token in found if token.number is None and re.search(r"[<>=+*^%≤≥≠#]|&&|\|\||-$|^\.", token.text)
+    ]
 
 
 def _options(gold: str) -> tuple[str, ...]:

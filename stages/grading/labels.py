@@ -41,13 +41,14 @@ def strict(text: str, labels: Sequence[str]) -> str | None:
 
     emphasis, the quotes and the full stop at its end.
     """
-    whole = next((label for label in labels if _is(unwrapped(_marked_or(text)), label)), None)
+    said = _marked_or(text)
+    whole = next((label for label in labels if _is(said, label) or _is(unwrapped(said), label)), None)
     if whole is not None:
         return whole
-    line = re.sub(r"^[\s>#*•-]+", "", last_line(plain(canonical(text))))
+    line = re.sub(r"^[\s>#*•-]+", "", last_line(_shown(text, labels)))
     line = re.sub(r"^(?:so|thus|therefore|hence|finally)\b[,:]?\s*", "", line, flags=re.IGNORECASE)
     said = re.sub(rf"^(?:the\s+)?{KEY}(?:{LINK}|(?<=option)|(?<=choice))\s*", "", line, flags=re.IGNORECASE)
-    return next((label for label in labels if said != line and _is(unwrapped(said), label)), None)
+    return next((label for label in labels if said != line and (_is(said, label) or _is(unwrapped(said), label))), None)
 
 
 def loose(text: str, labels: Sequence[str]) -> str | None:
@@ -69,6 +70,12 @@ def _marked_or(text: str, *, last: bool = True) -> str:
     return text if not found else found[-1 if last else 0]
 
 
+def _shown(text: str, labels: Sequence[str]) -> str:
+    """The text that is searched: without markup, unless a label is written with it."""
+    text = canonical(text)
+    return text if any(plain(canonical(label)) != canonical(label) for label in labels) else plain(text)
+
+
 def _is(said: str, label: str) -> bool:
     """Whether this is the label and nothing else."""
     said = canonical(said).strip()
@@ -78,7 +85,7 @@ def _is(said: str, label: str) -> bool:
 
 def _stated(text: str, labels: Sequence[str]) -> list[Mention]:
     """The labels that the text mentions and does not deny, in order."""
-    shown = plain(canonical(text)).strip()
+    shown = _shown(text, labels).strip()
     text = folded(shown)
     shown = shown if len(shown) == len(text) else text.upper()
     found = sorted((m for label in labels for m in _mentions(text, shown, label)), key=lambda m: (m.start, -m.end))

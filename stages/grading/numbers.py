@@ -37,7 +37,7 @@ NUMBER = re.compile(
     rf"""(?P<currency>(?:US)?[$€£¥₹]\ ?)?
          (?P<sign>(?<![\w)])[+-](?=[.\d$€£¥₹])|\b(?:minus|negative)\ (?=\.?\d))?
          (?P<inner>[$€£¥₹])?
-         (?:(?P<date>(?<![\d.])(?:{_DATE})(?![\d]))
+         (?:(?P<date>(?<![\d.])(?!(?:{_EUROPEAN})(?![.,]?\d))(?:{_DATE})(?!\d))
            |(?P<whole>\d+)\ (?P<part>\d+/\d+)(?![/\d])
            |(?P<fraction>\d+/\d+)
            |(?P<number>{_EUROPEAN}|{_GROUPED}|{_SPACED}|{_PLAIN})(?P<power>{_POWER})?)

@@ -25,8 +25,10 @@ _UNSPACED = re.compile(
 """Thai, Lao, Burmese, Khmer, kana and Chinese characters."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u0640\u0591-\u05c7\u064b-\u0652\u0670]")
 """What does not change a word: soft hyphens, zero widths, marks of direction, Arabic and Hebrew vowel points."""
-_SYMBOLS = frozenset("<>=+*^%≤≥≠≈×÷±∞→⇒$€£¥")
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "`": "'", "′": "'"})
+_SYMBOL = re.compile(r"!=+|&&|\|\||[<>=+*^%≤≥≠≈×÷±∞→⇒$€£¥]+")
+_ALONE = {"$", "€", "£", "¥"}
+"""Symbols that count with a number only."""
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "′": "'"})
 _PARTICLES = re.compile(
     "(?:은|는|이|가|을|를|에|에서|의|로|으로|와|과|도|만|이다|입니다|이에요|예요|이었다|였다|이었습니다|였습니다)$"
 )
@@ -168,10 +170,8 @@ def _with_ending(text: str, start: int, end: int) -> int:
 
 
 def _symbol(text: str, at: int) -> Token | None:
-    end = at
-    while end < len(text) and text[end] in _SYMBOLS:
-        end += 1
-    return Token(text[at:end], at, end) if end > at and text[at:end] not in "$€£¥" else None
+    found = _SYMBOL.match(text, at)
+    return Token(found[0], at, found.end()) if found and found[0] not in _ALONE else None
 
 
 def _is_joined(text: str, before: list[Token], token: Token) -> bool:

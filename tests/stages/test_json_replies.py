@@ -27,6 +27,10 @@ def test_the_object_after_the_thinking_counts(text):
     assert json_object(text, "verdict")["verdict"] == 5
 
 
+def test_a_number_that_is_none_is_left_to_the_reader():
+    assert str(json_object('{"verdict": NaN}', "verdict")["verdict"]) == "nan"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -324,3 +324,11 @@ def test_the_identity_of_prompts_is_the_digest_of_all_usable_ones(tmp_path):
     for split in ("pretrain", "train", "validation", "test"):
         usable = [repr(p) for p in prompts if p.status == "ok" and p.split == split]
         assert found[f"part:{split}"] == digest(usable)
+
+
+@pytest.mark.parametrize("answers", [("",), (" ", "\u200b")])
+def test_gold_answers_that_are_blank_are_refused_by_file_row_and_field(answers):
+    with pytest.raises(SourceError, match=r"t\.jsonl, row 3, field 'answers'.*no answer could be right"):
+        build([raw("asked", answers=answers, row=3)])
+    (kept,) = build([raw("asked", answers=("", "A"), row=3)])
+    assert kept.answers == ("", "A")

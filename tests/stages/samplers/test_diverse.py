@@ -55,3 +55,18 @@ def test_a_passing_set_wins_and_ends_the_attempts(attempts):
     found = list(diverse.sample(prompts(4), diverse.Settings(num_samples=2), None))
     assert [[c.text for c in candidates] for candidates in found] == [GOOD, GOOD, NEAR, NEAR]
     assert attempts == [(1.0, 0, ["p0", "p1", "p2", "p3"]), (1.1, 1, ["p1", "p2", "p3"]), (1.2, 2, ["p2", "p3"])]
+
+
+@pytest.mark.parametrize(
+    ("texts", "mean"),
+    [
+        (("这是一个答案",) * 3, 1.0),
+        (("Это мой ответ",) * 3, 1.0),
+        (("यह मेरा उत्तर है",) * 3, 1.0),
+        (("Это мой ответ", "Совсем другое дело"), 0.0),
+        (("北京", "上海"), 0.0),
+        (("running fast", "runs fast"), 1.0),
+    ],
+)
+def test_words_of_any_script_overlap(texts, mean):
+    assert diverse.overlap(texts, 0.8) == (mean < 0.8, pytest.approx(mean))
