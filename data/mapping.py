@@ -1,7 +1,6 @@
 """From a table's columns to prompts: the field mapping of a recipe, shared by every source of tables."""
 
 import hashlib
-import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -15,12 +14,10 @@ from data.raw import RawPrompt
 from data.records import SPLITS
 from data.registry import unknown
 from data.tables import find_files, read_rows
+from data.template import fill, places
 from data.text_files import utf8_problem
 
 NumberedRow = tuple[int, dict[str, Any]]
-
-TemplatePart = tuple[str, str | None, str | None, str | None]
-"""(text before the field, its column, its format, its conversion), as `string.Formatter.parse` gives them."""
 
 
 class MappingError(SourceError):
@@ -96,7 +93,7 @@ def columns_of(fields: Fields) -> set[str]:
 
 def _names(template: str) -> list[str]:
     try:
-        return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        return places(template)
     except ValueError:
         return []
 
@@ -140,27 +137,16 @@ class _Row:
         """A column's value as text, or a filled template; None when a column in it is empty."""
         if mapping is None:
             return None
-        parts = self._parts(mapping)
-        values = {name: self._plain(name) for _, name, _, _ in parts if name is not None}
-        if None in values.values():
-            return None
-        try:
-            return "".join(_filled(part, values) for part in parts)
-        except ValueError as error:
-            raise self._no_template(mapping, error) from None
+        if mapping in self.values or not (names := self._places(mapping)):
+            return self._plain(mapping)
+        values = {name: value for name in names if (value := self._plain(name)) is not None}
+        return fill(mapping, values) if len(values) == len(set(names)) else None
 
-    def _parts(self, mapping: str) -> list[TemplatePart]:
-        if mapping in self.values:
-            return [("", mapping, "", None)]
+    def _places(self, mapping: str) -> list[str]:
         try:
-            parts = list(string.Formatter().parse(mapping))
+            return places(mapping)
         except ValueError as error:
-            raise self._no_template(mapping, error) from None
-        return parts if any(name is not None for _, name, _, _ in parts) else [("", mapping, "", None)]
-
-    def _no_template(self, mapping: str, error: ValueError) -> MappingError:
-        problem = f"is no template: {error}; a brace that is meant as a brace is doubled"
-        return MappingError(problem, file=self.file, row=self.number, field=mapping)
+            raise MappingError(str(error), file=self.file, row=self.number, field=mapping) from None
 
     def _plain(self, name: str) -> str | None:
         value = self.column(name)
@@ -192,14 +178,6 @@ class _Row:
         if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
             raise self.error(f"must be a list of texts, found {quoted(value)}", name)
         return tuple(self.storable(v, name) for v in values)
-
-
-def _filled(part: TemplatePart, values: Mapping[str, str | None]) -> str:
-    literal, name, form, conversion = part
-    if name is None:
-        return literal
-    formatter = string.Formatter()
-    return literal + formatter.format_field(formatter.convert_field(values[name], conversion), form or "")
 
 
 def _raw_prompt(row: _Row, settings: TableSettings) -> RawPrompt:

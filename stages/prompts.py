@@ -259,6 +259,7 @@ STAGE = Stage(
         "data.parquet_rows",
         "data.rendering",
         "data.tables",
+        "data.template",
         "data.text",
         "data.text_files",
     ),

@@ -34,8 +34,8 @@ class Settings(Config):
 
     @field_validator("template")
     @classmethod
-    def _has_places(cls, template: str) -> str:
-        return check_places(template, (), allowed=("context", "question"))
+    def _has_its_places(cls, template: str) -> str:
+        return check_places(template, ("question",), allowed=("context",))
 
 
 def digest(settings: Settings) -> str:

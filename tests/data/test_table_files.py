@@ -118,10 +118,12 @@ def test_columns_may_have_any_name(tmp_path, name):
             assert texts(module, path, text="{{{" + name + "}}} {text}") == ["{x {y}} z"]
 
 
-@pytest.mark.parametrize("template", ["{text", "text}", "{text!x}", "{}", "{text:{label}}"])
+@pytest.mark.parametrize("template", ["{text", "text}", "{text!r}", "{}", "{text:>9999999999}"])
 def test_a_template_that_cannot_be_filled_is_named(tmp_path, template):
     path = written(tmp_path / "t.jsonl", '{"text": "a", "label": "b"}\n')
     assert problem(jsonl, path, text=template).startswith(f"{path}, row 1, field ")
+    with pytest.raises(ValueError, match="template"):
+        squad.Settings(path=str(path), template="{question}" + template.replace("text", "context") + "{x}")
 
 
 def test_only_columns_of_the_mapping_are_converted(tmp_path):
