@@ -39,6 +39,16 @@ def family(package: str, name: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def modules(package: str, name: str) -> tuple[str, ...]:
+    """The modules whose code decides what a plug does: its family, and what each of these names in `MODULES`; sorted.
+
+    A test holds `MODULES` to what the plugs import.
+    """
+    own = family(package, name)
+    named = {module for plug in own for module in getattr(importlib.import_module(plug), "MODULES", ())}
+    return tuple(sorted({*own, *named}))
+
+
 def _imported(module: str, package: str) -> list[str]:
     """Names of the plugs of `package` that the module's source imports."""
     source = Path(importlib.import_module(module).__file__ or "").read_text(encoding="utf-8")

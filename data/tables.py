@@ -13,6 +13,11 @@ from data.text_files import COMPRESSED, READ_ERRORS
 
 Row = dict[str, Any]
 
+READERS = (
+    "data.tables", "data.csv_rows", "data.json_rows", "data.parquet_rows", "data.repeated", "data.text_files",
+)  # fmt: skip
+"""The modules that decide what a table's rows are, for the keys of stages that read one."""
+
 SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 

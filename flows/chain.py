@@ -118,7 +118,7 @@ def _prompts(recipe: Recipe) -> Step:
         stage=prompts.STAGE,
         settings=prompts.PromptsSettings(source=recipe.source, prompts=recipe.prompts, labels=recipe.task.labels),
         external={"source": source.digest(recipe.source), **carried.external(recipe.prompts.before)},
-        plugs=registry.family(SOURCES, recipe.source.kind),
+        plugs=registry.modules(SOURCES, recipe.source.kind),
     )
 
 
@@ -153,7 +153,7 @@ def _generate(r: Round) -> Step:
     asked = r.generate.models() - {"student", "teacher"}
     models = {"student": (r.student,)} | ({"teacher": ("teacher",)} if "teacher" in r.generate.models() else {})
     models |= {name: (f"model/{name}",) for name in sorted(asked)}
-    samplers = {m for group in r.generate.groups for m in registry.family(generate.SAMPLERS, group.sampler)}
+    samplers = {m for group in r.generate.groups for m in registry.modules(generate.SAMPLERS, group.sampler)}
     return Step(
         name=r.named("generate"),
         labels=r.labels,
@@ -197,7 +197,7 @@ def _order(r: Round) -> Step:
             "judgements": (r.named("judge"),),
         },
         external=order.external(settings),
-        plugs=registry.family(order.STRATEGIES, r.order.strategy),
+        plugs=registry.modules(order.STRATEGIES, r.order.strategy),
     )
 
 
@@ -234,7 +234,7 @@ def _feedback(r: Round) -> Step:
             "judgements": (r.named("judge"),),
         },
         external=feedback.external(r.recipe.feedback),
-        plugs=registry.family(feedback.ANNOTATORS, r.recipe.feedback.annotator.annotator),
+        plugs=registry.modules(feedback.ANNOTATORS, r.recipe.feedback.annotator.annotator),
     )
 
 
@@ -294,5 +294,5 @@ def _train(r: Round, arm: str, seed: int) -> Step:
             "examples": (_learned(r, method),),
             "student": (r.start,),
         },
-        plugs=registry.family(train.METHODS, method.method),
+        plugs=registry.modules(train.METHODS, method.method),
     )

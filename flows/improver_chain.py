@@ -96,7 +96,7 @@ class _Chain:
         launch = self.r.recipe.launch
         settings = train.TrainSettings(method=method, optimiser=optimiser, seed=self.seed, launch=launch)
         inputs = {"prompts": ("prompts",), "examples": (examples,), "student": (base,)}
-        plugs = registry.family(train.METHODS, method.method)
+        plugs = registry.modules(train.METHODS, method.method)
         return self._add(self._named(part), train.STAGE, settings, inputs, plugs)
 
     def _named(self, part: str) -> str:

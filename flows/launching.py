@@ -66,7 +66,7 @@ def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
 
     from stages.launch import accelerate_config, shown
     from stages.launched import FOLDER, SPEC
-    from stages.train import TRAINER
+    from stages.trainer_folder import TRAINER
 
     settled = recipe.launch.settled(recipe.train.prompts_per_step)
     if not settled.is_launched:

@@ -78,7 +78,7 @@ def _benchmark(settings: Any, model: Trained) -> Step:
         settings=benchmark.BenchmarkSettings(benchmark=settings),
         inputs={"checkpoint": (model.step,), "prompts": ("prompts",)},
         external=benchmark.external(settings),
-        plugs=registry.family(benchmark.BENCHMARKS, settings.benchmark),
+        plugs=registry.modules(benchmark.BENCHMARKS, settings.benchmark),
     )
 
 

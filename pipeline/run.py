@@ -104,7 +104,7 @@ def compute(
             path=work,
             store=store,
             progress=lambda done, total: send((done, total)),
-            code=digest(key["code"]),
+            code=digest(step.stage.row_code(step.plugs)),
             refresh=refresh,
             executor=step.executor,
         )
@@ -168,7 +168,7 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], fold
         path=path,
         store=store,
         progress=lambda done, total: None,
-        code=digest(step.code()),
+        code=digest(step.stage.row_code(step.plugs)),
     )
 
 

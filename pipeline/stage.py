@@ -29,6 +29,9 @@ class Stage:
 
     `version`: raise it where results change although the code of `modules` does not: a module that is exempt from the
     keys was mended, or a library decides otherwise than it did. The number is in the key of the stage and of its rows.
+    `beside_rows`: those of `modules` that decide no single row of a map stage, but what is made
+    of all rows (an audit, a metric). They enter the key of the artifact and not the keys of rows, so that a change of
+    them asks no endpoint again.
     `assets`: other files of the code, by their path from its root, that decide the result (a page's template).
     `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
@@ -41,6 +44,7 @@ class Stage:
     name: str
     run: Callable[["Job"], None]
     modules: tuple[str, ...]
+    beside_rows: tuple[str, ...] = ()
     version: int = 1
     in_child: bool = False
     assets: tuple[str, ...] = ()
@@ -48,6 +52,13 @@ class Stage:
     estimate: Callable[["Job"], dict[str, Any] | None] | None = None
     estimate_in_child: bool = False
     imagine: Callable[["Job"], None] | None = None
+
+    def row_code(self, plugs: tuple[str, ...]) -> dict[str, str]:
+        """The stage's version, and the digests of the code that decides one row of a map stage with these plugs."""
+        return {"version": str(self.version)} | code_digests({*self.modules, *plugs} - self._beside(plugs))
+
+    def _beside(self, plugs: tuple[str, ...]) -> set[str]:
+        return set(self.beside_rows) - set(plugs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +97,12 @@ class Step:
 
     def code(self) -> dict[str, str]:
         """The stage's version, and the digests of the code that decides the result."""
-        modules = code_digests(self.stage.modules + self.plugs)
-        return {"version": str(self.stage.version)} | modules | asset_digests(self.stage.assets)
+        return self.stage.row_code(self.plugs) | code_digests(self.modules) | asset_digests(self.stage.assets)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """All whose code decides the result."""
+        return self.stage.modules + self.plugs
 
 
 def producer(step: str) -> str:
@@ -117,7 +132,7 @@ class Job:
     store: Store
     progress: Progress
     code: str
-    """Digest of the stage's code, for row keys."""
+    """Digest of the code that decides a row, for row keys."""
     refresh: bool = False
     """Compute rows anew even if they are in the store."""
     executor: Any = field(default_factory=local.Settings)

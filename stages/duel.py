@@ -11,7 +11,8 @@ from data.errors import SourceError, WorkError
 from data.tables import read_rows
 from data.thinking import split_thinking
 from stages.chat import ChatSettings, Payer, Reply, ask
-from stages.win_rate import Comparison, WinRate, win_rate
+from stages.comparison import Comparison
+from stages.win_rate import WinRate, win_rate
 
 SYSTEM = (
     "You compare two answers to a question: which is more helpful, relevant, accurate and detailed? Neither the order "

@@ -15,7 +15,7 @@ from pipeline.stage import Job, Stage
 from stages.checkpoints import model_folder
 from stages.grading import MODULES as GRADING
 from stages.grading import READINGS, TaskSettings, grade
-from stages.prompts import prove_disjoint
+from stages.held_out import prove_disjoint
 
 
 class EvaluateSection(Config):
@@ -244,7 +244,7 @@ def _revised(
 
 def _with_pairs(rows: list[Evaluation], job: Job, model: Any) -> Iterator[Evaluation]:
     """How the model orders the held-out candidates, by their mean log-prob a token, in each prompt's greedy row."""
-    from stages.models import logprobs_of
+    from stages.scoring import logprobs_of
 
     examples = [
         e for a in job.inputs.get("pairs", []) for e in a.records(TrainingExample) if e.status == "ok" and e.pairs
@@ -268,7 +268,8 @@ def _with_references(
     rows: list[Evaluation], questions: list[_Question], model: Any, tokenizer: Any
 ) -> Iterator[Evaluation]:
     """The log-prob of the expert's answer, in each prompt's greedy row: how far models have drifted on it."""
-    from stages.models import context_length, logprobs_of
+    from stages.models import context_length
+    from stages.scoring import logprobs_of
     from stages.tokens import completion_token_ids
 
     asked = {
@@ -374,6 +375,10 @@ STAGE = Stage(
         "stages.sampling",
         "data.rendering",
         "stages.improvement",
+        "data.template",
+        "stages.held_out",
+        "stages.joins",
+        "stages.scoring",
     ),
     in_child=True,
 )

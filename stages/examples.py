@@ -113,6 +113,7 @@ STAGE = Stage(
         "stages.end_tokens",
         "stages.joins",
         "stages.models",
+        "stages.checkpoints",
     ),
     in_child=True,
 )

@@ -229,6 +229,5 @@ STAGE = Stage(
         *GRADING,
         "stages.joins",
         "data.text",
-        "pipeline.rows",
     ),
 )

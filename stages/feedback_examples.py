@@ -119,6 +119,8 @@ STAGE = Stage(
         "stages.end_tokens",
         "stages.joins",
         "stages.models",
+        "data.template",
+        "stages.checkpoints",
     ),
     in_child=True,
 )

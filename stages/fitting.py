@@ -17,9 +17,9 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from data.errors import InputError
 from data.records import CurvePoint, TrainingExample
 from stages.forward import group_of, prepared
-from stages.launch import is_main_process, is_sharded
 from stages.optimiser import OptimiserSettings
 from stages.plan import Plan, apply_liger, compile_body, make_plan, try_pass
+from stages.processes import is_main_process, is_sharded
 from stages.throughput import Costs, useful_tokens
 from stages.trainer import CandidateTrainer, Schedule, epochs_of
 

@@ -13,12 +13,12 @@ from pydantic import Field
 
 from data.config import Config, unkeyed
 from data.errors import InputError
-from data.records import Checkpoint, CurvePoint, Prompt
+from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
 from data.rendering import shown
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
+from stages.held_out import prove_disjoint
 from stages.improvement import TEMPLATE, GapJudge, fold_of, improver_ids, penalised_reward, triples
-from stages.prompts import HELD_OUT, prove_disjoint
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
 """What of TRL's log becomes the curve."""
@@ -60,7 +60,7 @@ def run(job: Job) -> None:
     from stages.fitting import curve
     from stages.models import load_model, load_reward_model, load_tokenizer, save_model
     from stages.reinforce import reinforce
-    from stages.train import _keep_logs
+    from stages.trainer_folder import keep_logs
 
     settings: ImproveRlSettings = job.settings
     start, anchor = job.input("student"), job.input("anchor")
@@ -88,7 +88,7 @@ def run(job: Job) -> None:
         on_step=job.progress,
     )
     points = [p for p in curve(log) if p.metric in KEPT]
-    _keep_logs(job.path)
+    keep_logs(job.path)
     save_model(job.path / "model", policy, tokenizer, like=model_folder(start))
     job.write(points, CurvePoint)
     (base,) = start.records(Checkpoint)
@@ -110,7 +110,7 @@ class Reward:
     def __call__(self, completion_ids: list[list[int]], x: list[str], y_ref: list[str], **_: Any) -> list[float]:
         import torch
 
-        from stages.models import logprobs_of, rewards_of
+        from stages.scoring import logprobs_of, rewards_of
 
         template = self.settings.template
         asked = [improver_ids(self.tokenizer, a, b, template) for a, b in zip(x, y_ref, strict=True)]
@@ -182,6 +182,12 @@ STAGE = Stage(
         "stages.joins",
         "stages.models",
         "stages.checkpoints",
+        "data.template",
+        "data.text",
+        "stages.held_out",
+        "stages.optimiser",
+        "stages.scoring",
+        "stages.trainer_folder",
     ),
     in_child=True,
     identity=identity,

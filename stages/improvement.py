@@ -80,7 +80,7 @@ class GapJudge:
 
     def gaps(self, asked: Sequence[tuple[str, str, str]]) -> list[float]:
         """r_gap of each (prompt, candidate, reference). Its zero is free: only differences mean something."""
-        from stages.models import rewards_of
+        from stages.scoring import rewards_of
         from stages.tokens import completion_token_ids
 
         pairs = [

@@ -113,6 +113,20 @@ MODULES = (
     "stages.joins",
     "stages.models",
     "stages.methods.gap_reward",
+    "data.template",
+    "data.text",
+    "data.thinking",
+    "stages.attention",
+    "stages.batch",
+    "stages.checkpoints",
+    "stages.forward",
+    "stages.head",
+    "stages.layout",
+    "stages.methods.sft",
+    "stages.ranking",
+    "stages.samplers.transformers",
+    "stages.sampling",
+    "stages.scoring",
 )
 
 IMPROVER = Stage(name="improver_examples", run=run_improver, modules=MODULES, in_child=True)

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
+CANDIDATE_COLUMNS = ["prompt_id", "candidate_id", "text", "finish_reason", "source", "status", "error"]
+"""Of candidates, what judging and ordering read where they need no tokens."""
+
 _by_prompt = attrgetter("prompt_id")
 
 

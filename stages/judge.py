@@ -1,7 +1,7 @@
 """Stage judge: what a teacher, or several, says of every candidate, and how far that can be trusted."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations
@@ -11,12 +11,11 @@ from typing import Any
 from pydantic import Field
 
 from data import registry
-from data.config import Config, key_of
+from data.config import Config
 from data.parquet import read_records
-from data.records import Candidate, Judgement, Prompt
-from pipeline.code import code_digests
-from pipeline.fingerprint import canonical, digest
-from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
+from data.records import Candidate, Judgement
+from pipeline.fingerprint import digest
+from pipeline.rows import map_rows, missing
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
 from stages import audit, bounds, teacher_traits
@@ -26,25 +25,19 @@ from stages.chat_estimate import Planned
 from stages.chat_estimate import estimate as estimated
 from stages.grading import MODULES as GRADING
 from stages.grading import TaskSettings
-from stages.joins import by_prompt, join
+from stages.joins import CANDIDATE_COLUMNS, by_prompt
+from stages.judging import JUDGED, items_of, judge_all, units_of
 from stages.loaded import LazyModel
 from stages.spending import Spending
 from stages.teacher_traits import TEACHERS, members, module_of
 
 Teacher = registry.settings_union(TEACHERS, "teacher")
 
-Item = tuple[Prompt, list[Candidate]]
-
-JUDGED = {"ok", "truncated"}
-"""Statuses of candidates that are judged: an answer that was cut off is judged as it stands."""
-
 AUDITED_COLUMNS = [
     "prompt_id", "candidate_id", "teacher", "total", "correct", "presentation_order", "presentations", "verdicts",
     "status",
 ]  # fmt: skip
 """Of judgements, what the audit looks at."""
-
-CANDIDATE_COLUMNS = ["prompt_id", "candidate_id", "text", "finish_reason", "source", "status", "error"]
 
 
 class JudgeSettings(Config):
@@ -100,7 +93,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
         own = replace(job, code=_code(teacher)) if name else job
         for repeat, chosen in ((0, None), (1, _chosen_again(job, teacher))):
             if chosen != set():
-                units = missing(own, _units(own, teacher, None, repeat=repeat, chosen=chosen), Judgement)
+                units = missing(own, units_of(own, teacher, None, repeat=repeat, chosen=chosen), Judgement)
                 found.append(module.questions((unit.item for unit in units), teacher))
     return chain.from_iterable(found)
 
@@ -134,7 +127,7 @@ def _ask_member(job: Job, name: str, teacher: Any, spending: Spending) -> dict[s
 
 def _code(teacher: Any) -> str:
     """As of a stage with this judge alone."""
-    return digest({"version": str(STAGE.version)} | code_digests(STAGE.modules + teacher_traits.plugs(teacher)))
+    return digest(STAGE.row_code(teacher_traits.plugs(teacher)))
 
 
 def _leave_open(job: Job, found: dict[str, Any]) -> None:
@@ -186,7 +179,7 @@ def _chosen_again(job: Job, teacher: Any) -> set[str]:
     """The prompts that are asked about once more."""
     if not job.settings.audit.repeats or not teacher_traits.repeats(teacher):
         return set()
-    return job.settings.audit.asked_again(prompt.prompt_id for prompt, _ in _items(job, CANDIDATE_COLUMNS))
+    return job.settings.audit.asked_again(prompt.prompt_id for prompt, _ in items_of(job, CANDIDATE_COLUMNS))
 
 
 def _ask(
@@ -203,10 +196,10 @@ def _ask(
     options = {**({"repeat": repeat} if repeat else {}), **({"payer": spending} if asks else {})}
     map_rows(
         job,
-        _units(job, teacher, model, repeat=repeat, chosen=chosen),
-        partial(_judge, teacher=teacher, task=task, model=model, options=options),
+        units_of(job, teacher, model, repeat=repeat, chosen=chosen),
+        partial(judge_all, teacher=teacher, task=task, model=model, options=options),
         Judgement,
-        total=sum(1 for _ in _items(job, CANDIDATE_COLUMNS, chosen)),
+        total=sum(1 for _ in items_of(job, CANDIDATE_COLUMNS, chosen)),
         chunk_size=teacher.chunk_size,
         ahead=int(teacher_traits.own_process(teacher)),
         gpus=int(teacher_traits.in_child(teacher)),
@@ -214,22 +207,11 @@ def _ask(
     )
 
 
-def _units(
-    job: Job, teacher: Any, model: LazyModel | None, *, repeat: int, chosen: set[str] | None
-) -> Iterator[Unit[Item]]:
-    identity = model.identity if model else None
-    others = [key_of(job.settings.task), identity, teacher_traits.external(teacher)]
-    keys = Keys.of(key_of(teacher), *others, *([repeat] if repeat else []))
-    columns = None if teacher_traits.needs_tokens(teacher) else CANDIDATE_COLUMNS
-    for item in _items(job, columns, chosen):
-        yield keys.unit(item, *_decides(item))
-
-
 def _combined(job: Job, settings: JudgeSettings) -> Iterator[Judgement]:
     """One judgement a candidate, of those in the judges' tables."""
     module = module_of(settings.teacher)
     tables = {name: _rows(_table(job, name)) for name in members(settings.teacher)}
-    for prompt, candidates in _items(job, CANDIDATE_COLUMNS):
+    for prompt, candidates in items_of(job, CANDIDATE_COLUMNS):
         said = {name: next(rows)[1] for name, rows in tables.items()}
         yield from module.combine(prompt, candidates, said, settings.teacher, settings.task)
 
@@ -237,7 +219,7 @@ def _combined(job: Job, settings: JudgeSettings) -> Iterator[Judgement]:
 def _judged(job: Job, table: Path) -> Iterator[tuple[list[Judgement], dict[str, int]]]:
     """The judgements of each prompt, with the lengths of its answers."""
     for (prompt, candidates), (prompt_id, judgements) in zip(
-        _items(job, CANDIDATE_COLUMNS), _rows(table, AUDITED_COLUMNS), strict=True
+        items_of(job, CANDIDATE_COLUMNS), _rows(table, AUDITED_COLUMNS), strict=True
     ):
         assert prompt.prompt_id == prompt_id, f"{prompt.prompt_id} is judged as {prompt_id}"
         yield judgements, {c.candidate_id: len(c.text) for c in candidates}
@@ -251,38 +233,37 @@ def _table(job: Job, judge: str = "", stem: str = table_name(Judgement)) -> Path
     return job.path / f"{stem}{f'_by_{judge}' if judge else ''}.parquet"
 
 
-def _items(job: Job, columns: list[str] | None, chosen: set[str] | None = None) -> Iterator[Item]:
-    """Every prompt that has candidates to be judged, with these; of those chosen, if given."""
-    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
-    candidates = job.input("candidates").records(Candidate, columns=columns)
-    for prompt, found in join(prompts, candidates):
-        judged = [c for c in found if c.status in JUDGED]
-        if judged and (chosen is None or prompt.prompt_id in chosen):
-            yield prompt, judged
-
-
-def _decides(item: Item) -> list[str]:
-    prompt, candidates = item
-    turns = [[m.role, m.content] for m in prompt.messages or ()]
-    gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference, turns]).decode()
-    parts = (part for c in candidates for part in (c.candidate_id, c.text, str(c.logprob_sum), str(c.model_digest)))
-    return [prompt.prompt_id, gold, *parts]
-
-
-def _judge(
-    items: Iterable[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, options: dict[str, Any]
-) -> Iterator[list[Judgement]]:
-    drawn = Remembered(items)
-    given = drawn if teacher_traits.asks(teacher) else list(drawn)
-    for judgements in module_of(teacher).judge(given, teacher, task, model, **options):
-        prompt, candidates = drawn.oldest()
-        asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
-        assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
-        yield judgements
-
-
 STAGE = Stage(
     name="judge",
     run=run,
-    modules=("stages.judge", *GRADING, "stages.joins", "stages.loaded", "data.text", "pipeline.rows"),
+    modules=(
+        "stages.judge",
+        *GRADING,
+        "stages.joins",
+        "stages.loaded",
+        "data.text",
+        "stages.agreement",
+        "stages.audit",
+        "stages.bounds",
+        "stages.chat_reply",
+        "stages.chat_template",
+        "stages.checkpoints",
+        "stages.comparison",
+        "stages.end_tokens",
+        "stages.json_replies",
+        "stages.judging",
+        "stages.models",
+        "stages.pairwise",
+        "stages.teacher_traits",
+    ),
+    beside_rows=(
+        "stages.judge",
+        "stages.audit",
+        "stages.agreement",
+        "stages.bounds",
+        "stages.pairwise",
+        "stages.comparison",
+        "stages.json_replies",
+        "stages.chat_reply",
+    ),
 )

@@ -118,21 +118,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **({} if visible_gpus() else {"ACCELERATE_USE_CPU": "true"})}
 
 
-def is_main_process() -> bool:
-    """Of those that train together; true for one that trains alone."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def is_sharded() -> bool:
-    """Whether accelerate was told to shard this process's model."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
-def is_offloaded() -> bool:
-    """Whether its shards stay in the machine's memory."""
-    return os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true"
-
-
 def _as_gpus_allow(prompts_per_step: int, machines: int) -> int:
     share = [n for n in range(1, len(visible_gpus()) + 1) if prompts_per_step % (n * machines) == 0]
     return max(share, default=1)

@@ -8,9 +8,9 @@ import torch
 from data.records import CurvePoint
 from stages.checkpoints import MODEL
 from stages.fitting import fit
-from stages.launch import is_main_process, is_sharded
 from stages.models import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
 from stages.plan import Plan
+from stages.processes import is_main_process, is_sharded
 from stages.train import LoraSettings
 from stages.train_work import Work
 

@@ -93,4 +93,12 @@ def rows(arm: str, tasks: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-STAGE = Stage(name="lm_eval", run=run, modules=("stages.lm_eval", "stages.checkpoints"), in_child=True)
+STAGE = Stage(
+    name="lm_eval",
+    run=run,
+    modules=(
+        "stages.lm_eval",
+        "stages.checkpoints",
+    ),
+    in_child=True,
+)

@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.records import TrainingExample
 from stages.batch import CandidateBatch, collate
 from stages.forward import Layout, group_of, tokens_of
-from stages.launch import is_offloaded, is_sharded
+from stages.processes import is_offloaded, is_sharded
 
 MOST_TOKENS = 16_384
 """Of one forward pass: more does not go faster."""

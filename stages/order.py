@@ -12,8 +12,7 @@ from pipeline.fingerprint import canonical, text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job, Stage
 from pipeline.store import table_name
-from stages.joins import join
-from stages.judge import CANDIDATE_COLUMNS
+from stages.joins import CANDIDATE_COLUMNS, join
 from stages.partial_order import Judged
 
 STRATEGIES = "stages.orders"
@@ -79,5 +78,10 @@ def _row_key(start: str, item: Item) -> str:
 STAGE = Stage(
     name="order",
     run=run,
-    modules=("stages.order", "stages.partial_order", "stages.joins", "stages.verdicts", "pipeline.rows"),
+    modules=(
+        "stages.order",
+        "stages.joins",
+        "stages.partial_order",
+        "stages.verdicts",
+    ),
 )

@@ -35,7 +35,8 @@ MODULES = (
     "stages.json_replies",
     "data.thinking",
     "stages.templates",
-    "stages.win_rate",
+    "stages.comparison",
+    "stages.chat_reply",
 )
 
 

@@ -57,7 +57,7 @@ def _chosen(job: Job, views: Mapping[str, int]) -> list[Candidate]:
 
 
 def _gaps(job: Job, group: Any, views: Mapping[str, int], chosen: Sequence[Candidate], model: LazyModel) -> list[float]:
-    from stages.models import logprobs_of
+    from stages.scoring import logprobs_of
 
     wanted = {c.prompt_id for c in chosen}
     prompts = [p for p in job.input("prompts").records(Prompt) if p.prompt_id in wanted]

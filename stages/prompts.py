@@ -262,6 +262,8 @@ STAGE = Stage(
         "data.template",
         "data.text",
         "data.text_files",
+        "data.raw",
+        "data.repeated",
     ),
     identity=identity,
 )

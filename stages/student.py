@@ -98,7 +98,7 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     from stages.fitting import fit
     from stages.methods import sft
     from stages.models import save_model
-    from stages.train import _keep_logs
+    from stages.trainer_folder import keep_logs
 
     prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
     if not prompts:
@@ -116,7 +116,7 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
         folder=job.path / "trainer",
         on_step=job.progress,
     )
-    _keep_logs(job.path)
+    keep_logs(job.path)
     save_model(job.path / "model", model, tokenizer)
     job.write(points, CurvePoint)
     job.metrics |= {
@@ -223,6 +223,7 @@ STAGE = Stage(
         "stages.checkpoints",
         "stages.methods.sft",
         "stages.optimiser",
+        "stages.trainer_folder",
     ),
     in_child=True,
     identity=identity,

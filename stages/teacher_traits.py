@@ -72,9 +72,8 @@ def plugs(settings: Any) -> tuple[str, ...]:
     """The modules, beside the stage's own, that decide what it says."""
     found: dict[str, None] = {}
     for one in (settings, *members(settings).values()):
-        found |= dict.fromkeys((*registry.family(TEACHERS, one.teacher), *getattr(module_of(one), "MODULES", ())))
-    audited = ("stages.audit", "stages.agreement", "stages.bounds") if is_audited(settings) else ()
-    return (*found, *audited)
+        found |= dict.fromkeys(registry.modules(TEACHERS, one.teacher))
+    return tuple(found)
 
 
 def _trait(settings: Any, name: str) -> bool:

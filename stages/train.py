@@ -1,8 +1,6 @@
 """Stage train: one method, one seed, from the student to a checkpoint."""
 
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,20 +9,19 @@ from data import registry
 from data.config import Config, unkeyed
 from data.errors import InputError
 from data.mapped import MappedRecords
-from data.records import Checkpoint, CurvePoint, Prompt, TrainingExample
+from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt, TrainingExample
 from pipeline.stage import Job, Stage
 from stages.checkpoints import identity, model_folder, publish_model
+from stages.held_out import prove_disjoint
 from stages.joins import join
 from stages.launch import LaunchSettings
 from stages.optimiser import OptimiserSettings
-from stages.prompts import HELD_OUT, prove_disjoint
+from stages.trainer_folder import EXAMPLES, TRAINER, keep_logs
 
 if TYPE_CHECKING:
     from stages.train_work import Work
 
 METHODS = "stages.methods"
-TRAINER, EXAMPLES = "trainer", "examples.arrow"
-"""Folder of a job for what the trainer keeps, and what it learns from."""
 Method = registry.settings_union(METHODS, "method")
 
 
@@ -81,7 +78,7 @@ def run(job: Job) -> None:
     work, examples, counts = _prepared(job)
     launch = work.settings.launch
     points, plan = learn_together(job, work) if launch.is_launched else learn(work, job.progress)
-    _keep_logs(job.path)
+    keep_logs(job.path)
     job.write(points, CurvePoint)
     (base,) = job.input("student").records(Checkpoint)
     spent = cost(examples, settings.optimiser, seed=settings.seed)
@@ -164,15 +161,6 @@ def _offered(job: Job) -> Iterator[TrainingExample]:
     return (e for e in job.input("examples").records(TrainingExample) if e.status == "ok")
 
 
-def _keep_logs(path: Path) -> None:
-    """The TensorBoard events stay as logs; the trainer's own checkpoints have done their work."""
-    events = sorted((path / TRAINER).rglob("events.out.tfevents.*"))
-    (path / "logs").mkdir(exist_ok=True)
-    for event in events:
-        event.rename(path / "logs" / event.name)
-    shutil.rmtree(path / TRAINER)
-
-
 STAGE = Stage(
     name="train",
     run=run,
@@ -194,6 +182,11 @@ STAGE = Stage(
         "stages.optimiser",
         "stages.joins",
         "data.mapped",
+        "data.rendering",
+        "data.text",
+        "stages.chat_template",
+        "stages.held_out",
+        "stages.trainer_folder",
     ),
     in_child=True,
     identity=identity,

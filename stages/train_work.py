@@ -9,7 +9,8 @@ from typing import Any
 from data import registry
 from data.mapped import MappedRecords
 from data.records import TrainingExample
-from stages.train import EXAMPLES, METHODS, TRAINER, TrainSettings
+from stages.train import METHODS, TrainSettings
+from stages.trainer_folder import EXAMPLES, TRAINER
 
 
 @dataclass(frozen=True, kw_only=True)

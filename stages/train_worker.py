@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from stages.launch import is_main_process
 from stages.launched import PROGRESS, write_found, write_report
+from stages.processes import is_main_process
 
 PATIENCE = timedelta(hours=2)
 """Of a process for another: the main one saves a large model while the others wait."""

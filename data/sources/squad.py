@@ -20,6 +20,7 @@ from data.tables import find_files
 from data.template import check_places, fill
 from data.text_files import READ_ERRORS, whole
 
+MODULES = ("data.template",)
 TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
 
 

@@ -4,6 +4,8 @@ An annotator module has
     KIND: "ai" or "rule"
     class Settings(Config)                       its section of the recipe
     def annotate(items, settings, task) -> Iterator[Feedback]        one for each item, in order
+and may have
+    MODULES: tuple[str, ...]                     other modules whose code decides what it says
 and, where it asks a chat endpoint,
     def questions(items, settings, task) -> Iterator[Planned]        what `annotate` would ask
 

@@ -18,6 +18,7 @@ from stages.feedback_items import RIGHT, WRONG, Item, right_answer
 from stages.grading import TaskSettings
 
 KIND = "ai"
+MODULES = ("stages.chat_request", "stages.chat_reply")
 
 SYSTEM = (
     "You give feedback on answers. Start with the line 'Verdict: right' or 'Verdict: wrong'. Then say in one to three "

@@ -45,12 +45,14 @@ from pydantic import Field
 
 from data.config import Config, unkeyed
 from data.errors import SourceError
-from data.tables import Row, read_rows
+from data.tables import READERS, Row, read_rows
 from pipeline.fingerprint import file_digest
 from stages.benchmarks import Item, Score
 
 Data = dict[str, Any]
 Scored = Sequence[tuple[Item, Score]]
+
+MODULES = READERS
 
 
 class Settings(Config):

@@ -17,11 +17,12 @@ from pydantic import Field
 
 from data.config import Config, unkeyed
 from data.errors import SourceError
-from data.tables import find_files
+from data.tables import READERS, find_files
 from data.text import normalise
 from pipeline.fingerprint import file_digest
 from stages.benchmarks import Item, Score
 
+MODULES = READERS
 REFERENCES = "references"
 
 

@@ -22,6 +22,7 @@ from stages.grading.nearness import SCORES, edit_similarity, exact_match, token_
 from stages.grading.task import READINGS, Reading, TaskSettings
 
 MODULES = (
+    "stages.grading",
     "stages.grading.task",
     "stages.grading.grade",
     "stages.grading.labels",

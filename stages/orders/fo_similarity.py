@@ -15,6 +15,8 @@ from data.records import PartialOrder, Prompt
 from stages.grading.tokens import canonical, tokens
 from stages.partial_order import Judged, StrategySettings, from_levels, is_human
 
+MODULES = ("stages.grading.tokens", "stages.grading.numbers")
+
 
 class Settings(StrategySettings):
     strategy: Literal["fo_similarity"] = "fo_similarity"

@@ -14,10 +14,11 @@ from pydantic import Field
 from data.config import unkeyed
 from data.errors import SourceError
 from data.records import OrderedPair, PartialOrder, Prompt
-from data.tables import read_rows
+from data.tables import READERS, read_rows
 from pipeline.fingerprint import file_digest
 from stages.partial_order import Judged, StrategySettings, from_pairs
 
+MODULES = READERS
 COLUMNS = ("prompt_id", "above", "below")
 
 

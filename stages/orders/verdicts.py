@@ -21,7 +21,7 @@ from pydantic import Field
 from data.config import unkeyed
 from data.errors import SourceError
 from data.records import OrderedPair, PartialOrder, Prompt
-from data.tables import read_rows
+from data.tables import READERS, read_rows
 from pipeline.fingerprint import file_digest
 from stages.partial_order import Judged, StrategySettings, from_levels, from_pairs, transitive_closure
 from stages.verdicts import (
@@ -35,6 +35,7 @@ from stages.verdicts import (
     tally,
 )
 
+MODULES = READERS
 WORDS = ("a", "b", "tie", "abstain")
 
 

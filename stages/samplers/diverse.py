@@ -21,6 +21,7 @@ from stages.sampling import AnswerSettings
 from stages.vllm_engine import EngineSettings
 
 NEEDS_MODEL = True
+MODULES = ("stages.grading.tokens", "stages.grading.numbers")
 
 
 class Settings(AnswerSettings):

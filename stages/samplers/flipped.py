@@ -21,12 +21,14 @@ from data.thinking import split_thinking
 from stages.chat import ChatSettings, Conversation, Payer, Reply, converse
 from stages.chat_estimate import Planned
 from stages.chat_request import question
+from stages.grading import MODULES as GRADING
 from stages.grading import loose_label
 from stages.grading.statements import is_statement
 from stages.samplers import dataset, openai, transformers, vllm
 from stages.vllm_engine import EngineSettings
 
 NEEDS_MODEL = False
+MODULES = ("stages.chat_request", "stages.chat_reply", *GRADING)
 
 REWRITE = (
     "You rewrite explanations so that they mean the opposite, in the same style and at about the same length. Change "

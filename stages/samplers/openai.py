@@ -24,6 +24,7 @@ from stages.sampling import PLACE, filtered, no_answer, one_place, row_seed, sou
 
 NEEDS_MODEL = False
 STREAMS = True
+MODULES = ("stages.chat_request", "stages.chat_reply")
 FINISH_REASONS = {"ok": "stop", "truncated": "length"}
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stages.loaded import LazyModel
 
 NEEDS_MODEL = True
+MODULES = ("stages.vllm_engine", "stages.vllm_worker")
 
 
 class Settings(AnswerSettings, EngineSettings):

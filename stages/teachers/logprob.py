@@ -35,6 +35,7 @@ MODULES = (
     "stages.attention",
     "stages.head",
     "stages.models",
+    "stages.scoring",
     "stages.vllm_engine",
     "stages.vllm_worker",
 )
@@ -124,7 +125,7 @@ def _room(settings: Settings, model: LazyModel) -> int:
 def _sums(pairs: Sequence[tuple[list[int], list[int]]], settings: Settings, model: LazyModel) -> list[float]:
     """Of each answer after its prompt, nats."""
     if settings.engine is None:
-        from stages.models import logprobs_of
+        from stages.scoring import logprobs_of
 
         return logprobs_of(model.loaded.model, pairs, micro_batch_tokens=settings.micro_batch_tokens)
     how = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}

@@ -17,7 +17,7 @@ from stages.panel_settings import PanelSettings
 
 NEEDS_MODEL = False
 REPEATS = True
-MODULES = panel.MODULES
+MODULES = (*panel.MODULES, "stages.chat_request")
 external = panel_settings.external
 
 

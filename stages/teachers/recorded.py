@@ -26,13 +26,13 @@ from pydantic import Field
 from data.config import Config, unkeyed
 from data.errors import InputError, SourceError
 from data.records import STATUSES, AspectScore, Candidate, Judgement, Presentation, Prompt
-from data.tables import Row, read_rows
+from data.tables import READERS, Row, read_rows
 from pipeline.fingerprint import file_digest
 from stages.grading import TaskSettings, stated
 from stages.reviews import two_scores
 
 NEEDS_MODEL = False
-MODULES = ("stages.reviews",)
+MODULES = ("stages.reviews", *READERS)
 
 
 class Settings(Config):

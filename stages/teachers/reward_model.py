@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NEEDS_MODEL = False
 IN_CHILD = True
-MODULES = ("stages.scalar_models", "stages.checkpoints")
+MODULES = ("stages.scalar_models", "stages.checkpoints", "stages.models", "stages.tokens", "stages.control_tokens")
 
 
 class Settings(Config):

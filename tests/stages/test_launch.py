@@ -13,7 +13,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 
 from data.config import key_of
 from data.errors import RecipeError
-from stages import launch
+from stages import launch, processes
 from stages.launch import FsdpSettings, LaunchSettings, accelerate_config, command
 from stages.methods import sft
 from stages.optimiser import OptimiserSettings
@@ -62,8 +62,8 @@ def test_accelerate_shards_as_the_recipe_says(tmp_path, offload):
     assert arguments.use_fsdp
     with patch.dict(os.environ, environment):
         plugin = FullyShardedDataParallelPlugin()
-        assert launch.is_sharded()
-        assert launch.is_offloaded() is offload
+        assert processes.is_sharded()
+        assert processes.is_offloaded() is offload
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is False
     assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer", "Block"]

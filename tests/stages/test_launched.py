@@ -20,8 +20,9 @@ from stages.launched import FOLDER, SPEC, read_found, take_part, write_found, wr
 from stages.methods import sft
 from stages.optimiser import OptimiserSettings
 from stages.plan import Plan
-from stages.train import EXAMPLES, TRAINER, TrainSettings
+from stages.train import TrainSettings
 from stages.train_work import Work
+from stages.trainer_folder import EXAMPLES, TRAINER
 
 
 @pytest.fixture(autouse=True)

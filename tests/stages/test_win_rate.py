@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from stages.win_rate import Comparison, elo, win_rate
+from stages.comparison import Comparison
+from stages.win_rate import elo, win_rate
 
 
 def compared(*verdicts):

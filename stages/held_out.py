@@ -1,0 +1,57 @@
+"""The proof that what is trained on and what is held out share nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from data.errors import InputError
+from data.records import Prompt
+from data.rendering import compared
+from data.text import normalise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitProof:
+    """Two sets of prompts that share no id, no cluster and no normalised text."""
+
+    num_trained: int
+    num_held_out: int
+    trained_clusters: int
+    held_out_clusters: int
+
+
+def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> SplitProof:
+    """Count both sets, after a check that nothing stands in both; only what is held out is kept in memory.
+
+    Raises InputError that names an offender.
+    """
+    kinds = {"id": _by_id, "near-duplicate cluster": _by_cluster, "text": _by_text}
+    held_out = list(held_out)
+    seen = {what: {key(p): p.prompt_id for p in held_out} for what, key in kinds.items()}
+    num_trained, trained_clusters = 0, set()
+    for prompt in trained:
+        num_trained += 1
+        trained_clusters.add(prompt.cluster_id)
+        for what, key in kinds.items():
+            if key(prompt) in seen[what]:
+                raise InputError(
+                    f"held-out prompt {seen[what][key(prompt)]} shares its {what} with training prompt "
+                    f"{prompt.prompt_id}; a score on it would not count"
+                )
+    return SplitProof(
+        num_trained=num_trained,
+        num_held_out=len(held_out),
+        trained_clusters=len(trained_clusters),
+        held_out_clusters=len({p.cluster_id for p in held_out}),
+    )
+
+
+def _by_id(prompt: Prompt) -> str:
+    return prompt.prompt_id
+
+
+def _by_cluster(prompt: Prompt) -> str:
+    return prompt.cluster_id
+
+
+def _by_text(prompt: Prompt) -> str:
+    return normalise(compared(prompt.text, prompt.messages))
