@@ -102,6 +102,7 @@ STAGE = Stage(
         "stages.checkpoints",
         "data.text",
         "data.rendering",
+        "stages.model_folders",
     ),
     in_child=True,
 )

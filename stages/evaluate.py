@@ -379,6 +379,7 @@ STAGE = Stage(
         "stages.held_out",
         "stages.joins",
         "stages.scoring",
+        "stages.model_folders",
     ),
     in_child=True,
 )

@@ -114,6 +114,7 @@ STAGE = Stage(
         "stages.joins",
         "stages.models",
         "stages.checkpoints",
+        "stages.model_folders",
     ),
     in_child=True,
 )

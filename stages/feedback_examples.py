@@ -121,6 +121,7 @@ STAGE = Stage(
         "stages.models",
         "data.template",
         "stages.checkpoints",
+        "stages.model_folders",
     ),
     in_child=True,
 )

@@ -266,6 +266,7 @@ STAGE = Stage(
         "stages.head",
         "stages.layout",
         "stages.scoring",
+        "stages.model_folders",
     ),
     beside_rows=(
         "stages.parity",

@@ -188,6 +188,7 @@ STAGE = Stage(
         "stages.optimiser",
         "stages.scoring",
         "stages.trainer_folder",
+        "stages.model_folders",
     ),
     in_child=True,
     identity=identity,

@@ -127,6 +127,7 @@ MODULES = (
     "stages.samplers.transformers",
     "stages.sampling",
     "stages.scoring",
+    "stages.model_folders",
 )
 
 IMPROVER = Stage(name="improver_examples", run=run_improver, modules=MODULES, in_child=True)

@@ -255,6 +255,9 @@ STAGE = Stage(
         "stages.models",
         "stages.pairwise",
         "stages.teacher_traits",
+        "stages.control_tokens",
+        "stages.model_folders",
+        "stages.tokens",
     ),
     beside_rows=(
         "stages.judge",

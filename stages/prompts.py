@@ -264,6 +264,9 @@ STAGE = Stage(
         "data.text_files",
         "data.raw",
         "data.repeated",
+        "data.mapped",
+        "stages.grading.numbers",
+        "stages.grading.tokens",
     ),
     identity=identity,
 )

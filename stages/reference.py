@@ -81,6 +81,9 @@ STAGE = Stage(
         "stages.models",
         "stages.chat_template",
         "stages.end_tokens",
+        "stages.control_tokens",
+        "stages.model_folders",
+        "stages.tokens",
     ),
     in_child=True,
 )
