@@ -9,7 +9,12 @@ and `X | None`. A change of fields needs a new `schema_version` and a migration 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-Status = Literal["ok", "refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"]
+Status = Literal[
+    "ok", "refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed",
+    "unjudged", "single", "unordered",
+]  # fmt: skip
+"""The last three are of orders without a pair: no candidate has a judgement, there is but one candidate, or those that
+there are stay incomparable."""
 STATUSES: tuple[str, ...] = get_args(Status)
 
 Split = Literal["pretrain", "train", "validation", "test"]

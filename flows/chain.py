@@ -1,7 +1,8 @@
 """What runs after what: a recipe as a list of steps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from data import registry
@@ -11,10 +12,11 @@ from flows.money import endpoints
 from flows.nightly_settings import LATEST
 from flows.recipe import SOURCES, Recipe
 from flows.rounds import Round, Trained
-from pipeline.stage import Step
+from pipeline.stage import Job, Step
 from stages import (
     carried,
     examples,
+    failures,
     feedback,
     feedback_examples,
     generate,
@@ -53,7 +55,16 @@ def plan(recipe: Recipe) -> list[Step]:
     if recipe.evaluate.pairs:
         steps += _candidates(_held_out(recipe))
     steps += measures(recipe, trained, pairs=_held_out(recipe).named("examples"), paid=_paid(steps))
-    return [replace(step, executor=recipe.execution) for step in steps]
+    return [replace(step, executor=recipe.execution, check=_check(recipe, step)) for step in steps]
+
+
+def _check(recipe: Recipe, step: Step) -> Callable[[Job], None] | None:
+    """What a step that asks or samples must satisfy; what the audit bounds by itself is the audit's."""
+    if step.stage.name not in ("generate", "judge", "feedback"):
+        return None
+    bounds = recipe.audit.bounds() if step.stage.name == "judge" else {}
+    elsewhere = tuple(name.removeprefix("max_") for name in bounds if name.startswith("max_"))
+    return partial(failures.check, max_failed=recipe.max_failed, bound_elsewhere=elsewhere)
 
 
 def _paid(steps: list[Step]) -> tuple[str, ...]:

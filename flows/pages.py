@@ -93,7 +93,15 @@ def _counts(manifest: Manifest) -> list[dict[str, Any]]:
 
 def _results(report: Artifact) -> list[str]:
     metrics, path = report.manifest.metrics, (report.path / "report.html").absolute()
-    return [f"Report: [{path}](file://{path})", as_cell(metrics["conclusion"]), table(metrics["results"], limit=100)]
+    link = f"Report: [{path}](file://{path})"
+    return [*_missing(metrics), link, as_cell(metrics["conclusion"]), table(metrics["results"], limit=100)]
+
+
+def _missing(metrics: Mapping[str, Any]) -> list[str]:
+    """What the run expected and did not get, first of all."""
+    sentences = metrics.get("missing", [])
+    listed = "\n".join(f"- {as_cell(sentence)}" for sentence in sentences)
+    return ["**What is missing**", listed] if sentences else []
 
 
 def _picture(orders: Artifact, step: Step, artifacts: Mapping[str, Artifact]) -> list[str]:

@@ -109,6 +109,14 @@ class Recipe(Config):
     models: dict[str, StudentSettings] = Field(
         default_factory=dict, description="Name -> a further model that sampling groups may ask."
     )
+    max_failed: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of the rows of a step that asks or samples (generate, judge, feedback) that may fail, be "
+        "refused or be unparsable; with more the step fails, and keeps what is good. One row is never too many, unless "
+        "this is 0. A bound of `audit` on one of these holds in its place.",
+    )
     generate: GenerateSettings
     judge: Teacher  # type: ignore[valid-type]
     audit: AuditSettings = Field(default=AuditSettings(), description="What a judge other than a rule must satisfy.")

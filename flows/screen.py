@@ -18,6 +18,7 @@ from flows.walk import Run, report_path
 from pipeline.run import Done
 from pipeline.stage import Progress as OnProgress
 from pipeline.stage import Step
+from stages.shortfalls import shortfalls
 
 console = Console(highlight=False, soft_wrap=False)
 
@@ -133,7 +134,8 @@ def show_results(run: Run, *, as_json: bool) -> None:
     results = report.manifest.metrics["results"] if report else []
     if as_json:
         path = str(report_path(run)) if report else None
-        print(json.dumps({**run.describe(), "results": results, "report": path}, indent=1))
+        missing = shortfalls(done.artifact for done in run.done)
+        print(json.dumps({**run.describe(), "results": results, "report": path, "missing": missing}, indent=1))
         return
     if results:
         show_rows(results)
@@ -141,6 +143,10 @@ def show_results(run: Run, *, as_json: bool) -> None:
         print(report.manifest.metrics.get("read", ""))  # type: ignore[union-attr]  a report of before says nothing
     cached = sum(done.cached for done in run.done)
     print(f"{len(run.done)} steps, {cached} cached, {sum(done.seconds for done in run.done):.0f} s. Run {run.run_id}")
+    if missing := shortfalls(done.artifact for done in run.done):
+        print("What is missing:")
+        for sentence in missing:
+            print(f"  {sentence}")
     for done in run.done:
         if failed := done.artifact.manifest.open_units.get("failed"):
             print(f"{done.step}: {failed} failed for now; the same command asks for them again.")

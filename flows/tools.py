@@ -187,6 +187,13 @@ def sweep(
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
 @click.option("--budget-usd", type=click.FloatRange(0), help="Dollars that the judge may cost.")
+@click.option(
+    "--max-failed",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share without verdict.",
+)
 @STORE
 @JSON
 def duel(
@@ -199,6 +206,7 @@ def duel(
     limit: int | None,
     max_tokens: int,
     budget_usd: float | None,
+    max_failed: float,
     store_path: str,
     as_json: bool,
 ) -> None:
@@ -213,7 +221,7 @@ def duel(
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
     store, asked = open_store(store_path), read_questions(questions, limit)
     one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
-    rows, rate = compare(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)))
+    rows, rate = compare(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)), max_failed=max_failed)
     summary = {
         "win": rate.win,
         "lose": rate.lose,

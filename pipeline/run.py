@@ -109,6 +109,8 @@ def compute(
             executor=step.executor,
         )
         step.stage.run(job)
+        if step.check is not None:
+            step.check(job)
         return store.publish(work, _manifest(job, step, key, time.monotonic() - started)).path
 
 

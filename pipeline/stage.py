@@ -70,6 +70,7 @@ class Step:
     plugs: modules, beside the stage's own, whose code decides the result (a method, a sampler, a teacher).
     labels: what a report calls the step's result by (arm, seed, round); they are in no key.
     executor: settings of who computes chunks; it decides nothing about them.
+    check: raises WorkError where what the stage made is not good enough to be published; it changes nothing of it.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Step:
     plugs: tuple[str, ...] = ()
     labels: Labels = field(default_factory=dict)
     executor: Any = field(default_factory=local.Settings)
+    check: Callable[["Job"], None] | None = None
 
     def key(self, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         """The parts of this step's fingerprint, given the artifacts of the steps before it.

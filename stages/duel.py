@@ -1,6 +1,7 @@
 """Two models answer the same questions; a chat model compares the answers, each pair in both orders."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -56,11 +57,13 @@ def duel(
     judge: ChatSettings,
     *,
     payer: Payer,
+    max_failed: float = 0.05,
 ) -> tuple[list[dict[str, Any]], WinRate]:
     """One row a question with both verdicts, from the side of the first model, and the win rate.
 
     A reply without a verdict counts as none; it is asked no second time. Raises WorkError where the judge's
-    `budget_usd` does not reach for all questions.
+    `budget_usd` does not reach for all questions, and where more than a share `max_failed` of them got no verdict; one
+    is not too many, unless it is the only one or `max_failed` is 0.
     """
     asked = [
         (SYSTEM, USER.format(question=text, a=a, b=b))
@@ -74,6 +77,7 @@ def duel(
             "asked; raise it: the others are not paid for again"
         )
     said = [verdict(reply) for reply in replies]
+    _check(replies, said, max_failed)
     comparisons = [
         Comparison(prompt_id=name, first=said[2 * i], second=TURNED[said[2 * i + 1]])
         for i, (name, _) in enumerate(questions)
@@ -83,6 +87,22 @@ def duel(
         for c, a, b in zip(comparisons, first, second, strict=True)
     ]
     return rows, win_rate(comparisons)
+
+
+def _check(replies: Sequence[Reply], said: Sequence[Any], max_failed: float) -> None:
+    lost = [reply for reply, verdict in zip(replies, said, strict=True) if verdict is None]
+    allowed = max(1, int(max_failed * len(said))) if max_failed else 0
+    if len(lost) <= allowed and len(lost) < len(said):
+        return
+    kinds = Counter("without a verdict" if reply.status == "ok" else reply.status for reply in lost)
+    errors = Counter(reply.error for reply in lost if reply.error).most_common(1)
+    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    commonest = f" The commonest reason, {errors[0][1]} times: {errors[0][0]:.300}." if errors else ""
+    raise WorkError(
+        f"{len(lost)} of {len(said)} questions to the judge came to nothing ({counted}), and --max-failed "
+        f"{max_failed:g} allows {allowed}.{commonest} Mend the endpoint and run the same command: the others are not "
+        "paid for again"
+    )
 
 
 def verdict(reply: Reply) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from data.errors import InputError
 from data.records import Candidate, PartialOrder, Prompt
 from data.tables import write_rows
 from pipeline.store import Artifact, Store
@@ -69,9 +70,11 @@ def export(store: Store, orders: Artifact, folder: Path, *, kind: str) -> int:
     rows = [
         row
         for prompt, found, order in join(prompts, candidates, orders.records(PartialOrder))
-        if order and order[0].status == "ok"
+        if order
         for row in FORMATS[kind]((prompt, {c.candidate_id: c.text for c in found}, order[0]))
     ]
+    if not rows:
+        raise InputError(f"{orders.ref} holds nothing for the format {kind}; `hasse show` counts its orders by status")
     (folder / "data").mkdir(parents=True, exist_ok=True)
     write_rows(folder / "data" / "train.parquet", rows)
     (folder / "README.md").write_text(_card(orders, kind, len(rows), rows[0] if rows else {}), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Stage order: a partial order over the candidates of every prompt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -43,7 +44,7 @@ def run(job: Job) -> None:
     map_rows(
         job,
         (Unit(_row_key(start, item), item) for item in _items(job)),
-        lambda chunk: [[order] for order in strategy.orders(chunk, settings.strategy)],
+        lambda chunk: [[order] for order in _with_status(chunk, strategy.orders(chunk, settings.strategy))],
         PartialOrder,
         total=total,
         chunk_size=settings.strategy.chunk_size,
@@ -53,6 +54,17 @@ def run(job: Job) -> None:
 
 
 REQUIRED = ["candidate_id", "teacher"]
+
+
+def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:
+    """An order without a pair says why by its status. It may have a target all the same, which SFT imitates."""
+    for (_, judged), order in zip(items, orders, strict=True):
+        if order.pairs or order.status != "ok":
+            yield order
+        elif not any(j is not None and j.status == "ok" for _, j in judged):
+            yield replace(order, status="unjudged")
+        else:
+            yield replace(order, status="single" if len(judged) == 1 else "unordered")
 
 
 def _items(job: Job) -> Iterator[Item]:

@@ -23,6 +23,7 @@ from stages.grading import READINGS, TaskSettings
 from stages.joins import join
 from stages.partial_order import is_human
 from stages.results import SCORE, UNKNOWN, Answers, Result, arm_of, conclusion, measured, results, sequences
+from stages.shortfalls import shortfalls
 
 TEMPLATE = "report_page.html"
 BY_WHOM = ["prompt_id", "candidate_id", "text", "source"]
@@ -93,6 +94,7 @@ def run(job: Job) -> None:
     drifts = any(result.drift for result in found)
     sentences = conclusion(found, settings.report.baselines)
     read = _how_it_was_read(settings.task, found)
+    missing = shortfalls(artifact for artifacts in job.inputs.values() for artifact in artifacts)
     page = render(
         recipe=settings.recipe,
         primary=settings.task.primary,
@@ -100,6 +102,7 @@ def run(job: Job) -> None:
         readings={name: settings.task.in_words(name) for name in READINGS},
         results=found,
         conclusion=sentences,
+        missing=missing,
         plots=interval_plots(found),
         drifts=drifts,
         groups=sorted({group for result in found for group in result.by_group}),
@@ -127,6 +130,7 @@ def run(job: Job) -> None:
         "results": [row(r, settings.report.baselines, drifts=drifts) for r in found],
         "conclusion": "\n".join(sentences),
         "read": read,
+        "missing": missing,
     }
 
 
@@ -253,6 +257,7 @@ STAGE = Stage(
         "stages.report",
         "data.rendering",
         "stages.results",
+        "stages.shortfalls",
         "stages.statistics",
         "stages.drawing",
         "stages.joins",

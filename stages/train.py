@@ -136,10 +136,12 @@ def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExamp
     used = MappedRecords.write(job.path / TRAINER / EXAMPLES, prepared(), TrainingExample)
     if not len(used):
         raise InputError(
-            f"{job.name}: none of {offered} examples is of use to this method; "
+            f"{job.name}: none of {offered} usable examples is of use to this method; "
             "it needs an expert's answer, a good candidate or an ordered pair"
         )
-    return used, {"offered": offered, "used": len(used), "of_no_use": offered - len(used)}
+    unusable = sum(e.status != "ok" for e in job.input("examples").records(TrainingExample))
+    counts = {"offered": offered, "used": len(used), "of_no_use": offered - len(used)}
+    return used, {**counts, "unusable": unusable} if unusable else counts
 
 
 def _trained(job: Job) -> Iterator[Prompt]:

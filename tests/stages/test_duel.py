@@ -44,12 +44,26 @@ def judge(monkeypatch):
 def test_both_orders_are_asked_and_a_preference_for_a_place_is_a_tie(judge):
     questions = [("1", "plain"), ("2", "plain"), ("3", "plain"), ("4", "by order"), ("5", "mute")]
     rows, rate = duel(
-        questions, ["long long", "x", "same", "a", "a"], ["x", "long long", "emas", "bb", "bb"], judge, payer=Account()
+        questions,
+        ["long long", "x", "same", "a", "a"],
+        ["x", "long long", "emas", "bb", "bb"],
+        judge,
+        payer=Account(),
+        max_failed=0.2,
     )
     assert [row["verdict"] for row in rows] == ["win", "lose", "tie", "tie", None]
     assert (rate.win, rate.lose, rate.tie, rate.excluded) == (1, 1, 2, 1)
     assert rate.rate.mean == 0
     assert rate.position_bias == pytest.approx(1 / 4)
+
+
+def test_too_many_questions_without_a_verdict_end_it(judge):
+    questions = [("1", "plain"), ("2", "plain"), ("3", "mute")]
+    with pytest.raises(WorkError, match=r"2 of 6 questions to the judge came to nothing \(2 without a verdict\)"):
+        duel(questions, ["a", "b", "c"], ["aa", "bb", "cc"], judge, payer=Account())
+    dead = ChatSettings(model="m", base_url="http://127.0.0.1:9/v1", api_key_variable="KEY", max_retries=0)
+    with pytest.raises(WorkError, match=r"6 of 6 questions .*6 failed.*The commonest reason, 6 times: no connection"):
+        duel(questions, ["a", "b", "c"], ["aa", "bb", "cc"], dead, payer=Account(), max_failed=1)
 
 
 def test_a_cap_that_does_not_reach_ends_it(judge):

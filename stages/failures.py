@@ -1,0 +1,97 @@
+"""How many rows of a step may come to nothing: with more the step fails, and what is good stays in the store."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+from data.errors import WorkError
+from data.parquet import read_records
+from data.records import Candidate, Feedback, Judgement
+from pipeline.stage import Job
+from pipeline.store import table_name
+
+LOST: dict[type, frozenset[str]] = {
+    Candidate: frozenset({"failed", "refused", "unparsable"}),
+    Judgement: frozenset({"failed", "refused", "unparsable", "truncated"}),
+    Feedback: frozenset({"failed", "refused", "unparsable", "truncated"}),
+}
+"""Record -> statuses of rows that came to nothing. An answer that was cut off is judged as it stands; a judgement that
+was cut off says nothing."""
+
+USABLE: dict[type, frozenset[str]] = {
+    Candidate: frozenset({"ok", "truncated"}),
+    Judgement: frozenset({"ok"}),
+    Feedback: frozenset({"ok"}),
+}
+
+
+@dataclass
+class Group:
+    """Rows of one judge, annotator or sampling group: what is counted are prompts' rows, or prompts for a sampler."""
+
+    units: set[object] = field(default_factory=set)
+    lost: dict[object, str] = field(default_factory=dict)
+    """unit -> status"""
+    usable: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+def check(job: Job, *, max_failed: float, bound_elsewhere: Collection[str] = ()) -> None:
+    """Raises WorkError where more than a share `max_failed` of a table's rows came to nothing, or none is usable.
+
+    One row that came to nothing does not stop a step that has others, unless `max_failed` is 0. Candidates are counted
+    by group, and prompt by prompt, so that a dead endpoint stands out among other groups. bound_elsewhere: statuses on
+    which the recipe has a bound of its own. A step that ran out of money is left alone: the run stops for that reason.
+    """
+    if "budget_stopped" in job.metrics.get("units_open", {}):
+        return
+    for record in LOST:
+        for path in _tables(job, record):
+            for name, group in _groups(path, record, set(bound_elsewhere)).items():
+                _check(job, path.stem if not name else f"group {name}", group, max_failed)
+
+
+def _check(job: Job, name: str, group: Group, max_failed: float) -> None:
+    total, lost = len(group.units), len(group.lost)
+    allowed = max(1, int(max_failed * total)) if max_failed else 0
+    if group.usable and lost <= allowed:
+        return
+    kinds = Counter(group.lost.values())
+    counted = f" ({', '.join(f'{n} {status}' for status, n in kinds.most_common())})" if kinds else ""
+    few = f"max_failed: {max_failed:g} allows {allowed}" if group.usable else "not one row is usable"
+    raise WorkError(
+        f"{job.name}, {name}: {lost} of {total} came to nothing{counted}, and {few}.{_commonest(group)} "
+        "Nothing is published and good rows are kept: the same command, or Retry, asks again for what failed. What was "
+        "refused, cut off or unparsable stays so until the model, the template or a limit changes. "
+        "To go on without these rows, raise max_failed"
+    )
+
+
+def _commonest(group: Group) -> str:
+    if not group.errors:
+        return ""
+    error, times = group.errors.most_common(1)[0]
+    return f" The commonest reason, {times} times: {error:.300}."
+
+
+def _tables(job: Job, record: type) -> Iterator[Path]:
+    """The record's table and, of several judges, that of each."""
+    stem = table_name(record)
+    yield from sorted(path for path in job.path.glob(f"{stem}*.parquet") if path.stem == stem or "_by_" in path.stem)
+
+
+def _groups(path: Path, record: type, bound_elsewhere: set[str]) -> dict[str, Group]:
+    found: defaultdict[str, Group] = defaultdict(Group)
+    by_prompt = record is Candidate
+    needed = [f.name for f in fields(record) if f.default is MISSING]
+    for row in read_records(path, record, columns=[*needed, "status", "error"]):
+        group = found[row.candidate_id.rpartition("-")[0] if by_prompt else ""]
+        unit = row.prompt_id if by_prompt else (row.prompt_id, row.candidate_id)
+        group.units.add(unit)
+        group.usable += row.status in USABLE[record]
+        if row.status in LOST[record] - bound_elsewhere:
+            group.lost[unit] = row.status
+        if row.error and row.status not in USABLE[record]:
+            group.errors[row.error] += 1
+    return dict(found)
