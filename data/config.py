@@ -1,10 +1,16 @@
 """The base of every settings model: one model serves the recipe, `--set`, and the form of a user interface."""
 
-from typing import Any, Self
+import math
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from data.form import check_integers, readable
+from data.form import MAX_NUMBER, MAX_SEED, check_integers, readable
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+"""A whole number from which random numbers are drawn."""
 
 LIMIT = "max_tokens"
 """The field of every settings model that limits the length of what a model writes."""
@@ -22,6 +28,43 @@ class Config(BaseModel):
         for name in type(self).model_fields:
             check_integers(getattr(self, name), name)
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_truth_values(cls, values: Any) -> Any:
+        """`seed: true` is no number, though Python takes it for 1."""
+        for name, field in cls.model_fields.items():
+            kind = str(field.annotation)
+            numeric = re.search(r"\b(int|float)\b", kind) and not re.search(r"\b(bool|Any|Settings)\b", kind)
+            given = values.get(name) if isinstance(values, dict) and numeric else None
+            if any(isinstance(part, bool) for part in _parts(given)):
+                raise ValueError(f"{name}: a number is needed, found {given}")
+        return values
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_a_number_that_fits(cls, value: Any, info: ValidationInfo) -> Any:
+        """No field takes what would fail, or be another number, once it reaches torch, Arrow or a server."""
+        largest = MAX_SEED if "seed" in (info.field_name or "") else MAX_NUMBER
+        for part in _parts(value):
+            if isinstance(part, float) and not math.isfinite(part):
+                raise ValueError(f"a finite number is needed, found {part}")
+            if isinstance(part, int) and abs(part) > largest:
+                raise ValueError(
+                    f"a whole number of at most {largest} is needed, found one of {part.bit_length()} bits"
+                )
+        return value
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """The values of a list or mapping, or the value itself; settings below it see to their own fields."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _parts(part)
+    elif isinstance(value, dict):
+        yield from value.values()
+    else:
+        yield value
 
 
 def unkeyed(default: Any = ..., **field: Any) -> Any:

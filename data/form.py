@@ -15,6 +15,10 @@ from pydantic_core import CoreSchema, core_schema
 Schema = dict[str, Any]
 JSON_INTEGER = 2**53 - 1
 """The largest integer that every reader of JSON keeps exactly; with a run of 2^70, Prefect's server lists no runs."""
+MAX_SEED = 2**32 - 1
+"""What numpy, torch, vLLM and chat endpoints all accept."""
+MAX_NUMBER = 2**31 - 1
+"""Of whole numbers that are no seed: what every library and file format holds."""
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "minItems", "maxItems", "pattern")
 
 
@@ -24,7 +28,7 @@ def readable(schema: Schema, model: type[Any]) -> None:
     schema["title"] = title(tag[1] if tag else re.sub(r"(Settings|Section)$", "", model.__name__))
     for name, field in schema.get("properties", {}).items():
         field["title"] = title(name)
-        bound_integers(field)
+        bound_integers(field, MAX_SEED if "seed" in name else MAX_NUMBER)
     if tag:
         name, value = tag
         schema["properties"][name] |= {"enum": [value]}
@@ -33,19 +37,19 @@ def readable(schema: Schema, model: type[Any]) -> None:
         schema["required"] = [name, *schema.get("required", [])]
 
 
-def bound_integers(schema: Any) -> None:
-    """Give every integer in a JSON schema the bounds of `JSON_INTEGER`, on a side where it has none."""
+def bound_integers(schema: Any, largest: int = JSON_INTEGER) -> None:
+    """Give every integer in a JSON schema a bound, on a side where it has none."""
     if isinstance(schema, list):
         for part in schema:
-            bound_integers(part)
+            bound_integers(part, largest)
     elif isinstance(schema, dict):
         if schema.get("type") == "integer" and "enum" not in schema:
-            for side, bound in (("Minimum", -JSON_INTEGER), ("Maximum", JSON_INTEGER)):
+            for side, bound in (("Minimum", -largest), ("Maximum", largest)):
                 if f"exclusive{side}" not in schema:
                     schema.setdefault(side.lower(), bound)
         for key, part in schema.items():
             if key != "anyOf" or "allOf" not in schema:  # what a choice shows, beside what decides
-                bound_integers(part)
+                bound_integers(part, largest)
 
 
 def check_integers(value: Any, where: str) -> None:

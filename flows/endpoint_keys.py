@@ -28,22 +28,23 @@ def check_keys(steps: Sequence[Step], store: Store, *, anew_from: int) -> None:
         found = look_up(store, step, artifacts) if i < anew_from and inputs <= artifacts.keys() else None
         if found is None:
             for chat in endpoints(step.settings):
-                _check(step, chat)
+                check_key(chat, where=step.name)
         else:
             artifacts[step.name] = found
+
+
+def check_key(chat: ChatSettings, *, where: str) -> None:
+    """Raises InputError for an endpoint whose key is not set."""
+    variable = chat.api_key_variable
+    if os.environ.get(variable, "").strip() or is_on_this_machine(chat.base_url):
+        return
+    raise InputError(
+        f"{where}: the environment variable {variable} with the key of the endpoint "
+        f"{chat.base_url or 'of OpenAI'} is not set; set it, or, for runs that a Prefect server starts, save the key "
+        f"as the Secret block {block_name(variable)!r} on the server's page"
+    )
 
 
 def block_name(variable: str) -> str:
     """The Secret block of a Prefect server that holds a variable; names of blocks are lower case with dashes."""
     return variable.lower().replace("_", "-")
-
-
-def _check(step: Step, chat: ChatSettings) -> None:
-    variable = chat.api_key_variable
-    if os.environ.get(variable, "").strip() or is_on_this_machine(chat.base_url):
-        return
-    raise InputError(
-        f"{step.name}: the environment variable {variable} with the key of the endpoint "
-        f"{chat.base_url or 'of OpenAI'} is not set; set it, or, for runs that a Prefect server starts, save the key "
-        f"as the Secret block {block_name(variable)!r} on the server's page"
-    )

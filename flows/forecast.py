@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data import registry
 from flows.chain import plan
+from flows.endpoint_keys import check_keys
 from flows.money import endpoints
-from flows.recipe import Recipe
+from flows.preflight import check_disk, check_ready
+from flows.recipe import SOURCES, Recipe
 from pipeline.run import estimate, imagine, look_up
 from pipeline.stage import Step, producer
 from pipeline.store import Artifact, Store
@@ -33,9 +36,23 @@ def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
 
     still be found in the store, if the step before it turns out as it was.
     """
+    steps = plan(recipe)
     with tempfile.TemporaryDirectory() as folder:
         forecaster = _Forecaster(store, Path(folder))
-        return [forecaster.of(step) for step in plan(recipe)]
+        found = [forecaster.of(step) for step in steps]
+    open_steps = [one.step for one in found if one.action != "cached"]
+    _check_first_row(recipe, open_steps)
+    check_keys(steps, store, anew_from=len(steps))
+    check_ready(steps, store)
+    check_disk(open_steps, store)
+    return found
+
+
+def _check_first_row(recipe: Recipe, open_steps: list[Step]) -> None:
+    """Columns that the source does not have are known from its first row. Raises SourceError."""
+    if any(step.name == "prompts" for step in open_steps):
+        source = registry.load(SOURCES, recipe.source.kind, kind="source")
+        next(iter(source.rows(recipe.source)), None)
 
 
 class _Forecaster:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from data import registry
+from data.form import MAX_SEED
 from flows.nightly_settings import LATEST
 from flows.recipe import RESAMPLE, Recipe
 from flows.rounds import Trained
@@ -50,7 +51,7 @@ def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
     """
     section = recipe.evaluate.model_dump()
     if model.arm == RESAMPLE:
-        section["seed"] += 1 + model.seed
+        section["seed"] = (section["seed"] + 1 + model.seed) % (MAX_SEED + 1)
     if recipe.evaluate.pairs and model.improve is None:
         model = replace(model, inputs={**model.inputs, "pairs": (pairs,)})
     inputs = {

@@ -5,7 +5,7 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
 
-from data.config import Config
+from data.config import Config, Seed
 from stages.grading import TaskSettings
 
 LATEST = "latest"
@@ -28,7 +28,7 @@ class NightlySettings(Config):
     arm: str | None = Field(
         default=None, description="The arm whose model may be promoted; needed where there are several."
     )
-    seed: int | None = Field(default=None, description="Its training seed; the first of train.seeds when left out.")
+    seed: Seed | None = Field(default=None, description="Its training seed; the first of train.seeds when left out.")
     metric: Metric | None = Field(
         default=None,
         description="Decoding and reading of the answers that decide. Left out: greedy answers by task.reading, or "

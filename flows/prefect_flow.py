@@ -18,6 +18,7 @@ from flows.keys import load_keys
 from flows.money import check_prices
 from flows.pages import table
 from flows.prefect_tasks import as_task
+from flows.preflight import check_ready
 from flows.recipe import Recipe, load_recipe
 from flows.resume import find_run, read_run, recipe_of
 from flows.roots import check_roots
@@ -158,6 +159,7 @@ def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: An
     """Every step as a task; those before `first` must be in the store."""
     check_prices(steps[first:])
     check_keys(steps, store, anew_from=first if how.get("from_stage") else len(steps))
+    check_ready(steps, store, first=first, anew=how.get("from_stage") is not None)
     run = begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
     return go_through(run, store, steps, first, lambda step, anew: as_task(step, store, run.artifacts, refresh=anew))
 

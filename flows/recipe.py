@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from data import registry
-from data.config import Config
+from data.config import Config, Seed
 from data.errors import RecipeError
 from data.form import NamedList, Opaque
 from flows.gold import check_gold, has_gold
@@ -54,7 +54,7 @@ class TrainSection(OptimiserSettings):
     overrides: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Name of an arm -> optimiser settings, or `lora`, of its own."
     )
-    seeds: list[int] = Field(default=[0], min_length=1, description="One training run an arm and seed.")
+    seeds: list[Seed] = Field(default=[0], min_length=1, description="One training run an arm and seed.")
     lora: LoraSettings | None = Field(default=None, description="Train an adapter instead of all weights.")
 
     @model_validator(mode="after")

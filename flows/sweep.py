@@ -17,6 +17,7 @@ from pipeline.store import Store, write_atomically
 from stages.drawing import Mark, colours, interval_plot
 
 SWEEPS = "sweeps"
+MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ def sweep(
 
     recipe: a shipped one's name, a file, or one that is read already.
     """
+    if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
+        raise InputError(f"seeds: {seeds:.6g} training seeds are asked for; a sweep takes 1 to {MAX_SEEDS}")
     swept = axes(over)
     if not swept:
         raise InputError("a sweep needs at least one --over")

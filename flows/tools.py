@@ -147,7 +147,7 @@ def export(ref: str, kind: str, out: Path, store_path: str, run_name: str | None
 @click.command()
 @click.argument("recipe")
 @click.option("--over", multiple=True, required=True, metavar="A.B=X,Y", help="A setting and its values; repeatable.")
-@click.option("--seeds", type=click.IntRange(1), help="Training seeds 0, 1, ... of every arm.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Training seeds 0, 1, ... of every arm.")
 @STORE
 @SET
 @JSON
@@ -211,14 +211,18 @@ def duel(
     as_json: bool,
 ) -> None:
     """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
+    from flows.endpoint_keys import check_key
     from flows.improve import model_of
     from pipeline.remote import open_store
     from stages.chat import Account, ChatSettings
     from stages.chat_cache_file import path_in
+    from stages.chat_prices import price_of
     from stages.duel import answers, read_questions
     from stages.duel import duel as compare
 
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
+    price_of(endpoint)
+    check_key(endpoint, where="judge")
     store, asked = open_store(store_path), read_questions(questions, limit)
     one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
     rows, rate = compare(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)), max_failed=max_failed)

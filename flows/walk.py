@@ -14,6 +14,7 @@ from data.errors import DamagedArtifact, InputError
 from flows.chain import plan
 from flows.endpoint_keys import check_keys
 from flows.money import check_prices, stop_unpaid
+from flows.preflight import check_ready
 from flows.recipe import Recipe
 from flows.run_records import DONE, RUNNING, RUNS, lock_of, write_record
 from pipeline.disk import disk_errors
@@ -120,6 +121,7 @@ def walk(
     first, last = span(steps, from_stage, only)
     check_prices(steps[first:last])
     check_keys(steps[:last], store, anew_from=first if from_stage else last)
+    check_ready(steps[:last], store, first=first, anew=from_stage is not None)
     run = begin(recipe, store, from_stage=from_stage, only=only, since=since)
 
     def compute(step: Step, refresh: bool) -> Done:

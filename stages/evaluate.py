@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.errors import InputError
 from data.records import Evaluation, Prompt, TrainingExample
 from data.rendering import shown
@@ -28,7 +28,7 @@ class EvaluateSection(Config):
     num_samples: int = Field(default=1, ge=0, description="Sampled answers a prompt beside the greedy one.")
     temperature: float = Field(default=0.8, gt=0, description="Of the sampled answers.")
     max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    seed: int = Field(default=0, description="Of the sampled answers.")
+    seed: Seed = Field(default=0, description="Of the sampled answers.")
     revise: bool = Field(
         default=False,
         description="Also have the model predict feedback on its greedy answer and answer again: `revised`.",

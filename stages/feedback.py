@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from data import registry
-from data.config import Config, key_of, unkeyed
+from data.config import Config, Seed, key_of, unkeyed
 from data.errors import InputError, SourceError
 from data.parquet import read_records
 from data.records import Candidate, Feedback, Judgement, Prompt
@@ -55,7 +55,7 @@ class FeedbackSettings(Config):
     num_items: int | None = Field(default=None, ge=1, description="Items in all, whoever annotates; all if left out.")
     per_prompt: int = Field(default=1, ge=1, description="Answers of a prompt that get feedback, at most.")
     balance: bool = Field(default=True, description="As many right answers as wrong ones, whichever are fewer.")
-    seed: int = Field(default=0, description="Another seed, other items.")
+    seed: Seed = Field(default=0, description="Another seed, other items.")
     gates: Gates = Gates()
     chunk_size: int = unkeyed(500, ge=1, description="Items between two commits to the store.")
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.errors import InputError
 from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
 from data.rendering import shown
@@ -51,7 +51,7 @@ class ImproveRlSettings(Config):
     blind: bool = Field(default=False, description="The reward model does not see the reference (additive ablation).")
     template: str = TEMPLATE
     pairs_per_prompt: int = Field(default=1, ge=1, description="Ordered pairs of a prompt, at most.")
-    seed: int = 0
+    seed: Seed = 0
 
 
 def run(job: Job) -> None:

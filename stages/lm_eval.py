@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,14 @@ def run(job: Job) -> None:
     if found.returncode:
         raise WorkError("lm_eval failed:\n" + "\n".join(found.stderr.strip().splitlines()[-KEPT_LINES:]))
     job.metrics["tasks"] = read_results(folder)
+
+
+def check_interpreter(settings: LmEvalSettings) -> None:
+    """Raises InputError where the interpreter, this one or the one that is named, cannot have lm-eval."""
+    if settings.python is not None and shutil.which(settings.python) is None:
+        raise InputError(f"lm_eval.python: {settings.python!r} is no program")
+    if settings.python is None and find_spec("lm_eval") is None:
+        raise InputError("lm_eval needs the package lm-eval: pip install 'hasse[lm-eval]', or name its interpreter")
 
 
 def command(settings: LmEvalSettings, model: Path, out: Path) -> list[str]:

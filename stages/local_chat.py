@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from data.config import Seed
 from data.records import Candidate, Judgement, Prompt
 from stages import panel
 from stages.chat_reply import Reply
@@ -36,7 +37,7 @@ MODULES = (
 class LocalChatSettings(PanelSettings):
     """A judge that the recipe's section `teacher` names."""
 
-    seed: int = Field(default=0, description="Another seed, other presentation orders and samples.")
+    seed: Seed = Field(default=0, description="Another seed, other presentation orders and samples.")
     temperature: float = Field(default=0.0, ge=0, description="Of the replies; 0 is greedy.")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.errors import SourceError
 from pipeline.fingerprint import file_digest
 from stages.listwise import Aspect
@@ -39,7 +39,7 @@ class PanelSettings(Config):
     pair_template: str | None = unkeyed(
         None, description="Jinja file of the question on a pair; its content enters the key. Left out: the shipped one."
     )
-    seed: int = Field(default=0, description="Another seed, other presentation orders.")
+    seed: Seed = Field(default=0, description="Another seed, other presentation orders.")
     chunk_size: int = unkeyed(50, ge=1, description="Prompts between two commits to the store.")
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from data import registry
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.errors import InputError
 from data.mapped import MappedRecords
 from data.parquet import read_records
@@ -40,7 +40,7 @@ class PromptsSection(Config):
     """The recipe's section `prompts`."""
 
     fractions: Fractions = Fractions()
-    split_seed: int = Field(
+    split_seed: Seed = Field(
         default=0, description="Another seed, other splits; ignored for rows whose source gives a split."
     )
     near_duplicate_threshold: float = Field(

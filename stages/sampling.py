@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.config import Config
+from data.config import Config, Seed
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
 from data.thinking import ends_in_thinking, split_thinking
@@ -37,7 +37,7 @@ class AnswerSettings(Config):
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
     max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    seed: int = Field(default=0, description="Another seed, other samples.")
+    seed: Seed = Field(default=0, description="Another seed, other samples.")
     prompt: Literal["whole", "variants"] = Field(
         default="whole",
         description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.errors import InputError
 from data.records import Completion, CurvePoint, Prompt, TrainingExample
 from data.rendering import compared
@@ -32,7 +32,7 @@ class ScratchSettings(Config):
     num_layers: int = Field(default=3, ge=1, description="Depth.")
     num_heads: int = Field(default=4, ge=1, description="Attention heads; must divide hidden_size.")
     context_length: int = Field(default=256, ge=16, description="Tokens, prompt and answer together.")
-    seed: int = Field(default=0, description="Of the initial weights and the order of the examples.")
+    seed: Seed = Field(default=0, description="Of the initial weights and the order of the examples.")
     optimiser: OptimiserSettings = OptimiserSettings(steps=480, prompts_per_step=64, learning_rate=2e-3, warmup=0.05)
 
     @model_validator(mode="after")

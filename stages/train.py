@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from data import registry
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.errors import InputError
 from data.mapped import MappedRecords
 from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt, TrainingExample
@@ -40,7 +40,7 @@ class TrainSettings(Config):
     method: Method = Field(description="What the student learns by.")  # type: ignore[valid-type]
     optimiser: OptimiserSettings
     lora: LoraSettings | None = None
-    seed: int
+    seed: Seed
     launch: LaunchSettings = unkeyed(LaunchSettings(), description="Over which processes and machines.")
 
     @model_validator(mode="after")

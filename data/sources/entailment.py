@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.config import Config
+from data.config import Config, Seed
 from data.errors import SourceError
 from data.raw import RawPrompt
 from data.text import unit_hash
@@ -50,7 +50,7 @@ class Settings(Config):
         default=0.3, ge=0, le=1, description="Share of pretraining answers with a wrong label and explanation."
     )
     num_names: int = Field(default=5, ge=4, le=len(NAMES), description="People; more make the task larger and harder.")
-    seed: int = Field(default=0, description="Another seed, other prompts.")
+    seed: Seed = Field(default=0, description="Another seed, other prompts.")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.config import Config
+from data.config import Config, Seed
 from data.errors import SourceError
 from data.raw import RawPrompt
 from data.text import unit_hash
@@ -34,7 +34,7 @@ class Settings(Config):
     hidden: int = Field(default=0, ge=0, lt=NUM_LETTERS, description="Letters that the prompt shows as _.")
     mended: bool = Field(default=False, description="Whether the better draft is the other one, mended.")
     max_mistakes: int = Field(default=5, ge=1, description="Random edits of a draft, 1 to so many.")
-    seed: int = Field(default=0, description="Another seed, other prompts.")
+    seed: Seed = Field(default=0, description="Another seed, other prompts.")
 
 
 def digest(settings: Settings) -> str:

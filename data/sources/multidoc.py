@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import Config, unkeyed
+from data.config import Config, Seed, unkeyed
 from data.conversations import quoted, text_problem
 from data.errors import SourceError
 from data.mapping import files_digest
@@ -47,7 +47,7 @@ class Settings(Config):
     max_words: int | None = Field(
         default=None, ge=8, description="Cut documents to so many words, around the answer where there is one."
     )
-    seed: int = Field(default=0, description="Another seed, other distractors.")
+    seed: Seed = Field(default=0, description="Another seed, other distractors.")
 
 
 @dataclass(frozen=True, slots=True)

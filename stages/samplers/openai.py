@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data.config import unkeyed
+from data.config import Seed, unkeyed
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
 from data.thinking import split_thinking
@@ -39,7 +39,7 @@ class Settings(ChatSettings):
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
     stop: list[str] = Field(default=[], description="Texts that end an answer; they do not stand in it.")
-    seed: int | None = Field(
+    seed: Seed | None = Field(
         default=0, description="Another seed, other samples; none is sent for `null`, to an endpoint that takes none."
     )
     system: str | None = Field(default=None, description="What the model is told before the prompt.")

@@ -1,0 +1,158 @@
+"""What is known before the first stage: keys, programs, columns, numbers that fit, and room."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from pydantic import BaseModel
+
+from data.errors import HasseError, InputError, RecipeError
+from data.form import MAX_NUMBER, MAX_SEED
+from flows import preflight, walk
+from flows.forecast import forecast
+from flows.preflight import check_disk, check_ready
+from flows.recipe import Recipe, load_recipe
+from pipeline.recipe import validate
+from pipeline.store import Store
+from stages.lm_eval import LmEvalSettings
+from stages.optimiser import OptimiserSettings
+from tests.flows.conftest import TINY
+
+ELSEWHERE = {"model": "m", "base_url": "https://api.example.com/v1", "prices": {"m": {"free": True}}}
+
+
+def tiny(**sections) -> Recipe:
+    return validate(Recipe, {**TINY, **sections}, where="tiny")
+
+
+def chat(name: str, **settings) -> dict:
+    return {**ELSEWHERE, "api_key_variable": name, **settings}
+
+
+@pytest.fixture(autouse=True)
+def _without_keys(monkeypatch):
+    for name in ("GROUP_KEY", "JUDGE_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+SEVERAL = tiny(
+    generate={"groups": [{"sampler": "dataset"}, {"sampler": "openai", **chat("GROUP_KEY")}]},
+    judge={"teacher": "openai", "chat": chat("JUDGE_KEY")},
+    order={"strategy": "scores"},
+)
+
+
+def test_a_missing_key_is_named_before_the_run_begins_and_by_a_dry_run(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(walk, "begin", lambda *args, **how: begun.append(args))
+    with pytest.raises(InputError, match="generate: the environment variable GROUP_KEY"):
+        walk.walk(SEVERAL, Store(tmp_path / "store"), SimpleNamespace())
+    assert begun == []
+    monkeypatch.setenv("GROUP_KEY", "k")
+    with pytest.raises(InputError, match="judge: the environment variable JUDGE_KEY"):
+        forecast(SEVERAL, Store(tmp_path / "store"))
+
+
+def test_a_further_round_is_looked_at_too(tmp_path):
+    judge = {"teacher": "openai", "chat": chat("JUDGE_KEY")}
+    more = {"start": "rescue", "judge": judge, "order": {"strategy": "scores"}, "arms": {"again": {"method": "sft"}}}
+    with pytest.raises(InputError, match=r"judge/more/seed-0: .*JUDGE_KEY"):
+        walk.walk(tiny(rounds={"more": more}), Store(tmp_path / "store"), SimpleNamespace())
+
+
+def test_a_step_in_the_store_needs_no_program(tmp_path, monkeypatch):
+    wanting = step(LmEvalSettings(tasks=["t"], python="no-such-python"))
+    wanting.inputs = {}
+    monkeypatch.setattr(preflight, "look_up", lambda store, step, found: SimpleNamespace())
+    check_ready([wanting], Store(tmp_path))
+    with pytest.raises(InputError, match="no-such-python"):
+        check_ready([wanting], Store(tmp_path), anew=True)
+
+
+def step(settings):
+    return SimpleNamespace(name="step", settings=settings, executor=preflight.local.Settings(), inputs={"a": ("b",)})
+
+
+def test_missing_programs_and_packages_are_found(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"lm_eval\.python: 'no-such-python' is no program"):
+        check_ready([step(LmEvalSettings(tasks=["t"], python="no-such-python"))], Store(tmp_path))
+    monkeypatch.setattr("stages.lm_eval.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        check_ready([step(LmEvalSettings(tasks=["t"]))], Store(tmp_path))
+
+
+def test_a_disk_that_is_too_full_is_named(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"0" * 1000)
+    student = SimpleNamespace(
+        stage=SimpleNamespace(name="student"), name="student", settings=SimpleNamespace(model=str(tmp_path / "model"))
+    )
+    trained = [SimpleNamespace(stage=SimpleNamespace(name="train"), name=f"train/{i}") for i in range(3)]
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: SimpleNamespace(free=2999))
+    with pytest.raises(InputError, match="3 models of"):
+        check_disk([student, *trained], Store(tmp_path / "store"))
+    check_disk([student, *trained[:2]], Store(tmp_path / "store"))
+
+
+def test_a_dry_run_finds_a_column_that_is_not_there(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "a", "gold": "yes"}) + "\n")
+    source = {"kind": "jsonl", "path": str(path), "fields": {"text": "qestion", "label": "gold"}}
+    said = r"rows\.jsonl, row 1, field 'qestion': unknown column 'qestion'; did you mean 'question'"
+    with pytest.raises(HasseError, match=said):
+        forecast(tiny(source=source, task={"labels": ["yes", "no"]}), Store(tmp_path / "store"))
+
+
+BAD = [
+    "train.seeds=[1764400000000]", "train.seeds=[-1]", "train.seeds=[0, 1180591620717411303424]", "evaluate.seed=-1",
+    "prompts.split_seed=4294967296", "source.seed=-1", "student.scratch.seed=1764400000000",
+    "generate.groups.1.seed=1764400000000", "generate.chunk_size=1180591620717411303424", "train.steps=2147483648",
+    "evaluate.max_tokens=99999999999", "launch.main_port=65536", "launch.processes=0", "train.seeds=[true]",
+    "train.steps=true", "train.learning_rate=0", "train.learning_rate=-1", "train.learning_rate=.nan",
+    "train.learning_rate=.inf", "train.arms.rescue.alpha=.nan", "train.overrides={rescue: {learning_rate: .inf}}",
+    "generate.groups.1.temperature=-0.1", "generate.groups.1.temperature=.inf", "generate.groups.1.top_p=0",
+    "generate.groups.1.top_p=1.1", "prompts.fractions={train: 1.5, test: -0.5}", "max_failed=1.5", "max_failed=.nan",
+    "report.num_resamples=1180591620717411303424",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("assignment", BAD)
+def test_a_number_that_nothing_can_hold_is_refused_by_its_name(assignment):
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("rescue-demo", [assignment])
+    named = "learning_rate" if "overrides" in assignment else assignment.partition("=")[0].split(".")[-1]
+    assert named in str(refused.value)
+
+
+def test_bounds_that_hold_are_not_too_narrow():
+    assert load_recipe("rescue-demo", [f"train.seeds=[0, {MAX_SEED}]"]).train.seeds == [0, MAX_SEED]
+    assert OptimiserSettings(steps=MAX_NUMBER).steps == MAX_NUMBER
+
+
+def integers(schema, found):
+    """Every part of a schema that decides and takes whole numbers; what a choice shows beside it does not decide."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer":
+            found.append(schema)
+        for key, value in schema.items():
+            if key != "anyOf" or "allOf" not in schema:
+                integers(value, found)
+    elif isinstance(schema, list):
+        for value in schema:
+            integers(value, found)
+    return found
+
+
+def test_every_whole_number_of_the_form_has_an_end():
+    found = integers(Recipe.model_json_schema()["$defs"], [])
+    assert len(found) > 100
+    assert [one for one in found if not {"maximum", "exclusiveMaximum"} & set(one) and "enum" not in one] == []
+
+
+def test_models_without_a_form_are_bounded_too():
+    class Settings(OptimiserSettings):
+        value: int = 0
+
+    assert issubclass(Settings, BaseModel)
+    with pytest.raises(ValueError, match="a whole number of at most"):
+        Settings(value=2**40)
