@@ -8,6 +8,9 @@ from prefect.blocks.system import Secret
 from flows.endpoint_keys import block_name
 from flows.money import endpoints
 
+loaded_keys: set[str] = set()
+"""Variables that this process has set from Secret blocks."""
+
 
 def load_keys(settings: Any) -> None:
     """Set the variable of every chat endpoint that is not set and has a Secret block: OPENAI_API_KEY, openai-api-key.
@@ -17,6 +20,7 @@ def load_keys(settings: Any) -> None:
     for variable in {chat.api_key_variable for chat in endpoints(settings)}:
         if not os.environ.get(variable, "").strip() and (key := _secret(block_name(variable))):
             os.environ[variable] = key
+            loaded_keys.add(variable)
 
 
 def _secret(name: str) -> str | None:

@@ -83,10 +83,13 @@ def sweep_flow(
     """
     place = admit(store, recipe=recipe, over=over)
 
+    def admit_one(one: Recipe) -> Store:
+        return admit(store, recipe=one)
+
     def run_one(one: Recipe) -> Run:
         return read_run(place, hasse_flow(one, store=store), one)
 
-    done = sweep(recipe, place, run_one, over=tuple(over), assignments=[], seeds=seeds)
+    done = sweep(recipe, place, run_one, over=tuple(over), assignments=[], seeds=seeds, admit=admit_one)
     _show(
         f"# Sweep of {recipe.name}\n\n[{done.page}](file://{done.page})\n\n{table(done.rows, limit=200)}", key="sweep"
     )

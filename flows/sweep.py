@@ -47,10 +47,12 @@ def sweep(
     over: tuple[str, ...],
     assignments: list[str],
     seeds: int | None,
+    admit: Callable[[Recipe], object] = lambda one: None,
 ) -> Sweep:
     """Every combination, one run after the other in one store. Raises RecipeError before the first run.
 
     recipe: a shipped one's name, a file, or one that is read already.
+    admit: raises InputError for a recipe that may not run; it is asked about each before the first run.
     """
     if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
         raise InputError(f"seeds: {seeds:.6g} training seeds are asked for; a sweep takes 1 to {MAX_SEEDS}")
@@ -60,6 +62,8 @@ def sweep(
     shared = [*assignments, *([f"train.seeds={json.dumps(list(range(seeds)))}"] if seeds else [])]
     combinations = [dict(zip(swept, values, strict=True)) for values in product(*swept.values())]
     recipes = [_changed(recipe, [*shared, *(f"{k}={v}" for k, v in c.items())]) for c in combinations]
+    for one in recipes:
+        admit(one)
     rows: list[dict[str, Any]] = []
     runs: list[tuple[dict[str, str], Run]] = []
     for combination, loaded in zip(combinations, recipes, strict=True):

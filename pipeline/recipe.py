@@ -90,7 +90,7 @@ def _models_at(model: type[BaseModel], location: list[Any]) -> list[type[BaseMod
     for part in location:
         fields = [m.model_fields[part] for m in options if part in m.model_fields]
         if fields:
-            options = [found for field in fields for found in _models_in(field.annotation)]
+            options = [found for field in fields for found in models_in(field.annotation)]
         else:
             options = [m for m in options if part in _tags(m)] or options
     return options
@@ -114,11 +114,11 @@ def _tags(model: type[BaseModel]) -> set[Any]:
     }
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) is Annotated:
-        return _models_in(get_args(annotation)[0])
+        return models_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType, list, tuple, dict):
-        return [m for argument in get_args(annotation) for m in _models_in(argument)]
+        return [m for argument in get_args(annotation) for m in models_in(argument)]
     return []

@@ -26,8 +26,8 @@ class LmEvalSettings(Config):
     num_fewshot: int | None = Field(default=None, ge=0, description="Examples in the prompt; left out: the task's own.")
     limit: int | None = Field(default=None, ge=1, description="Only the first so many items of each task.")
     include_path: str | None = Field(default=None, description="A folder with tasks of your own.")
-    dtype: str = Field(default="auto", description="Of the weights.")
-    batch_size: str = unkeyed("auto", description="A number, or auto.")
+    dtype: str = Field(default="auto", pattern=r"^[a-z0-9_.]+$", description="Of the weights.")
+    batch_size: str = unkeyed("auto", pattern=r"^(auto(:[0-9]+)?|[0-9]+)$", description="A number, or auto.")
     python: str | None = unkeyed(None, description="The interpreter that has lm_eval; this one when left out.")
 
 
