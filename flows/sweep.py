@@ -100,8 +100,10 @@ def _page(name: str, swept: dict[str, list[str]], rows: list[dict[str, Any]]) ->
     colour = colours(row["arm"] for row in rows)
     plots = []
     for decoding in dict.fromkeys(row["decoding"] for row in rows):
-        marks = [_mark(row, list(swept), colour) for row in rows if row["decoding"] == decoding]
-        plots.append(f"<h2>{escape(decoding)} answers</h2>{interval_plot(marks)}")
+        marks = [
+            _mark(row, list(swept), colour) for row in rows if row["decoding"] == decoding and "95 % interval" in row
+        ]
+        plots.append(f"<h2>{escape(decoding)} answers</h2>{interval_plot(marks) if marks else ''}")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
@@ -114,7 +116,7 @@ def _page(name: str, swept: dict[str, list[str]], rows: list[dict[str, Any]]) ->
         "table{border-collapse:collapse;font-size:.85rem}td,th{text-align:left;padding:.3rem .8rem .3rem 0;"
         "border-bottom:1px solid #dfe3e8}svg{max-width:100%;font:12px system-ui}.grid{stroke:#dfe3e8}"
         f".axis{{fill:#5d6771;font-size:11px}}</style><h1>{escape(name)}</h1>"
-        f"<p>Over {what}; accuracy with 95 % intervals.</p>"
+        f"<p>Over {what}; accuracy, or nearness to the experts' answers where none is gold, with 95 % intervals.</p>"
         f"{''.join(plots)}<h2>Table</h2><table><tr>{head}</tr>{body}</table></html>"
     )
 
@@ -122,4 +124,5 @@ def _page(name: str, swept: dict[str, list[str]], rows: list[dict[str, Any]]) ->
 def _mark(row: dict[str, Any], swept: list[str], colour: Any) -> Mark:
     low, high = (float(value) / 100 for value in row["95 % interval"].split(" to "))
     label = f"{row['arm']} · {', '.join(str(row[k]) for k in swept)}"
-    return Mark(label=label, mean=row["accuracy %"] / 100, low=low, high=high, colour=colour[row["arm"]])
+    mean = row["accuracy %"] if "accuracy %" in row else row["nearness %"]
+    return Mark(label=label, mean=mean / 100, low=low, high=high, colour=colour[row["arm"]])

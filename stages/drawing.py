@@ -124,7 +124,7 @@ def interval_plot(marks: Sequence[Mark]) -> str:
             f'<text x="{width - right + 12}" y="{y + 4:.1f}" class="axis">{mark.mean:.1%}</text>'
         )
     described = "; ".join(f"{m.label} {m.mean:.1%} ({m.low:.1%} to {m.high:.1%})" for m in marks)
-    return _svg(width, height, "Accuracy with 95 % intervals", described, parts)
+    return _svg(width, height, "Means with 95 % intervals", described, parts)
 
 
 def line_chart(lines: Sequence[Line], *, title: str) -> str:

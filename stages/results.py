@@ -57,7 +57,7 @@ class Result:
     @property
     def accuracy(self) -> Interval | None:
         """By the reading of the task."""
-        return None if self.measure in (None, SCORE) else getattr(self, self.measure)
+        return None if self.measure == SCORE else self.compared
 
     @property
     def compared(self) -> Interval | None:

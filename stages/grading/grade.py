@@ -45,11 +45,15 @@ def grade(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
     """The grade of an answer, whose thinking is cut off first."""
     said = split_thinking(text).answer
     found = _labels(said, task) if task.labels else _golds(said, prompt, task)
-    right = _right_labels(found, prompt) if task.labels else {r: found[r] is not None for r in READINGS}
+    right = _right_labels(found, prompt) if task.labels else {reading: found[reading] is not None for reading in found}
     known = task.has_gold(prompt)
     return Grade(
-        **{f"label_{reading}": found[reading] for reading in READINGS},
-        **{f"correct_{reading}": right[reading] if known else None for reading in READINGS},
+        label_strict=found["strict"],
+        label_loose=found["loose"],
+        label_first=found["first"],
+        correct_strict=right["strict"] if known else None,
+        correct_loose=right["loose"] if known else None,
+        correct_first=right["first"] if known else None,
         score=_score(said, prompt, task),
     )
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from data.records import Evaluation, Judgement
+from flows import sweep
 from pipeline.store import Store
 
 
@@ -57,6 +58,17 @@ def test_the_report_names_the_reading_that_the_judge_used(hasse):
     report = store.resolve(steps["report"]["ref"])
     assert "by the reading 'first'" in report.manifest.metrics["read"]
     assert "the first statement of the answer contains a gold answer" in (report.path / "report.html").read_text()
+
+
+def test_a_sweep_draws_nearness_and_leaves_out_what_was_not_measured():
+    told = {"arm": "sft", "decoding": "greedy", "lr": "1"}
+    rows = [
+        {**told, "nearness %": 25.0, "95 % interval": "20.0 to 30.0"},
+        {**told, "accuracy %": 75.0, "95 % interval": "70.0 to 80.0"},
+    ]
+    page = sweep._page("x", {"lr": ["1"]}, [*rows, {**told, "decoding": "sampled"}])
+    assert page.count("<svg") == 1
+    assert "sft · 1 25.0% (20.0% to 30.0%); sft · 1 75.0% (70.0% to 80.0%)" in page
 
 
 @pytest.mark.parametrize(
