@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.config import Config, unkeyed
 from data.conversations import Conversation, conversation, quoted
@@ -57,6 +57,12 @@ class Fields(Config):
     split: str | None = Field(
         default=None, description="A split given by the source: pretrain, train, validation or test."
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_prompt(self) -> "Fields":
+        if self.messages is not None and self.documents is not None:
+            raise ValueError("documents make variants of a text, not of a conversation; leave one of the two out")
+        return self
 
 
 class TableSettings(Config):

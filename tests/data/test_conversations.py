@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data.conversations import conversation
 from data.errors import SourceError
+from data.mapping import Fields
 from data.records import Message, Prompt
 from data.rendering import shown
 from data.sources import csv, jsonl, parquet
@@ -192,6 +193,11 @@ def test_an_empty_conversation_leaves_the_text(tmp_path):
     first, second = rows_of(tmp_path, *rows, fields={"text": "q"})
     assert (first.text, first.messages) == ("2 + 2?", None)
     assert turns(second) == plain(USER)
+
+
+def test_documents_beside_a_conversation_are_refused():
+    with pytest.raises(ValueError, match="documents make variants of a text"):
+        Fields(messages="m", documents="d")
 
 
 def test_a_prompt_is_shown_whole():

@@ -1,6 +1,7 @@
 """Files as they come: encodings, compression, quotes, columns; what cannot be read names file, row and field."""
 
 import bz2
+import csv as csv_writer
 import gzip
 import json
 import lzma
@@ -8,6 +9,8 @@ import lzma
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.errors import SourceError
 from data.sources import csv, datasets, jsonl, parquet, squad
@@ -167,6 +170,38 @@ def test_paths_that_give_no_file_are_named(tmp_path):
         find_files([])
     with pytest.raises(SourceError, match=r"has the suffix '\.gz'"):
         list(read_rows(written(tmp_path / "t.parquet.gz", b"")))
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=5))
+def test_any_cells_come_back_as_they_were_written(tmp_path_factory, cells):
+    folder = tmp_path_factory.mktemp("cells")
+    with (folder / "t.csv").open("w", newline="", encoding="utf-8") as file:
+        csv_writer.writer(file).writerows([("text", "why"), *cells])
+    pq.write_table(pa.table({"text": [a for a, _ in cells], "why": [b for _, b in cells]}), folder / "t.parquet")
+    lines = (json.dumps({"text": a, "why": b}, ensure_ascii=False) + "\n" for a, b in cells)
+    (folder / "t.jsonl").write_text("".join(lines), encoding="utf-8", newline="")
+    for module, name in ((csv, "t.csv"), (parquet, "t.parquet"), (jsonl, "t.jsonl")):
+        how = module.Settings(path=str(folder / name), fields={"reference": "why"}, on_bad_row="keep")
+        found = [(raw.text, raw.reference, raw.error is None) for raw in module.rows(how)]
+        asked = [(a, b or None, True) if a.strip() else ("", None, False) for a, b in cells]
+        assert found == asked, name
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet='",\n\r\0ab{}[]:', max_size=60).map(str.encode))
+def test_any_bytes_are_rows_or_a_refusal_that_names_the_file(tmp_path_factory, data):
+    path = written(tmp_path_factory.mktemp("bytes") / "t", data)
+    for module in (csv, jsonl, parquet, squad):
+        fields = {} if module is squad else {"fields": {"text": "a"}}
+        try:
+            list(module.rows(module.Settings(path=str(path), **fields)))  # type: ignore[arg-type]
+        except SourceError as error:
+            refused = str(error)
+            assert refused.startswith(str(path))
 
 
 def test_empty_files_hold_no_rows(tmp_path):
