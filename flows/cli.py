@@ -169,15 +169,19 @@ def verify(store_path: str, as_json: bool) -> None:
 @cli.command()
 @STORE
 @click.option("--keep-runs", default=5, show_default=True, help="Keep all that the last so many runs of a recipe used.")
+@click.option("--replies", is_flag=True, help="Delete the replies that were paid for, and nothing else.")
 @click.option("--yes", is_flag=True, help="Delete; without it only list what would go.")
 @JSON
-def prune(store_path: str, keep_runs: int, yes: bool, as_json: bool) -> None:
-    """Delete artifacts and row chunks that no recent run uses."""
+def prune(store_path: str, keep_runs: int, replies: bool, yes: bool, as_json: bool) -> None:
+    """Delete artifacts and row chunks that no recent run uses; never, unless asked, replies that were paid for."""
     from flows import views
     from flows.prune import prunable
     from pipeline.remote import open_store
 
     store = open_store(store_path)
+    if replies:
+        _prune_replies(store, yes=yes, as_json=as_json)
+        return
     names = prunable(store, keep_runs=keep_runs)
     print_rows(views.sizes(store, names), as_json=as_json)
     if yes:
@@ -185,6 +189,18 @@ def prune(store_path: str, keep_runs: int, yes: bool, as_json: bool) -> None:
             store.delete(name)
     elif names and not as_json:
         click.echo("Nothing was deleted; add --yes to delete these.")
+
+
+def _prune_replies(store: Any, *, yes: bool, as_json: bool) -> None:
+    from flows import replies
+
+    print_rows(replies.shown(store), as_json=as_json)
+    if yes:
+        replies.forget(store)
+    elif not as_json:
+        click.echo(
+            "Nothing was deleted; add --yes to delete these. What is deleted is paid for again when it is asked."
+        )
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from data import registry
+from data.addresses import check_addresses
 from data.config import Config, Seed
 from data.errors import RecipeError
 from data.form import NamedList, Opaque
@@ -139,6 +140,13 @@ class Recipe(Config):
     )
     nightly: NightlySettings | None = Field(default=None, description="For `hasse nightly`, on a source that grows.")
     launch: LaunchSettings = Field(default=LaunchSettings(), description="Processes and machines of training.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_secrets(cls, values: Any) -> Any:
+        """A recipe is stored with every run."""
+        check_addresses(values)
+        return values
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "Recipe":

@@ -241,4 +241,15 @@ def duel(
         print_rows([summary], as_json=False)
 
 
-COMMANDS = (golden, preview, fetch, annotate, improve, export, sweep, duel)
+@click.command()
+@STORE
+@JSON
+def replies(store_path: str, as_json: bool) -> None:
+    """Show the replies that were paid for, by status; `hasse prune --replies` deletes them."""
+    from flows.replies import shown
+    from pipeline.remote import open_store
+
+    print_rows(shown(open_store(store_path)), as_json=as_json)
+
+
+COMMANDS = (replies, golden, preview, fetch, annotate, improve, export, sweep, duel)
