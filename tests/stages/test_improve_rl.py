@@ -1,6 +1,7 @@
 """PIT's reinforcement: the reward of an answer, and a phase that was stopped and resumed."""
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from stages.fitting import curve
 from stages.improve_rl import ImproveRlSettings, Reward, RlSettings
+from stages.models import has_dropout
 from stages.reinforce import PromptTrainer, reinforce
 from stages.tokens import prompt_token_ids
+from stages.trainer import epochs_of
 from tests.stages.tokenizers import chatml
 
 TEMPLATE = "{prompt} r {reference} t"
@@ -29,9 +32,19 @@ def settings(**changes):
     return ImproveRlSettings(rl=RlSettings(**changes), references="easy", template=TEMPLATE)
 
 
+class Heard(Reward):
+    """A reward that keeps the prompts whose answers it was asked about."""
+
+    prompts: ClassVar = []
+
+    def __call__(self, completion_ids, x, y_ref, **others):
+        self.prompts.append(x)
+        return super().__call__(completion_ids, x, y_ref, **others)
+
+
 def reward(tiny_model, tokenizer, policy, how):
     head = model(tiny_model, 2, LlamaForSequenceClassification, num_labels=1)
-    return Reward(head, policy=policy, anchor=model(tiny_model, 1), tokenizer=tokenizer, settings=how)
+    return Heard(head, policy=policy, anchor=model(tiny_model, 1), tokenizer=tokenizer, settings=how)
 
 
 def logp(model, prompt, answer):
@@ -97,12 +110,16 @@ def phase(tiny_model, tokenizer, folder, *, stop_after=None, **changes):
         folder=folder,
         on_step=on_step,
     )
+    assert not has_dropout(policy)
     points = {(p.step, p.metric): p.value for p in curve(log) if "time" not in p.metric}
     return points, torch.cat([p.detach().flatten() for p in policy.parameters()]), steps
 
 
 def test_a_resumed_phase_equals_the_undisturbed_one(tiny_model, tiny_tokenizer, tmp_path):
+    Heard.prompts.clear()
     expected, weights, _ = phase(tiny_model, tiny_tokenizer, tmp_path / "whole")
+    asked = [REFERENCES[i][0] for i in epochs_of(len(REFERENCES), 8, 5)]
+    assert Heard.prompts == [[a, a, b, b] for a, b in zip(asked[::2], asked[1::2], strict=True)]
     with pytest.raises(Interrupted):
         phase(tiny_model, tiny_tokenizer, tmp_path / "parts", stop_after=3)
     torch.manual_seed(99)
