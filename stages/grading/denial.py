@@ -30,7 +30,7 @@ _AFFIRMED = re.compile(
 _DENIAL = re.compile(
     rf"""{_NOT}|\b(?:is|are|was|were|do|does|did|ca|could|would|should|wo)nt\b
     |\b(?:neither|nor|cannot|no\ longer|without|rather\ than|instead\ of|as\ opposed\ to|unlike|except|excluding|besides
-      |other\ than|apart\ from|far\ from|whether|if|either|between|unable|unsure|uncertain|unclear|unlikely|hardly
+      |other\ than|apart\ from|far\ from|whether|if|unable|unsure|uncertain|unclear|unlikely|hardly
       |refus\w+|declin\w+|deny|denies|denied|denying|doubt\w*|rul(?:e|es|ed|ing)\ out|exclud\w+|reject\w*
       |fail(?:s|ed)?\ to|contrary\ to|ignor\w+)\b
     |\b(?:false|untrue|wrong|incorrect|impossible|mistaken|misleading)\ (?:that|to|in)\b
@@ -68,6 +68,12 @@ _ASKS = re.compile(
 def is_denied(text: str, start: int, end: int) -> bool:
     """Whether what stands from start to end is denied, left open or only asked about."""
     return _denied_before(text, start) or bool(_DENIED_AFTER.match(text[end : end + 80])) or _asked(text, start, end)
+
+
+def is_left_open(text: str, start: int) -> bool:
+    """Whether one of several labels is named without a choice: either X or Y, between X and Y."""
+    clause = text[_last(_BREAK, text[:start]) : start]
+    return re.search(r"\b(?:either|between)\b(?:\s+\S+){0,5}\s*$", clause, re.IGNORECASE) is not None
 
 
 def _denied_before(text: str, start: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
-from stages.grading.denial import is_denied
+from stages.grading.denial import is_denied, is_left_open
 from stages.grading.statements import KEY, LINK, last_line, marked, plain, unwrapped
 from stages.grading.tokens import canonical, folded, is_word
 
@@ -100,7 +100,8 @@ def _mentions(text: str, shown: str, label: str) -> list[Mention]:
         said = bool(_BEFORE.search(text[:start]))
         if _is_whole(text, start, end) and _is_meant(shown, start, end, said=said):
             alone = not text[:start].strip("\"'([ ") and not text[end:].strip("\"').:!]? ")
-            found.append(Mention(label, start, end, said or alone, is_denied(text, start, end)))
+            denied = is_denied(text, start, end) or is_left_open(text, start)
+            found.append(Mention(label, start, end, said or alone, denied))
     return found
 
 

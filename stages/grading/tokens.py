@@ -9,6 +9,7 @@ C++ <= .NET                  ->  c++  <=  .net
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stages.grading.numbers import NUMBER, Quantity, plain_digits, quantity, same
 
@@ -17,6 +18,10 @@ _UNITS = {
     "h", "hr", "hrs", "min", "mins", "d", "w", "kw", "mw", "gw", "v", "a", "ma", "hz", "khz", "mhz", "ghz", "b", "kb",
     "mb", "gb", "tb", "bn", "mn", "mph", "kph", "k", "c", "f",
 }  # fmt: skip
+_BEGINS_NUMBER = frozenset("+-.$€£¥₹mMnNuU")
+"""Beside digits: signs, currencies, minus, negative, US$."""
+_SIMPLE = re.compile(r"[A-Za-z]+(?=[\s,;!?]|$)")
+"""Most words: nothing but letters, and then a space, a comma or the end."""
 _ARTICLES = frozenset(("a", "an", "the"))
 _UNSPACED = re.compile(
     "[\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -67,8 +72,9 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i").replace("ı", "i"))
 
 
+@lru_cache(maxsize=4096)
 def tokens(text: str) -> list[Token]:
-    """The tokens of a canonical text."""
+    """The tokens of a canonical text; a list that is kept, and so never changed."""
     found: list[Token] = []
     at = 0
     while at < len(text):
@@ -110,6 +116,8 @@ def is_word(character: str) -> bool:
 
 def _number(text: str, at: int, before: list[Token]) -> Token | None:
     """A number, unless it is a part of a word as in B12 or 3rd."""
+    if not (text[at].isdigit() or text[at] in _BEGINS_NUMBER):
+        return None
     inside = at > 0 and is_word(text[at - 1]) and not _UNSPACED.match(text[at - 1])
     if inside and not (before and before[-1].end == at and before[-1].number):
         return None
@@ -133,6 +141,8 @@ def _letters(text: str, at: int) -> str:
 
 
 def _word(text: str, at: int) -> Token | None:
+    if simple := _SIMPLE.match(text, at):
+        return Token(simple[0].lower(), at, simple.end())
     dot = text[at] == "." and (at == 0 or text[at - 1].isspace())  # .NET
     start = at + dot
     if start >= len(text) or not is_word(text[start]):
