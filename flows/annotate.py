@@ -33,8 +33,8 @@ def import_filled(files: tuple[Path, ...], queue_path: Path, out: Path) -> dict[
     """Write the feedback of all files; gives how much there is and how far people agree. Raises SourceError."""
     rows = [row for path in files for row in read_filled(path, queue_path)]
     rows.sort(key=lambda row: (row.prompt_id, row.candidate_id, row.annotator_id))
-    write_records(out, rows, Feedback)
     found = agreement(rows)
+    write_records(out, rows, Feedback)
     return {
         "feedback": len(rows),
         "items": len({(row.prompt_id, row.candidate_id) for row in rows}),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from data.errors import InputError
 from data.records import Prompt
@@ -20,14 +21,17 @@ class SplitProof:
 
 
 def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> SplitProof:
-    """Count both sets, after a check that nothing stands in both; only what is held out is kept in memory.
+    """Count both sets, after a check that nothing stands in both; only ids and digests are kept in memory.
 
     Raises InputError that names an offender.
     """
     kinds = {"id": _by_id, "near-duplicate cluster": _by_cluster, "text": _by_text}
-    held_out = list(held_out)
-    seen = {what: {key(p): p.prompt_id for p in held_out} for what, key in kinds.items()}
-    num_trained, trained_clusters = 0, set()
+    seen: dict[str, dict[str | bytes, str]] = {what: {} for what in kinds}
+    num_held_out, num_trained, trained_clusters = 0, 0, set()
+    for prompt in held_out:
+        num_held_out += 1
+        for what, key in kinds.items():
+            seen[what][key(prompt)] = prompt.prompt_id
     for prompt in trained:
         num_trained += 1
         trained_clusters.add(prompt.cluster_id)
@@ -39,9 +43,9 @@ def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> Spl
                 )
     return SplitProof(
         num_trained=num_trained,
-        num_held_out=len(held_out),
+        num_held_out=num_held_out,
         trained_clusters=len(trained_clusters),
-        held_out_clusters=len({p.cluster_id for p in held_out}),
+        held_out_clusters=len(seen["near-duplicate cluster"]),
     )
 
 
@@ -53,5 +57,6 @@ def _by_cluster(prompt: Prompt) -> str:
     return prompt.cluster_id
 
 
-def _by_text(prompt: Prompt) -> str:
-    return normalise(compared(prompt.text, prompt.messages))
+def _by_text(prompt: Prompt) -> bytes:
+    text = normalise(compared(prompt.text, prompt.messages))
+    return blake2b(text.encode(), digest_size=16).digest()

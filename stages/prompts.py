@@ -4,25 +4,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import Field
 
 from data import registry
 from data.config import Config, Seed, unkeyed
-from data.errors import InputError
 from data.mapped import MappedRecords
 from data.parquet import read_records
 from data.raw import RawPrompt
 from data.records import HELD_OUT, SPLITS, Prompt
-from data.rendering import compared
-from data.text import normalise
 from pipeline.fingerprint import canonical
 from pipeline.stage import Job, Stage
 from pipeline.store import content_digest, describe_files, disk_errors
 from stages import carried
 from stages.carried import Carried
+from stages.held_out import SplitProof, prove_disjoint
 from stages.placement import Placement
 from stages.splits import Fractions, split_of
 
@@ -66,16 +64,6 @@ class PromptsSettings(Config):
     source: Source  # type: ignore[valid-type]
     prompts: PromptsSection
     labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitProof:
-    """Two sets of prompts that share no id, no cluster and no normalised text."""
-
-    num_trained: int
-    num_held_out: int
-    trained_clusters: int
-    held_out_clusters: int
 
 
 def run(job: Job) -> None:
@@ -174,48 +162,6 @@ def _usable(path: Path, *, held_out: bool) -> Iterator[Prompt]:
     return (p for p in read_records(path, Prompt) if p.status == "ok" and (p.split in HELD_OUT) == held_out)
 
 
-def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> SplitProof:
-    """Count both sets, after a check that nothing stands in both; only ids and digests are kept in memory.
-
-    Raises InputError that names an offender.
-    """
-    kinds = {"id": _by_id, "near-duplicate cluster": _by_cluster, "text": _by_text}
-    seen: dict[str, dict[str | bytes, str]] = {what: {} for what in kinds}
-    num_held_out, num_trained, trained_clusters = 0, 0, set()
-    for prompt in held_out:
-        num_held_out += 1
-        for what, key in kinds.items():
-            seen[what][key(prompt)] = prompt.prompt_id
-    for prompt in trained:
-        num_trained += 1
-        trained_clusters.add(prompt.cluster_id)
-        for what, key in kinds.items():
-            if key(prompt) in seen[what]:
-                raise InputError(
-                    f"held-out prompt {seen[what][key(prompt)]} shares its {what} with training prompt "
-                    f"{prompt.prompt_id}; a score on it would not count"
-                )
-    return SplitProof(
-        num_trained=num_trained,
-        num_held_out=num_held_out,
-        trained_clusters=len(trained_clusters),
-        held_out_clusters=len(seen["near-duplicate cluster"]),
-    )
-
-
-def _by_id(prompt: Prompt) -> str:
-    return prompt.prompt_id
-
-
-def _by_cluster(prompt: Prompt) -> str:
-    return prompt.cluster_id
-
-
-def _by_text(prompt: Prompt) -> bytes:
-    text = normalise(compared(prompt.text, prompt.messages))
-    return blake2b(text.encode(), digest_size=16).digest()
-
-
 def identity(path: Path) -> dict[str, str]:
     """The digest of all, and one of each split's usable rows, on which a step may depend alone."""
     parts = {split: Digest() for split in SPLITS}
@@ -267,6 +213,7 @@ STAGE = Stage(
         "data.mapped",
         "stages.grading.numbers",
         "stages.grading.tokens",
+        "stages.held_out",
     ),
     identity=identity,
 )
