@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from data.errors import HasseError
+from pipeline.disk import disk_message, disk_problem
 
 STORE = click.option(
     "--store",
@@ -80,11 +81,11 @@ def run(
 @JSON
 def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool) -> None:
     """List what is in the store."""
-    from flows import views
+    from flows import listing
     from pipeline.remote import open_store
 
     store = open_store(store_path)
-    print_rows(views.runs(store) if runs else views.artifacts(store, stage=stage), as_json=as_json)
+    print_rows(listing.run_rows(store) if runs else listing.artifact_rows(store, stage=stage), as_json=as_json)
 
 
 @cli.command()
@@ -156,11 +157,11 @@ def explain(ref: str, other: str | None, store_path: str, run_name: str | None, 
 @STORE
 @JSON
 def verify(store_path: str, as_json: bool) -> None:
-    """Check every file in the store against its digest; exit code 1 when one is wrong."""
-    from flows import views
+    """Check the store: artifacts, row chunks, records, work folders; exit code 1 when something is wrong."""
+    from flows.verify import verify as check
     from pipeline.remote import open_store
 
-    rows = views.verify(open_store(store_path))
+    rows = check(open_store(store_path))
     print_rows(rows, as_json=as_json)
     if any(row["problems"] for row in rows):
         sys.exit(1)
@@ -170,23 +171,27 @@ def verify(store_path: str, as_json: bool) -> None:
 @STORE
 @click.option("--keep-runs", default=5, show_default=True, help="Keep all that the last so many runs of a recipe used.")
 @click.option("--replies", is_flag=True, help="Delete the replies that were paid for, and nothing else.")
+@click.option("--unfinished", is_flag=True, help="Also what runs that were killed or have failed would go on with.")
 @click.option("--yes", is_flag=True, help="Delete; without it only list what would go.")
 @JSON
-def prune(store_path: str, keep_runs: int, replies: bool, yes: bool, as_json: bool) -> None:
-    """Delete artifacts and row chunks that no recent run uses; never, unless asked, replies that were paid for."""
-    from flows import views
-    from flows.prune import prunable
+def prune(store_path: str, keep_runs: int, replies: bool, unfinished: bool, yes: bool, as_json: bool) -> None:
+    """Delete what no recent run uses, and no run that goes on, was killed or has failed; replies only when asked."""
+    from flows.listing import sizes
+    from flows.prune import delete_unused, prunable, unknown
     from pipeline.remote import open_store
 
     store = open_store(store_path)
     if replies:
         _prune_replies(store, yes=yes, as_json=as_json)
         return
-    names = prunable(store, keep_runs=keep_runs)
-    print_rows(views.sizes(store, names), as_json=as_json)
+    names = prunable(store, keep_runs=keep_runs, unfinished=unfinished)
+    for problem in [] if names else unknown(store, keep_runs=keep_runs):
+        click.echo(f"hasse: {problem}. Nothing can be known to be unused; restore or delete this file.", err=True)
+    print_rows(sizes(store, names), as_json=as_json)
     if yes:
-        for name in names:
-            store.delete(name)
+        left = len(names) - len(delete_unused(store, names))
+        if left:
+            click.echo(f"{left} of them are in use by now and stay.", err=True)
     elif names and not as_json:
         click.echo("Nothing was deleted; add --yes to delete these.")
 
@@ -229,12 +234,12 @@ def named_artifact(store: Any, name: str, run: str | None = None) -> Any:
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    from flows import screen
+    from flows.tables import show_rows
 
     if as_json:
         click.echo(json.dumps(rows, indent=1, default=str))
     else:
-        screen.show_rows(rows)
+        show_rows(rows)
 
 
 def register() -> None:
@@ -267,6 +272,12 @@ def _guarded(command: Callable[[], Any]) -> int:
     except HasseError as error:
         click.echo(f"hasse: {error}", err=True)
         return error.exit_code
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        click.echo(f"hasse: {disk_message('a file', problem)}", err=True)
+        return 1
 
 
 if __name__ == "__main__":

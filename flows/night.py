@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from data.errors import InputError, StoreError, WorkError
 from data.records import Prompt
-from flows.promotion import History, Night, check_terms, history_path, judge_night, read_history, terms, write_history
-from flows.prune import outdated
+from flows.history import History, Night, history_path, read_history, write_history
+from flows.promotion import check_terms, judge_night, terms
+from flows.prune import delete_unused, outdated
 from flows.recipe import Recipe
 from flows.walk import Run
 from pipeline.store import Artifact, Store, disk_errors
@@ -39,8 +40,7 @@ def night(recipe: Recipe, store: Store, run: Callable[[Recipe], Run], *, name: s
         finished = run(tonight(recipe, history, store))
         found = _record(recipe, store, history, finished, name or finished.run_id)
         if recipe.nightly.keep_runs is not None:
-            for ref in outdated(store, recipe.name, keep_runs=recipe.nightly.keep_runs):
-                store.delete(ref)
+            delete_unused(store, outdated(store, recipe.name, keep_runs=recipe.nightly.keep_runs))
     return found, finished
 
 

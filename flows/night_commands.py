@@ -24,8 +24,8 @@ def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect:
     Only one night of a recipe runs at a time; a second one says so and ends with exit code 1.
     """
     from flows import screen
+    from flows.history import read_history
     from flows.night import night
-    from flows.promotion import read_history
     from flows.recipe import load_recipe
     from flows.walk import walk
     from pipeline.remote import open_store

@@ -18,8 +18,9 @@ from prefect.states import Cancelled
 
 from data.errors import InputError
 from flows import prefect_flow
+from flows.history import Night
 from flows.night import AlreadyRunning, hours_late, night
-from flows.promotion import Night, as_markdown
+from flows.promotion import as_markdown
 from flows.recipe import Recipe
 
 DROPPED = "Dropped"

@@ -129,8 +129,7 @@ def prune_flow(
     names = prune.prunable(place, keep_runs=keep_runs)
     _show(f"# {'Deleted' if delete else 'Could go'}\n\n" + "\n".join(f"- `{name}`" for name in names), key="prune")
     if delete:
-        for name in names:
-            place.delete(name)
+        names = prune.delete_unused(place, names)
     return len(names)
 
 

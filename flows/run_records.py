@@ -4,6 +4,7 @@ A record carries a digest of itself. A record that cannot be read is shown as br
 verify`; every other command goes on as if that run had not been.
 """
 
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.files import is_held, write_atomically
 from pipeline.sealed import read_sealed, seal
 from pipeline.store import Store
 
-RUNS = "runs"
+RUNS, ENDING = "runs", ".json"
 RUNNING, DONE, KILLED = "running", "done", "killed"
 
 
@@ -72,10 +73,15 @@ def read_record(path: Path) -> dict[str, Any]:
     return found.model_dump()
 
 
-def record_files(store: Store) -> list[Path]:
-    """Of every run that was recorded, broken ones among them."""
-    store.gather(store.root / RUNS, "*.json")
-    return sorted((store.root / RUNS).glob("*.json"))
+def record_files(store: Store) -> list[str]:
+    """Paths of the records of all runs, broken ones among them."""
+    folder = store.root / RUNS
+    store.gather(folder, f"*{ENDING}")
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  thousands of paths are not made objects
+    except OSError:  # no run has been recorded
+        return []
+    return [f"{folder}/{name}" for name in sorted(names) if name.endswith(ENDING) and name[0] != "."]
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:
@@ -83,7 +89,7 @@ def read_runs(store: Store) -> list[dict[str, Any]]:
     runs = []
     for path in record_files(store):
         try:
-            runs.append(read_record(path))
+            runs.append(read_record(Path(path)))
         except CorruptFile:  # `ls --runs` and `verify` show the record
             continue
     return sorted(runs, key=lambda run: run["started"])
@@ -94,6 +100,11 @@ def status_of(store: Store, run: dict[str, Any]) -> str:
     if run["status"] != RUNNING or run["host"] != platform.node():
         return run["status"]
     return RUNNING if is_held(lock_of(store, run["run_id"])) else KILLED
+
+
+def gate_of(store: Store) -> Path:
+    """Held by who deletes, and shared by a run while it records what its next step works at."""
+    return store.root / ".locks" / "prune"
 
 
 def lock_of(store: Store, run_id: str) -> Path:

@@ -2,27 +2,19 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from flows.forecast import Forecast
 from flows.money import expected, spent
+from flows.tables import console, show_rows
 from flows.walk import Run, report_path
 from pipeline.run import Done
 from pipeline.stage import Progress as OnProgress
 from pipeline.stage import Step
 from stages.shortfalls import shortfalls
-
-console = Console(highlight=False, soft_wrap=False)
-
-MAX_CELL = 80
 
 
 @contextlib.contextmanager
@@ -152,28 +144,3 @@ def show_results(run: Run, *, as_json: bool) -> None:
             print(f"{done.step}: {failed} failed for now; the same command asks for them again.")
     if report:
         print(f"Report: {report_path(run)}")
-
-
-def show_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """A table; long cells are cut on a terminal and in the middle of nothing else."""
-    if not rows:
-        console.print("nothing")
-        return
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if _numeric(rows, column) else "left")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    wide = console if console.is_terminal else Console(file=sys.stdout, width=200, highlight=False)
-    wide.print(table)
-
-
-def _numeric(rows: Sequence[dict[str, Any]], column: str) -> bool:
-    return all(isinstance(row.get(column), (int, float)) and not isinstance(row.get(column), bool) for row in rows)
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
-    text = text.replace("\n", "⏎")
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"

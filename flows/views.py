@@ -13,10 +13,9 @@ import yaml
 from data import registry
 from data.errors import CorruptFile, InputError
 from data.records import TrainingExample
-from flows.promotion import read_histories, read_history
+from flows.history import read_histories, read_history
 from flows.query import is_table
 from flows.recipe import shipped_recipes
-from flows.run_records import read_runs, status_of
 from pipeline.fingerprint import differences
 from pipeline.recipe import read_yaml
 from pipeline.store import Artifact, Store
@@ -24,10 +23,6 @@ from stages.checkpoints import model_folder
 from stages.train import METHODS
 
 Row = dict[str, Any]
-
-
-def artifacts(store: Store, *, stage: str | None) -> list[Row]:
-    return [_artifact(a) for a in store.artifacts() if stage in (None, a.stage)]
 
 
 def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
@@ -51,20 +46,6 @@ def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
         }
         for example in islice(usable, limit)
         for i, completion in enumerate(example.completions)
-    ]
-
-
-def runs(store: Store) -> list[Row]:
-    return [
-        {
-            "run": run["run_id"],
-            "started": run["started"],
-            "status": status_of(store, run),
-            "steps": len(run["steps"]),
-            "cached": sum(step["cached"] for step in run["steps"]),
-            "seconds": round(sum(step["seconds"] for step in run["steps"]), 1),
-        }
-        for run in read_runs(store)
     ]
 
 
@@ -107,14 +88,6 @@ def explain(store: Store, artifact: Artifact, other: Artifact | None) -> Row:
     changes = differences(before.manifest.key, artifact.manifest.key)
     listed = [{"part": part, "there": there, "here": here} for part, there, here in changes]
     return {**found, "compared_with": before.ref, "differences": listed}
-
-
-def verify(store: Store) -> list[Row]:
-    return [{"ref": a.ref, "files": _num_files(a), "problems": a.problems(full=True)} for a in store.artifacts()]
-
-
-def sizes(store: Store, names: list[str]) -> list[Row]:
-    return [{"path": name, "mb": round(store.num_bytes(name) / 1e6, 3)} for name in names]
 
 
 def recipes() -> list[Row]:
@@ -190,23 +163,6 @@ def as_yaml(values: Row) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120).rstrip()
 
 
-def _artifact(artifact: Artifact) -> Row:
-    try:
-        found = artifact.manifest
-    except CorruptFile as error:
-        return {"ref": artifact.ref, "step": "broken", "created": "", "seconds": 0.0, "rows": str(error)}
-    counts = {table: sum(by_status.values()) for table, by_status in found.counts.items()}
-    unfinished = [f"{n} {status}" for status, n in found.open_units.items()]
-    return {
-        "ref": artifact.ref,
-        "step": found.name,
-        "created": found.created,
-        "seconds": round(found.seconds, 1),
-        "rows": ", ".join([*(f"{n} {table}" for table, n in counts.items()), *unfinished]),
-        **({"dollars": round(found.cost_usd, 4)} if found.cost_usd else {}),
-    }
-
-
 def _tables(artifact: Artifact) -> dict[str, str]:
     """Table -> its file."""
     return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if is_table(name)}
@@ -231,10 +187,3 @@ def _previous(store: Store, artifact: Artifact) -> Artifact | None:
     same = [a for a in store.artifacts() if a.stage == artifact.stage and a.manifest.name == artifact.manifest.name]
     before = same[: [a.ref for a in same].index(artifact.ref)]
     return before[-1] if before else None
-
-
-def _num_files(artifact: Artifact) -> int:
-    try:
-        return len(artifact.manifest.files)
-    except CorruptFile:
-        return 0

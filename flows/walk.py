@@ -16,9 +16,9 @@ from flows.endpoint_keys import check_keys
 from flows.money import check_prices, stop_unpaid
 from flows.preflight import check_ready
 from flows.recipe import Recipe
-from flows.run_records import DONE, RUNNING, RUNS, lock_of, write_record
+from flows.run_records import DONE, RUNNING, RUNS, gate_of, lock_of, write_record
 from pipeline.disk import disk_errors
-from pipeline.files import hold, make_folder
+from pipeline.files import hold, make_folder, shared
 from pipeline.fingerprint import digest
 from pipeline.run import Done, look_up, perform
 from pipeline.stage import Progress, Step, fingerprint, producer
@@ -63,6 +63,12 @@ class Run:
         with disk_errors(store.root):
             make_folder(store.root / RUNS)
             write_record(store, self.describe())
+
+    def work_at(self, step: Step, store: Store) -> None:
+        """Record what the step may read and write, so that it is not deleted; waits for who is deleting now."""
+        self.working = names_of(step, self.artifacts)
+        with disk_errors(store.root), shared(gate_of(store)):
+            self.save(store)
 
     def describe(self) -> dict[str, Any]:
         steps = [
@@ -166,8 +172,7 @@ def _through(
     for tries_left in reversed(range(DAMAGED_TRIES)):
         try:
             for i, step in enumerate(steps):
-                run.working = names_of(step, run.artifacts)
-                run.save(store)
+                run.work_at(step, store)
                 if i < first:
                     done = stored(store, step, run.artifacts)
                 else:

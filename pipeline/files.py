@@ -88,6 +88,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Several processes may hold the lock file so at once, while none holds it by `locked`."""
+    with _lock_file(path) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """As `locked`, without waiting: gives whether the lock was free."""
     with _lock_file(path) as file:
@@ -120,6 +128,7 @@ def is_held(path: Path) -> bool:
 
 
 def _lock_file(path: Path) -> TextIO:
+    make_folder(path.parent)
     if path.is_dir():
         set_aside(path)
     return path.open("w")
@@ -149,9 +158,9 @@ def problem(
         return f"{name} cannot be read: {error.strerror or error}"
 
 
-def stamp_of(path: Path) -> Stamp | None:
+def stamp_of(path: Path | str) -> Stamp | None:
     """Changes with every change of the file, also with one that puts size and modification time back. None: no file."""
-    found = path.stat()
+    found = os.stat(path)  # noqa: PTH116  thousands of paths are not made objects
     if not stat.S_ISREG(found.st_mode):
         return None
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

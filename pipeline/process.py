@@ -16,7 +16,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from data.errors import ChildDied, HasseError
+from data.errors import ChildDied, HasseError, StoreError
+from pipeline.disk import disk_message, disk_problem
 
 HEARTBEAT_SECONDS = 1.0
 SILENCE_SECONDS = 300.0
@@ -104,8 +105,12 @@ def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
         send("result", function(*arguments, lambda value: send("event", value)))
     except HasseError as error:
         send("error", error)
-    except Exception:
-        send("crash", traceback.format_exc())
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem:
+            send("error", StoreError(disk_message("a file", problem)))
+        else:
+            send("crash", traceback.format_exc())
 
 
 def _beat(send: Callable[[str, Any], None]) -> None:

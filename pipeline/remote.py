@@ -96,6 +96,9 @@ class RemoteStore(Store):
     def artifacts(self) -> list[Artifact]:
         return [artifact for artifact in in_parallel(self._standing, self.refs()) if artifact is not None]
 
+    def manifest_files(self) -> dict[str, str]:
+        return {artifact.ref: str(artifact.path / MANIFEST) for artifact in self.artifacts()}
+
     def publish(self, work: Path, manifest: Manifest) -> Artifact:
         """Make the work folder the artifact, here and then there. Stopped on the way, `find` goes on with it."""
         place = self._mirror(f"{manifest.stage}/{manifest.fingerprint}", manifest.to_json().encode())

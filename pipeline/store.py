@@ -17,10 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
-from data.errors import CorruptFile, DamagedArtifact, InputError, WorkError
+from data.errors import CorruptFile, DamagedArtifact, InputError, StoreError, WorkError
 from data.parquet import read_records
-from pipeline.disk import disk_errors
+from pipeline.disk import FULL, disk_errors, disk_message
 from pipeline.files import (
+    CORRUPT,
     STAMPS,
     digest_once,
     locked,
@@ -40,7 +41,11 @@ from pipeline.manifest import FileEntry, Labels, Manifest
 R = TypeVar("R")
 
 MANIFEST = "manifest.json"
+WORK = ".work-"
+"""Beginning of the name of a folder where an artifact is built."""
 LOGS = "logs"
+SET_ASIDE = ("*/*", ".locks/*", "*/rows/*/*")
+"""Where files lie that are renamed when they are found damaged."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,10 @@ class Artifact:
 
     @cached_property
     def manifest(self) -> Manifest:
-        return Manifest.read(self.path / MANIFEST)
+        try:
+            return Manifest.read(self.path / MANIFEST)
+        except CorruptFile as error:
+            raise DamagedArtifact(str(error)) from error
 
     @property
     def stage(self) -> str:
@@ -154,13 +162,15 @@ class Store:
         return str(self.root)
 
     def check_writable(self) -> None:
-        """Raises InputError when nothing can be written there."""
+        """Raises InputError when nothing can be written there, and StoreError when the disk is full."""
         probe = self.root / f".probe-{os.getpid()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.write_text("")
             probe.unlink()
         except OSError as error:
+            if error.errno in FULL:
+                raise StoreError(disk_message(f"the store {self.root}", error.strerror)) from error
             raise InputError(
                 f"the store {self.root} cannot be written ({error.strerror}); choose another with {self.chosen_by}"
             ) from error
@@ -179,6 +189,10 @@ class Store:
     def refs(self) -> list[str]:
         """Of every artifact with a manifest, oldest first."""
         return sorted(found := self.manifest_times(), key=lambda ref: (found[ref], ref))
+
+    def manifest_files(self) -> dict[str, str]:
+        """Reference -> path of the manifest on this machine, of every artifact, oldest first."""
+        return {ref: f"{self.root}/{ref}/{MANIFEST}" for ref in self.refs()}
 
     def manifest_times(self) -> dict[str, int]:
         """Reference -> when its manifest was written, in nanoseconds."""
@@ -216,7 +230,7 @@ class Store:
 
     def work_folder(self, stage: str, fingerprint: str) -> Path:
         """Where an artifact is built; it keeps its place over a crash, so that training can resume in it."""
-        return self.root / stage / f".work-{fingerprint}"
+        return self.root / stage / f"{WORK}{fingerprint}"
 
     def publish(self, work: Path, manifest: Manifest) -> Artifact:
         """Make the work folder the artifact: manifest last, then one rename. An artifact there is replaced."""
@@ -250,8 +264,12 @@ class Store:
         return self._names("*/rows/*")
 
     def abandoned(self) -> list[str]:
-        """Folders of work that was begun and not finished, by name; some may still be going on."""
-        return self._names("*/.work-*")
+        """Folders of work that was begun and not finished, by name, some of which may still be going on; and what was
+
+        damaged and has been set aside.
+        """
+        damaged = [name for pattern in SET_ASIDE for name in self._names(f"{pattern}{CORRUPT}")]
+        return sorted([*self._names(f"*/{WORK}*"), *damaged])
 
     def num_bytes(self, name: str) -> int:
         """Of all that lies below a folder of that name."""

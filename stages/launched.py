@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from data import errors
-from data.errors import ChildDied, HasseError
+from data.errors import ChildDied, HasseError, StoreError
 from data.records import CurvePoint
+from pipeline.disk import disk_message, disk_problem
 from pipeline.stage import Job
 from pipeline.store import write_atomically
 from stages.launch import accelerate_config, command, environment, interpreter
@@ -98,7 +99,10 @@ def write_found(folder: Path, points: list[CurvePoint], plan: "Plan") -> None:
 
 def write_report(folder: Path, name: str, error: BaseException, trace: str) -> None:
     """What process or machine `name` failed of; the first word of it counts."""
-    values = {"name": name, "kind": type(error).__name__, "said": str(error), "trace": trace, "time": time.time()}
+    kind, said = type(error).__name__, str(error)
+    if problem := disk_problem(error):
+        kind, said = StoreError.__name__, disk_message("a file of the training", problem)
+    values = {"name": name, "kind": kind, "said": said, "trace": trace, "time": time.time()}
     write_atomically(folder / f"error-{name}.json", json.dumps(values))
 
 

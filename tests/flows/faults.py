@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows import views
+from flows import listing
 from pipeline.fingerprint import digest
 from pipeline.store import Store
 from stages.spending import REPLIES, SPENT
@@ -89,7 +89,7 @@ class Flow:
 
     def status(self, run_id: str) -> str:
         """As `hasse ls --runs` has it."""
-        return {row["run"]: row["status"] for row in views.runs(Store(self.store))}[run_id]
+        return {row["run"]: row["status"] for row in listing.run_rows(Store(self.store))}[run_id]
 
 
 class Typed:

@@ -11,8 +11,9 @@ import pytest
 from data.errors import CorruptFile, InputError, RecipeError, StoreError, WorkError
 from data.parquet import write_records
 from data.records import Candidate, Evaluation, Prompt
+from flows.history import history_path, pinned, read_history
 from flows.night import AlreadyRunning, alone, hours_late, night
-from flows.promotion import compare, history_path, pinned, read_history
+from flows.promotion import compare
 from flows.prune import outdated, prunable
 from flows.walk import Run
 from pipeline.store import Artifact

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from data.records import Prompt
-from flows.promotion import read_history
+from flows.history import read_history
 from tests.flows.colours import ABSURD, Place, append, row
 from tests.flows.prefect_up import ENDED, Up
 

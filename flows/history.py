@@ -1,0 +1,136 @@
+"""The nights of each recipe: which model is the latest, and all verdicts that led there.
+
+    store/latest/<recipe>.json      {"recipe", "terms", "latest": night or null, "nights": [night, ...]}
+
+The file is replaced as a whole, so that the pointer and its history always agree, and carries a digest of itself.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from data.errors import CorruptFile
+from pipeline.disk import disk_errors
+from pipeline.files import make_folder, write_atomically
+from pipeline.sealed import read_sealed, seal
+from pipeline.store import Store
+
+FOLDER = "latest"
+REMEDY = "restore it, or remove it to begin the nights anew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How much better tonight's model is on the same prompts; points, with the 95 % interval."""
+
+    metric: str
+    gain: float
+    low: float
+    high: float
+    min_gain: float
+    num_prompts: int
+
+    @property
+    def is_won(self) -> bool:
+        return self.low > self.min_gain
+
+    def __str__(self) -> str:
+        return f"{self.gain:+.1f} points ({self.low:+.1f} to {self.high:+.1f}) on {self.num_prompts} prompts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """What one night made and what became of it; artifacts by their references.
+
+    rival: `latest`, or `student` while nothing has been promoted; previous: the model that was the latest before.
+    """
+
+    night: str
+    run: str
+    when: str
+    promoted: bool
+    reason: str
+    comparison: Comparison
+    checkpoint: str
+    evaluation: str
+    rival: str
+    rival_checkpoint: str
+    rival_evaluation: str
+    previous: str | None
+    prompts: str
+    report: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The nights of one recipe, oldest first; terms: what must stay the same from night to night."""
+
+    recipe: str
+    terms: dict[str, Any] = field(default_factory=dict)
+    nights: tuple[Night, ...] = ()
+
+    @property
+    def latest(self) -> Night | None:
+        return next((night for night in reversed(self.nights) if night.promoted), None)
+
+    def references(self) -> set[str]:
+        """Artifacts that must stay: the latest model, the one before it, and the prompts whose splits are carried."""
+        found = {self.nights[-1].prompts} if self.nights else set()
+        if self.latest:
+            found |= {self.latest.checkpoint, self.latest.evaluation, self.latest.report}
+            found |= {self.latest.previous} if self.latest.previous else set()
+        return found
+
+
+def history_path(store: Store, recipe: str) -> Path:
+    return store.root / FOLDER / f"{recipe}.json"
+
+
+def read_history(store: Store, recipe: str) -> History:
+    """Without nights when there has been none. Raises CorruptFile."""
+    path = history_path(store, recipe)
+    store.gather(path.parent, path.name)
+    if not path.exists():
+        return History(recipe=recipe)
+    try:
+        values = read_sealed(path, kind="record of nights")
+        found = TypeAdapter(History).validate_python({name: values[name] for name in ("recipe", "terms", "nights")})
+    except (ValidationError, KeyError) as error:
+        raise CorruptFile(f"{path} is not a record of nights: {error}; {REMEDY}") from error
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}; {REMEDY}") from error
+    if found.recipe != recipe:
+        raise CorruptFile(f"{path} is the record of the nights of {found.recipe}, under another name; {REMEDY}")
+    return found
+
+
+def read_histories(store: Store) -> tuple[list[History], list[str]]:
+    """Of every recipe that has had a night, by name; and what is wrong with records that cannot be read."""
+    store.gather(store.root / FOLDER, "*.json")
+    found, problems = [], []
+    for path in sorted((store.root / FOLDER).glob("*.json")):
+        try:
+            found.append(read_history(store, path.stem))
+        except CorruptFile as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def write_history(store: Store, history: History) -> None:
+    path = history_path(store, history.recipe)
+    latest = asdict(history.latest) if history.latest else None
+    values = {"recipe": history.recipe, "terms": history.terms, "latest": latest}
+    with disk_errors(store.root):
+        make_folder(path.parent)
+        write_atomically(path, seal({**values, "nights": [asdict(night) for night in history.nights]}))
+    store.share(path)
+
+
+def pinned(store: Store) -> set[str]:
+    """References of the artifacts that no recipe's nights can do without. Raises CorruptFile where they are unknown."""
+    histories, problems = read_histories(store)
+    if problems:
+        raise CorruptFile(problems[0])
+    return {ref for history in histories for ref in history.references()}
