@@ -5,15 +5,13 @@
 The file is replaced as a whole, so that the pointer and its history always agree, and carries a digest of itself.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from data.errors import CorruptFile
-from pipeline.disk import disk_errors
-from pipeline.files import make_folder, write_atomically
 from pipeline.sealed import read_sealed, seal
 from pipeline.store import Store
 
@@ -70,6 +68,8 @@ class History:
     recipe: str
     terms: dict[str, Any] = field(default_factory=dict)
     nights: tuple[Night, ...] = ()
+    version: str | None = field(default=None, compare=False)
+    """That of the record it was read from; None when there was none."""
 
     @property
     def latest(self) -> Night | None:
@@ -91,7 +91,7 @@ def history_path(store: Store, recipe: str) -> Path:
 def read_history(store: Store, recipe: str) -> History:
     """Without nights when there has been none. Raises CorruptFile."""
     path = history_path(store, recipe)
-    store.gather(path.parent, path.name)
+    version = store.refresh(path)
     if not path.exists():
         return History(recipe=recipe)
     try:
@@ -103,7 +103,7 @@ def read_history(store: Store, recipe: str) -> History:
         raise CorruptFile(f"{error}; {REMEDY}") from error
     if found.recipe != recipe:
         raise CorruptFile(f"{path} is the record of the nights of {found.recipe}, under another name; {REMEDY}")
-    return found
+    return replace(found, version=version)
 
 
 def read_histories(store: Store) -> tuple[list[History], list[str]]:
@@ -119,13 +119,12 @@ def read_histories(store: Store) -> tuple[list[History], list[str]]:
 
 
 def write_history(store: Store, history: History) -> None:
+    """Raises Conflict where the record is no longer that which the history was read from."""
     path = history_path(store, history.recipe)
     latest = asdict(history.latest) if history.latest else None
     values = {"recipe": history.recipe, "terms": history.terms, "latest": latest}
-    with disk_errors(store.root):
-        make_folder(path.parent)
-        write_atomically(path, seal({**values, "nights": [asdict(night) for night in history.nights]}))
-    store.share(path)
+    text = seal({**values, "nights": [asdict(night) for night in history.nights]})
+    store.replace(path, text, history.version)
 
 
 def pinned(store: Store) -> set[str]:

@@ -14,6 +14,9 @@ from flows.promotion import check_terms, judge_night, terms
 from flows.prune import delete_unused, outdated
 from flows.recipe import Recipe
 from flows.walk import Run
+from pipeline.conditional import Conflict
+from pipeline.files import make_folder, set_aside
+from pipeline.lease import Leased
 from pipeline.store import Artifact, Store, disk_errors
 from stages.checkpoints import model_folder
 
@@ -63,23 +66,34 @@ def tonight(recipe: Recipe, history: History, store: Store) -> Recipe:
 @contextlib.contextmanager
 def alone(store: Store, recipe: str) -> Iterator[None]:
     """Hold the lock of a recipe's nights; it goes with its process, however that ends. Raises AlreadyRunning."""
-    folder = store.root / ".locks"
+    path = store.root / ".locks" / f"nightly-{recipe}"
     with disk_errors(store.root):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"nightly-{recipe}").open("a+")
+        make_folder(path.parent)
+        if path.is_dir():
+            set_aside(path)
+        file = path.open("a+")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise AlreadyRunning(
-                f"a night of {recipe} is running already ({file.read().strip() or 'just started'}); this one does "
-                "nothing, and the next finds what has come meanwhile"
-            ) from None
+            raise AlreadyRunning(_running(recipe, file.read().strip() or "just started")) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} since {_now()}")
         file.flush()
-        yield
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(store.lease(f"nightly-{recipe}"))
+            except Leased as error:
+                raise AlreadyRunning(_running(recipe, str(error))) from error
+            yield
+
+
+def _running(recipe: str, who: str) -> str:
+    return (
+        f"a night of {recipe} is running already ({who}); this one does nothing, and the next finds what has come "
+        "meanwhile"
+    )
 
 
 def hours_late(scheduled: datetime, now: datetime, limit: float | None) -> float | None:
@@ -90,7 +104,13 @@ def hours_late(scheduled: datetime, now: datetime, limit: float | None) -> float
 
 def _record(recipe: Recipe, store: Store, history: History, run: Run, name: str) -> Night:
     found = judge_night(recipe, run.artifacts, history, night=name, run=run.run_id, when=_now())
-    write_history(store, replace(history, terms=terms(recipe), nights=(*history.nights, found)))
+    try:
+        write_history(store, replace(history, terms=terms(recipe), nights=(*history.nights, found)))
+    except Conflict as error:
+        raise AlreadyRunning(
+            f"{error}: a night of {recipe.name} was recorded by another machine while this one ran, so this one is not "
+            "compared with the model that is the latest now, and promotes nothing. Its work is kept: run it again"
+        ) from error
     return found
 
 

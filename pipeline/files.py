@@ -34,7 +34,7 @@ def write_atomically(path: Path, text: str) -> None:
     """The whole text or, after a crash or on a full disk, the former file; never a part."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}{BEGUN}")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

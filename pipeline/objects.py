@@ -66,6 +66,11 @@ class Objects:
         return self.base.partition("/")[0]
 
     @property
+    def has_own_endpoint(self) -> bool:
+        """Whether a server that is not Amazon's was named."""
+        return self.endpoint != "Amazon S3"
+
+    @property
     def address(self) -> str:
         """The URI without its parameters."""
         return self.uri.partition("?")[0].rstrip("/")
@@ -148,9 +153,10 @@ class Objects:
         except OSError as error:
             if error.errno is not None:
                 raise
-            raise self._explanation(str(error)) from error
+            raise self.explanation(str(error)) from error
 
-    def _explanation(self, error: str) -> HasseError:
+    def explanation(self, error: str) -> HasseError:
+        """What to do about an error of the object store, by its text."""
         if "NO_SUCH_BUCKET" in error:
             return self._no_bucket()
         if any(word in error for word in REFUSALS):

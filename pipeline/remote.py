@@ -9,19 +9,24 @@ files: whichever manifest stands names a whole set. A folder here belongs to one
 stays as it is even where another machine publishes the artifact anew.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from data.errors import CorruptFile, InputError
+from pipeline.conditional import ConditionalObjects
 from pipeline.disk import disk_errors
-from pipeline.files import locked, make_folder, set_aside
+from pipeline.files import locked, make_folder, remove, set_aside, write_atomically
 from pipeline.fingerprint import digest
+from pipeline.lease import lease
 from pipeline.manifest import Labels, Manifest
 from pipeline.objects import Entry, Objects
 from pipeline.remote_artifact import RemoteArtifact, in_parallel
@@ -112,6 +117,31 @@ class RemoteStore(Store):
         self.objects.put(name, path)
         modified = self.objects.entry(name).modified
         os.utime(path, (modified, modified))
+
+    def refresh(self, path: Path) -> str | None:
+        found = self._conditional.read(path.relative_to(self.root).as_posix())
+        with disk_errors(self.root):
+            make_folder(path.parent)
+            if found is None:
+                remove(path)
+            elif not _holds(path, found[0]):
+                write_atomically(path, found[0].decode(errors="surrogateescape"))
+        return found[1] if found else None
+
+    def replace(self, path: Path, text: str, version: str | None) -> None:
+        self._conditional.write(path.relative_to(self.root).as_posix(), text.encode(), version)
+        with disk_errors(self.root):
+            make_folder(path.parent)
+            write_atomically(path, text)
+
+    @contextlib.contextmanager
+    def lease(self, name: str) -> Iterator[None]:
+        with lease(self._conditional, f".leases/{name}.json"):
+            yield
+
+    @cached_property
+    def _conditional(self) -> ConditionalObjects:
+        return ConditionalObjects(self.objects)
 
     def bring_again(self, path: Path) -> bool:
         name = path.relative_to(self.root).as_posix()

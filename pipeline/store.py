@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 
 from data.errors import CorruptFile, DamagedArtifact, InputError, StoreError, WorkError
 from data.parquet import read_records
+from pipeline.conditional import Conflict
 from pipeline.disk import FULL, disk_errors, disk_message
 from pipeline.files import (
     CORRUPT,
@@ -35,7 +36,7 @@ from pipeline.files import (
     write_atomically,
     write_stamps,
 )
-from pipeline.fingerprint import digest
+from pipeline.fingerprint import digest, file_digest
 from pipeline.manifest import FileEntry, Labels, Manifest
 
 R = TypeVar("R")
@@ -248,6 +249,24 @@ class Store:
 
     def share(self, path: Path) -> None:
         """Let other machines see a file that lies below the root."""
+
+    def refresh(self, path: Path) -> str | None:
+        """Bring the newest content of a shared file to its path; gives its version for `replace`, or None."""
+        return file_digest(path) if path.is_file() else None
+
+    def replace(self, path: Path, text: str, version: str | None) -> None:
+        """Write a shared file, if that version still stands. Raises Conflict when somebody else has written it."""
+        with disk_errors(self.root):
+            make_folder(path.parent)
+            with locked(path.with_name(f".{path.name}.lock")):
+                if self.refresh(path) != version:
+                    raise Conflict(f"{path} was written by another process meanwhile")
+                write_atomically(path, text)
+
+    @contextlib.contextmanager
+    def lease(self, name: str) -> Iterator[None]:
+        """Keep other machines from what the name stands for. Raises Leased. Within one machine locks do."""
+        yield
 
     def bring_again(self, path: Path) -> bool:
         """Bring a shared file once more in place of one that was damaged here; gives whether there is one."""

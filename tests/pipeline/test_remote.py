@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ import pytest
 from data.config import Config
 from data.errors import CorruptFile, InputError, StoreError
 from data.records import CurvePoint, Judgement
+from flows.history import read_history, write_history
+from flows.night import AlreadyRunning, alone
 from pipeline import remote
 from pipeline import run as running
+from pipeline.conditional import ConditionalObjects, Conflict
+from pipeline.lease import Leased, lease
+from pipeline.objects import Objects
 from pipeline.remote import open_store
 from pipeline.rows import Unit, map_rows
 from pipeline.sealed import seal
@@ -495,3 +501,60 @@ def test_endpoints_and_prefixes_have_caches_of_their_own(bucket, s3, monkeypatch
     assert roots[0] == roots[2]
     assert len(set(roots)) == 3
     assert all(root.parent == tmp_path for root in roots)
+
+
+def test_of_two_that_read_the_same_version_one_may_write(machine):
+    here, there = machine("a").store, machine("b").store
+    paths = [store.root / "latest" / "tiny.json" for store in (here, there)]
+    assert [store.refresh(path) for store, path in zip((here, there), paths, strict=True)] == [None, None]
+    here.replace(paths[0], "first", None)
+    with pytest.raises(Conflict, match=r"latest/tiny\.json was written by another process"):
+        there.replace(paths[1], "lost", None)
+    version = there.refresh(paths[1])
+    assert paths[1].read_text() == "first"
+    there.replace(paths[1], "other", version)  # as long as the first, within the same second
+    with pytest.raises(Conflict):
+        here.replace(paths[0], "lost too", version)
+    here.refresh(paths[0])
+    assert paths[0].read_text() == "other"
+
+
+def test_a_write_that_came_through_before_its_answer_was_lost_is_no_conflict(machine):
+    store = machine("a").store
+    path = store.root / "latest" / "tiny.json"
+    store.replace(path, "once", None)
+    store.replace(path, "once", None)
+    assert path.read_text() == "once"
+
+
+def test_a_lease_is_held_by_one_machine_until_it_ends_or_expires(machine):
+    here, there = (ConditionalObjects(machine(name).store.objects) for name in "ab")
+    with lease(here, "l", seconds=0.5):
+        with pytest.raises(Leased, match=rf"process {os.getpid()} on .* whose lease ends in"), lease(there, "l"):
+            pass
+        time.sleep(1.0)  # it is renewed
+        with pytest.raises(Leased), lease(there, "l"):
+            pass
+    with lease(there, "l"):
+        pass
+    here.write("dead", b'{"holder": "who died", "until": 1.0}', None)
+    with lease(there, "dead"):
+        pass
+
+
+def test_a_store_that_cannot_write_under_a_condition_has_no_lease(tmp_path):
+    objects = Objects((tmp_path / "x").as_uri())
+    with pytest.raises(InputError, match="only s3:// offers"), lease(ConditionalObjects(objects), "l"):
+        pass
+
+
+def test_of_two_nights_on_two_machines_one_runs_and_no_promotion_is_lost(machine):
+    here, there = machine("a").store, machine("b").store
+    with alone(here, "tiny"):
+        with pytest.raises(AlreadyRunning, match="a night of tiny is running already"), alone(there, "tiny"):
+            pass
+        first, second = read_history(here, "tiny"), read_history(there, "tiny")
+        write_history(here, replace(first, terms={"by": "here"}))
+    with alone(there, "tiny"), pytest.raises(Conflict):
+        write_history(there, replace(second, terms={"by": "there"}))
+    assert read_history(there, "tiny").terms == {"by": "here"}
