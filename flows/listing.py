@@ -66,7 +66,7 @@ def _of_manifest(path: Path) -> Summary:
 def _codes(manifest: Manifest, path: Path) -> list[str]:
     try:
         judges = manifest.metrics.get("judges", {}).values()
-        return [digest(manifest.key["code"]), *(judge["code"] for judge in judges)]
+        return [manifest.row_code or digest(manifest.key["code"]), *(judge["code"] for judge in judges)]
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFile(f"{path} is not a manifest: it does not tell the code of its rows ({error!r})") from error
 

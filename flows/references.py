@@ -7,7 +7,7 @@ from typing import Any
 
 from data.errors import InputError
 from flows.resume import find_run
-from flows.walk import read_runs
+from flows.run_records import read_runs
 from pipeline.store import Artifact, Store
 
 FINGERPRINT = re.compile(r"[0-9a-f]{1,24}")

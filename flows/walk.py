@@ -202,7 +202,7 @@ def _end(run: Run, store: Store) -> None:
 def names_of(step: Step, artifacts: dict[str, Artifact]) -> list[str]:
     """Names in the store of what a step may read or write: its artifact, its work folder, and its folder of rows."""
     stage, key = step.stage.name, fingerprint(step.key(artifacts))
-    return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{digest(step.code())[:24]}"]
+    return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{digest(step.stage.row_code(step.plugs))[:24]}"]
 
 
 def is_anew(store: Store, step: Step, artifacts: dict[str, Artifact], since: str | None) -> bool:

@@ -61,6 +61,8 @@ class Manifest:
     seconds: float = 0.0
     """Of this run of the stage: rows found in the store cost nothing."""
     cost_usd: float = 0.0
+    row_code: str = ""
+    """Digest of the code that decides a row, by which the folder of row chunks is named."""
     git_commit: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     format: int = SEALED_SINCE

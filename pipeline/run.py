@@ -201,6 +201,7 @@ def _manifest(job: Job, step: Step, key: dict[str, Any], seconds: float) -> Mani
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
         cost_usd=job.metrics.get("cost", {}).get("dollars", 0.0),
+        row_code=job.code,
         git_commit=git_commit(),
         packages=package_versions(),
     )
