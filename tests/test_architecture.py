@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = ["data", "pipeline", "stages", "flows"]
 
 ONLY_IN = {
-    "pyarrow": {"data", "pipeline", "flows/views.py", "flows/query.py"},
+    "pyarrow": {"data", "pipeline", "flows/views.py", "flows/query.py", "flows/verify.py"},
     "prefect": {"flows"},
     "torch": {"stages"},
     "transformers": {"stages"},
