@@ -65,7 +65,9 @@ def deployments(store: str, recipes: Sequence[str]) -> list[RunnerDeployment]:
             made = plain[flow.name] = plain.get(flow.name) or _deployment(flow)
         description = parameters.get("recipe", {}).get("description") or made.description
         changes = {"name": name, "parameters": {**parameters, "store": store}, "description": description}
-        found.append(made.model_copy(update=changes))
+        copy = made.model_copy(update=changes)
+        copy.model_fields_set.discard("schedules")  # sent as an empty list, they clear those that were made by hand
+        found.append(copy)
     return found
 
 

@@ -83,7 +83,7 @@ class Up:
         """What stands on the terminal by now."""
         return self.output.read_text()
 
-    def says(self, *texts: str, seconds: float = 120) -> None:
+    def says(self, *texts: str, seconds: float = 400) -> None:
         """Wait until all of these stand on the terminal."""
         end = time.monotonic() + seconds
         while missing := [text for text in texts if text not in self.printed()]:
@@ -141,7 +141,7 @@ class Up:
         body = {"deployments": found, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
         return [run for run in self.api("/flow_runs/filter", body) if run["state_type"] in states]
 
-    def until_runs(self, deployment: str, *states: str, seconds: float = 120) -> list[dict]:
+    def until_runs(self, deployment: str, *states: str, seconds: float = 400) -> list[dict]:
         """The runs of a deployment in these states once there is one."""
         end = time.monotonic() + seconds
         while not (found := self.runs(deployment, *states)):
@@ -152,7 +152,7 @@ class Up:
     def run(self, run_id: str) -> dict:
         return self.api(f"/flow_runs/{run_id}", method="GET")
 
-    def until(self, run_id: str, *states: str, seconds: float = 240) -> dict:
+    def until(self, run_id: str, *states: str, seconds: float = 480) -> dict:
         """The run once it is in one of the states, by type."""
         end = time.monotonic() + seconds
         while True:

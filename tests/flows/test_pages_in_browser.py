@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.conftest import NIGHTS
 from tests.flows.prefect_up import ENDED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -99,6 +100,7 @@ def test_the_page_of_a_nightly_deployment_shows_its_schedule_and_next_runs(up, p
     deployment = up.deployment("nightly/nights")
     page.goto(f"{up.url}/v2/deployments/deployment/{deployment['id']}?tab=Upcoming")
     page.get_by_text(runs[0]["name"]).first.wait_for()
-    page.get_by_text("Europe/Berlin").first.wait_for()
+    minute, hour, *_ = map(int, NIGHTS["nightly"]["cron"].split()[:2])
+    page.get_by_text(f"At {(hour - 1) % 12 + 1:02d}:{minute:02d} {'AM' if hour < 12 else 'PM'}").first.wait_for()
     page.screenshot(path=PICTURES / "nights.png", full_page=True)
     assert page.outside == []

@@ -94,6 +94,7 @@ def start(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # it starts servers, which takes minutes on a busy machine
 def test_the_schedule_follows_the_recipe(start, place, tmp_path):
     nightly = "nightly/colours"
     up = start().wait(deployments=4)
@@ -136,13 +137,11 @@ def test_the_schedule_follows_the_recipe(start, place, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # it starts servers, which takes minutes on a busy machine
 def test_a_scheduler_that_fails_is_said_and_so_is_its_recovery(start, place, tmp_path):
     Place(tmp_path, "nightly={cron: 30 3 * * *}")
     up = start()
-    end = time.monotonic() + 120
-    while not (tmp_path / "home" / "prefect.db").exists() or "UI:" not in up.printed():
-        assert time.monotonic() < end, up.logs()
-        time.sleep(0.2)
+    up.says("UI:", seconds=400)
     with sqlite3.connect(tmp_path / "home" / "prefect.db", timeout=60) as database:
         database.execute(
             "create trigger broken before insert on flow_run when new.auto_scheduled "
@@ -151,25 +150,27 @@ def test_a_scheduler_that_fails_is_said_and_so_is_its_recovery(start, place, tmp
     up.says(
         "its scheduler fails, so no night may start by itself", "broken by the test", str(tmp_path / "home/server.log")
     )
-    up.says("nightly/colours has a schedule (`30 3 * * *` UTC) and the server has scheduled no run", seconds=240)
+    up.says("nightly/colours has a schedule (`30 3 * * *` UTC) and the server has scheduled no run")
     with sqlite3.connect(tmp_path / "home" / "prefect.db", timeout=60) as database:
         database.execute("drop trigger broken")
-    up.says("No longer so: nightly/colours has a schedule", "Next runs of nightly/colours", seconds=180)
+    up.says("No longer so: nightly/colours has a schedule", "Next runs of nightly/colours")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # it starts servers, which takes minutes on a busy machine
 def test_a_scheduler_that_does_not_run_at_all_is_said(start, place, tmp_path):
     up = start(PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false")
-    up.says("nightly/colours has a schedule (`* * * * *` UTC) and the server has scheduled no run", seconds=300)
+    up.says("nightly/colours has a schedule (`* * * * *` UTC) and the server has scheduled no run", seconds=500)
     assert "reports an error" not in up.printed()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # it starts servers, which takes minutes on a busy machine
 def test_a_server_that_hangs_and_one_that_dies_are_said(start, place):
     up = start().wait(deployments=4)
     server = next(pid for pid, line in up.marked().items() if "prefect server start" in line)
     os.kill(server, signal.SIGSTOP)
-    up.says("The Prefect server has not answered for ", seconds=200)
+    up.says("The Prefect server has not answered for ")
     os.kill(server, signal.SIGCONT)
     up.says("The Prefect server answers again.")
     os.kill(server, signal.SIGKILL)
