@@ -28,11 +28,14 @@ USABLE: dict[type, frozenset[str]] = {
 
 @dataclass
 class Group:
-    """Rows of one judge, annotator or sampling group: what is counted are prompts' rows, or prompts for a sampler."""
+    """The rows of one judge, annotator or sampling group."""
 
-    units: set[object] = field(default_factory=set)
-    lost: dict[object, str] = field(default_factory=dict)
-    """unit -> status"""
+    rows: Counter[str] = field(default_factory=Counter)
+    """prompt_id -> rows"""
+    lost: Counter[str] = field(default_factory=Counter)
+    """prompt_id -> rows that came to nothing"""
+    statuses: Counter[str] = field(default_factory=Counter)
+    """Of the rows that came to nothing."""
     usable: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -41,8 +44,10 @@ def check(job: Job, *, max_failed: float, bound_elsewhere: Collection[str] = ())
     """Raises WorkError where more than a share `max_failed` of a table's rows came to nothing, or none is usable.
 
     One row that came to nothing does not stop a step that has others, unless `max_failed` is 0. Candidates are counted
-    by group, and prompt by prompt, so that a dead endpoint stands out among other groups. bound_elsewhere: statuses on
-    which the recipe has a bound of its own. A step that ran out of money is left alone: the run stops for that reason.
+    by sampling group, so that a dead endpoint stands out among other groups, and every prompt of a group weighs the
+    same: a prompt whose question failed has one row, where an answered one has a row for each sample.
+    bound_elsewhere: statuses on which the recipe has a bound of its own. A step that ran out of money is left alone:
+    the run stops for that reason.
     """
     if "budget_stopped" in job.metrics.get("units_open", {}):
         return
@@ -53,15 +58,16 @@ def check(job: Job, *, max_failed: float, bound_elsewhere: Collection[str] = ())
 
 
 def _check(job: Job, name: str, group: Group, max_failed: float) -> None:
-    total, lost = len(group.units), len(group.lost)
-    allowed = max(1, int(max_failed * total)) if max_failed else 0
-    if group.usable and lost <= allowed:
+    num_lost, num_rows = group.lost.total(), group.rows.total()
+    share = sum(lost / group.rows[prompt_id] for prompt_id, lost in group.lost.items()) / len(group.rows)
+    forgiven = num_lost == 1 and max_failed > 0
+    if group.usable and (share <= max_failed + 1e-9 or forgiven):
         return
-    kinds = Counter(group.lost.values())
-    counted = f" ({', '.join(f'{n} {status}' for status, n in kinds.most_common())})" if kinds else ""
-    few = f"max_failed: {max_failed:g} allows {allowed}" if group.usable else "not one row is usable"
+    counted = ", ".join(f"{n} {status}" for status, n in group.statuses.most_common())
+    bound = f"{share:.1%} where max_failed allows {max_failed:.1%}" if group.usable else "not one row is usable"
     raise WorkError(
-        f"{job.name}, {name}: {lost} of {total} came to nothing{counted}, and {few}.{_commonest(group)} "
+        f"{job.name}, {name}: {num_lost} of {num_rows} rows came to nothing{f' ({counted})' if counted else ''}; "
+        f"{bound}.{_commonest(group)} "
         "Nothing is published and good rows are kept: the same command, or Retry, asks again for what failed. What was "
         "refused, cut off or unparsable stays so until the model, the template or a limit changes. "
         "To go on without these rows, raise max_failed"
@@ -72,7 +78,7 @@ def _commonest(group: Group) -> str:
     if not group.errors:
         return ""
     error, times = group.errors.most_common(1)[0]
-    return f" The commonest reason, {times} times: {error:.300}."
+    return f" The commonest reason, {times} times: {error[:300].rstrip('.')}."
 
 
 def _tables(job: Job, record: type) -> Iterator[Path]:
@@ -87,11 +93,11 @@ def _groups(path: Path, record: type, bound_elsewhere: set[str]) -> dict[str, Gr
     needed = [f.name for f in fields(record) if f.default is MISSING]
     for row in read_records(path, record, columns=[*needed, "status", "error"]):
         group = found[row.candidate_id.rpartition("-")[0] if by_prompt else ""]
-        unit = row.prompt_id if by_prompt else (row.prompt_id, row.candidate_id)
-        group.units.add(unit)
+        group.rows[row.prompt_id] += 1
         group.usable += row.status in USABLE[record]
         if row.status in LOST[record] - bound_elsewhere:
-            group.lost[unit] = row.status
+            group.lost[row.prompt_id] += 1
+            group.statuses[row.status] += 1
         if row.error and row.status not in USABLE[record]:
             group.errors[row.error] += 1
     return dict(found)

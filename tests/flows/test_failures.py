@@ -24,7 +24,7 @@ def test_a_dead_judge_stops_the_run_and_a_living_one_mends_it(hasse, monkeypatch
         tiny["train"] = tiny["train"] | {"steps": 1, "arms": {"sft": {"method": "sft"}}}
         hasse.write(tiny | {"report": {"num_resamples": 100}})
         text = hasse("run", str(hasse.recipe), code=1)
-        assert "judge, judgement: 72 of 72 came to nothing (72 failed), and not one row is usable." in text
+        assert "judge, judgement: 72 of 72 rows came to nothing (72 failed); not one row is usable." in text
         assert "The commonest reason, 72 times: HTTP 500" in text
         assert "judge" not in [row["step"] for row in hasse.json("ls")]
         assert hasse.json("ls", "--runs")[0]["status"].startswith("WorkError: ")

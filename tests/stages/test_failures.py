@@ -58,7 +58,10 @@ def test_the_message_counts_names_and_advises(tmp_path):
     with pytest.raises(WorkError) as refused:
         check(job(tmp_path, judgements(ok=90, failed=7, unparsable=3)), max_failed=0.05)
     said = str(refused.value)
-    assert "judge, judgement: 10 of 100 came to nothing (7 failed, 3 unparsable), and max_failed: 0.05 allows 5" in said
+    assert (
+        "judge, judgement: 10 of 100 rows came to nothing (7 failed, 3 unparsable); 10.0% where max_failed allows 5.0%."
+        in said
+    )
     assert "The commonest reason, 7 times: failed it is." in said
     assert "the same command, or Retry, asks again for what failed" in said
 
@@ -84,8 +87,28 @@ def test_a_dead_group_stands_out_among_many_answers_of_others(tmp_path):
         Candidate(prompt_id=f"p{i:03}", candidate_id="api-0", text="", source="m", status="failed", error="HTTP 500")
         for i in range(20)
     ]
-    with pytest.raises(WorkError, match="group api: 20 of 20 came to nothing"):
+    with pytest.raises(WorkError, match="group api: 20 of 20 rows came to nothing"):
         check(job(tmp_path, rows + dead, name="candidate"), max_failed=0.05)
+
+
+@pytest.mark.parametrize(
+    ("dead_prompts", "refused_rows", "passes"), [(1, 0, True), (2, 0, False), (0, 4, True), (0, 5, False)]
+)
+def test_every_prompt_of_a_group_weighs_the_same(tmp_path, dead_prompts, refused_rows, passes):
+    """A question that failed is one row, an answered one four; 20 prompts, of which 5 % may be lost."""
+
+    def row(i, n, status):
+        return Candidate(prompt_id=f"p{i:02}", candidate_id=f"api-{n}", text="a", source="m", status=status)
+
+    rows = [row(i, 0, "failed") for i in range(dead_prompts)]
+    for i in range(dead_prompts, 20):
+        rows += [row(i, n, "refused" if n == 0 and i < dead_prompts + refused_rows else "ok") for n in range(4)]
+    made = job(tmp_path, rows, name="candidate")
+    if passes:
+        check(made, max_failed=0.05)
+    else:
+        with pytest.raises(WorkError, match="group api: "):
+            check(made, max_failed=0.05)
 
 
 def test_feedback_that_failed_counts_and_gates_do_not(tmp_path):
