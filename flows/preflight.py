@@ -67,8 +67,9 @@ def _uncached(steps: Sequence[Step], store: Store) -> set[str]:
 def _problems(step: Step) -> Iterator[str]:
     for engine in _engines(step.settings):
         yield from _said(step, lambda engine=engine: interpreter(engine))
-    if isinstance(step.settings, lm_eval.LmEvalSettings):
-        yield from _said(step, lambda: lm_eval.check_interpreter(step.settings))
+    settings = step.settings
+    if isinstance(settings, lm_eval.LmEvalSettings):
+        yield from _said(step, lambda: lm_eval.check_interpreter(settings))
     for package, (extra, wanted) in PACKAGES.items():
         if wanted(step.settings) and find_spec(package) is None:
             yield f"{step.name}: the package {package} is not installed here; pip install 'hasse[{extra}]'"

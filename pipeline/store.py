@@ -171,7 +171,7 @@ class Store:
             probe.unlink()
         except OSError as error:
             if error.errno in FULL:
-                raise StoreError(disk_message(f"the store {self.root}", error.strerror)) from error
+                raise StoreError(disk_message(f"the store {self.root}", str(error.strerror))) from error
             raise InputError(
                 f"the store {self.root} cannot be written ({error.strerror}); choose another with {self.chosen_by}"
             ) from error

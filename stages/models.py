@@ -79,9 +79,9 @@ def check_vocabulary(folder: Path) -> None:
     """
     from stages.tokens import completion_token_ids, prompt_token_ids
 
-    tokenizer = load_tokenizer(folder)
+    tokenizer: Any = load_tokenizer(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder} holds a model that transformers does not know without code of the model's own, which is not "

@@ -59,7 +59,7 @@ def reinforce(
         model=model,
         reward_funcs=reward,
         args=_arguments(settings, seed, folder),
-        train_dataset=Dataset.from_list([_row(*references[i], tokenizer, template) for i in order]),
+        train_dataset=Dataset.from_list([_row(*references[int(i)], tokenizer, template) for i in order]),
         processing_class=tokenizer,
         callbacks=[StepReport(on_step)],
     )

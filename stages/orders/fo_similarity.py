@@ -59,7 +59,8 @@ def _tfidf(texts: list[str]) -> np.ndarray:
 
     if not any(map(_words, texts)):
         return np.zeros((len(texts), 1))
-    return TfidfVectorizer(analyzer=_words).fit_transform(texts).toarray()
+    vectorizer = TfidfVectorizer(analyzer=_words)  # type: ignore[arg-type]  a function is taken as well
+    return vectorizer.fit_transform(texts).toarray()
 
 
 def _words(text: str) -> list[str]:
