@@ -71,7 +71,7 @@ def _merged(folder: Path, base: Path, num_tokens: int) -> Any:
 
     from stages.models import load_model
 
-    model = load_model(base, dtype=torch.float32)
+    model: Any = load_model(base, dtype=torch.float32)
     if num_tokens > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(num_tokens)
     try:
