@@ -270,6 +270,7 @@ STAGE = Stage(
         "stages.checkpoints",
         "stages.comparison",
         "stages.grading",
+        "stages.grading.affirmed",
         "stages.grading.answers",
         "stages.grading.denial",
         "stages.grading.grade",

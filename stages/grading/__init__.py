@@ -9,6 +9,7 @@ examples, which is this room's test.
     labels.py       which label of a closed set is stated
     answers.py      whether a gold short answer is given
     denial.py       what is mentioned and denied
+    affirmed.py     words of denial that deny nothing
     statements.py   markup, "the answer is", sentences
     tokens.py       words, numbers and symbols that can be compared
     numbers.py      numbers by value
@@ -28,6 +29,7 @@ MODULES = (
     "stages.grading.labels",
     "stages.grading.answers",
     "stages.grading.denial",
+    "stages.grading.affirmed",
     "stages.grading.statements",
     "stages.grading.tokens",
     "stages.grading.numbers",

@@ -32,10 +32,10 @@ def strict(text: str, gold: str) -> bool:
     return len(ours) == len(theirs) > 0 and all(a.equals(b) for a, b in zip(ours, theirs, strict=True))
 
 
-def loose(text: str, gold: str) -> bool:
+def loose(text: str, gold: str, *, asks_not: bool = False) -> bool:
     """The gold answer stands in the text as whole words, and at least once undenied; where the text says "the answer is
 
-    ...", behind the last of these.
+    ...", behind the last of these. asks_not: the question asks for what is not.
     """
     if strict(text, gold):
         return True
@@ -43,10 +43,10 @@ def loose(text: str, gold: str) -> bool:
     if options:
         return (labels.loose(text, options) or "").lower() == canonical(gold).strip().lower()
     found = marked(text)
-    return _contains(_decisive(plain(canonical(found[-1] if found else text)), gold), gold)
+    return _contains(_decisive(plain(canonical(found[-1] if found else text)), gold), gold, asks_not)
 
 
-def first(text: str, gold: str) -> bool:
+def first(text: str, gold: str, *, asks_not: bool = False) -> bool:
     """As loose, of the first statement alone: the first "the answer is ...", else the first sentence; a gold number is
 
     the first number there.
@@ -65,8 +65,8 @@ def first(text: str, gold: str) -> bool:
         return False
     if len(wanted) == 1 and wanted[0].number is not None:
         numbers = [token for token in tokens(told[0]) if token.number is not None]
-        return bool(numbers) and numbers[0].equals(wanted[0]) and _contains(told[0], gold)
-    return _contains(told[0], gold)
+        return bool(numbers) and numbers[0].equals(wanted[0]) and _contains(told[0], gold, asks_not)
+    return _contains(told[0], gold, asks_not)
 
 
 def names(text: str, gold: str) -> bool:
@@ -74,9 +74,9 @@ def names(text: str, gold: str) -> bool:
     return strict(text, gold) or bool(places(tokens(plain(canonical(text))), tokens(canonical(gold))))
 
 
-def _contains(text: str, gold: str) -> bool:
+def _contains(text: str, gold: str, asks_not: bool) -> bool:
     spans = places(tokens(text), tokens(canonical(gold)))
-    return any(not is_denied(text, start, end) for start, end in spans)
+    return any(not is_denied(text, start, end, asks_not=asks_not) for start, end in spans)
 
 
 def _bare(said: str, gold: str, ours: list[Token], theirs: list[Token]) -> bool:

@@ -6,6 +6,9 @@ no understanding: "she did not beat X" counts as a denial of X too.
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
 import re
+from functools import lru_cache
+
+from stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
 
 _REACH = 9
 """Words from a denial to what it denies, at most."""
@@ -13,50 +16,49 @@ _REACH = 9
 _BREAK = re.compile(
     r"[.!?](?=\s|$)|[;:\n,()。！？；：，、—–]"
     r"|\b(?:but|however|although|though|yet|then|therefore|thus|hence|so|because|since|actually|rather(?!\s+than)"
-    r"|instead(?!\s+of)|and\s+(?:it|this|that|the\s+answer)\s+(?:is|was))\b",
+    r"|instead(?!\s+of)|and\s+(?:it|this|that|the\s+answer)\s+(?:is|was)"
+    r"|sondern|aber|mais|sino|pero|bensì|mas|maar|но|а|بل|لكن|बल्कि|लेकिन)\b|而是|但是",
     re.IGNORECASE,
 )
 _SENTENCE_BREAK = re.compile(r"[.!?](?=\s|$)|[;\n。！？；]|\bbut\b", re.IGNORECASE)
 
-_NOT = r"(?:\bnot\b|n't\b|\bnever\b)"
-_AFFIRMED = re.compile(
-    rf"{_NOT}\s+(?:\w+\s+){{0,3}}?(?:only|just|merely|simply|solely|until|least|unlike|surprising\w*|unusual\w*)\b"
-    r"|(?:\b(?:no|without|little|beyond)|n't|\bnot)\s+(?:\w+\s+){0,2}?(?:doubt|question|wonder|surprise)\w*"
-    r"|\bnothing\s+but\b|\bwithout\s+fail\b",
-    re.IGNORECASE,
-)
-"""Denials that deny nothing: not only X, no doubt X, not until X."""
-
 _DENIAL = re.compile(
-    rf"""{_NOT}|\b(?:is|are|was|were|do|does|did|ca|could|would|should|wo)nt\b
+    rf"""{NOT}|\b(?:is|are|was|were|do|does|did|ca|could|would|should|wo)nt\b
     |\b(?:neither|nor|cannot|no\ longer|without|rather\ than|instead\ of|as\ opposed\ to|unlike|except|excluding|besides
       |other\ than|apart\ from|far\ from|whether|if|unable|unsure|uncertain|unclear|unlikely|hardly
-      |refus\w+|declin\w+|deny|denies|denied|denying|doubt\w*|rul(?:e|es|ed|ing)\ out|exclud\w+|reject\w*
-      |fail(?:s|ed)?\ to|contrary\ to|ignor\w+)\b
+      |(?:refus\w+|declin\w+|deny|denies|denied|denying|doubt\w*|rul(?:e|es|ed|ing)\ out|exclud\w+|reject\w*|ignor\w+)
+       (?!\s+by\b)|fail(?:s|ed)?\ to|contrary\ to)\b
     |\b(?:false|untrue|wrong|incorrect|impossible|mistaken|misleading)\ (?:that|to|in)\b
     |\bno\ (?:idea|way|evidence|sign|indication|clue|reason)\b
     |\b(?:all|every(?:one|body|thing|where)|any(?:one|body|thing|where))\ but\b
     |\bno\s+(?:(?!it\b|they\b|he\b|she\b|this\b|that\b|there\b|the\b|i\b|we\b|you\b)\w+\s+)?$|\bnon[\s-]$
     |\b(?:nicht|kein\w*|weder|anstatt|statt|pas|ni|jamais|no\ es|no\ era|no\ fue|no\ son|nunca|non\ è|né|não|nem|nie
       |niet|geen|не|нет|ни|ليس|ليست|غير|לא|אינו|אינה)\b
-    |(?:不是|并非|不|没有|没|未|非|無|ไม่ใช่|ไม่)(?=.{{0,4}}$)""",
+    |(?:不是|并非|不(?![仅僅但只止丹列管论論过過久断斷])|没有|没|未(?![来來央婚])|非(?![洲常凡裔])|無|ไม่ใช่|ไม่)(?=.{{0,4}}$)""",
     re.VERBOSE | re.IGNORECASE,
 )
 
 _NO_MORE = r"(?!\s+(?:only|just|merely|simply))"
-_DENIED_AFTER = re.compile(
+_NEGATED_AFTER = re.compile(
     rf"""^[\s"'*)\]”’]*(?:
       (?:is|was|are|were|does|do|did|has|have|had|can|could|would|will|should|must|may|might|seems?)\s*(?:n't|not\b|never\b
         |no\ longer\b){_NO_MORE}
     | (?:cannot\b|can't|won't){_NO_MORE}
-    | (?:is|was|are|were|would\ be|seems?|looks?)\s+(?:clearly\ |certainly\ |also\ |simply\ |definitely\ )?
-      (?:wrong|incorrect|false|untrue|impossible|unlikely|ruled\ out|excluded|out\b|mistaken|inconsistent|unsupported)
-    | (?:can|could|may|must|should)\ be\ (?:ruled\ out|excluded|rejected|discarded)
-    | \?\s*(?:no|nope|not|wrong|nein|non)\b
     | (?:では|じゃ|で)(?:ない|なく|ありません|なかった)
     | (?:이|가)?\s*아니
     | değil
     | नहीं
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""X is not ..., X cannot ...: no denial where the question asks what is not, or cannot."""
+_WRONG_AFTER = re.compile(
+    r"""^[\s"'*)\]”’]*(?:
+      (?:is|was|are|were|would\ be|seems?|looks?)\s+(?:clearly\ |certainly\ |also\ |simply\ |definitely\ )?
+      (?:wrong|incorrect|false|untrue|impossible|unlikely|ruled\ out|excluded|out\b|mistaken|inconsistent|unsupported)
+    | (?:can|could|may|must|should)\ be\ (?:ruled\ out|excluded|rejected|discarded)
+    | (?:是|选项)?(?:错|不对|不正确)
+    | \?\s*(?:no|nope|not|wrong|nein|non)\b
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -65,9 +67,21 @@ _ASKS = re.compile(
 )
 
 
-def is_denied(text: str, start: int, end: int) -> bool:
-    """Whether what stands from start to end is denied, left open or only asked about."""
-    return _denied_before(text, start) or bool(_DENIED_AFTER.match(text[end : end + 80])) or _asked(text, start, end)
+def is_denied(text: str, start: int, end: int, *, asks_not: bool = False) -> bool:
+    """Whether what stands from start to end is denied, left open or only asked about.
+
+    asks_not: the question asks for what is not, so that "X is not" states X.
+    """
+    after = text[end : end + 80]
+    negated = not asks_not and _NEGATED_AFTER.match(after) is not None
+    return negated or _denied_before(text, start) or bool(_WRONG_AFTER.match(after)) or _asked(text, start, end)
+
+
+@lru_cache(maxsize=4096)
+def asks_for_what_is_not(question: str) -> bool:
+    """Whether a prompt's last question has a denial in it: "Which element does not freeze?"."""
+    asked = re.findall(r"[^.!?\n]*\?", question) or question.strip().splitlines()[-1:]
+    return bool(asked) and re.search(rf"{NOT}|\b(?:cannot|no\s+longer)\b", asked[-1], re.IGNORECASE) is not None
 
 
 def is_left_open(text: str, start: int) -> bool:
@@ -78,13 +92,18 @@ def is_left_open(text: str, start: int) -> bool:
 
 def _denied_before(text: str, start: int) -> bool:
     before = text[:start]
-    clause = before[_last(_BREAK, before) :]
-    if re.match(r"\s*(?:or|nor)\b", clause, re.IGNORECASE):  # the end of a list: not X, Y, or Z
-        clause = before[_last(_SENTENCE_BREAK, before) :]
+    at = _last(_BREAK, before)
+    if re.match(r"\s*(?:or|nor)\b", before[at:], re.IGNORECASE):  # the end of a list: not X, Y, or Z
+        at = _last(_SENTENCE_BREAK, before)
     if re.search(r"\b(?:all|every\w+|any\w+)\s+but\s+(?:the\s+|an?\s+)?$", before, re.IGNORECASE):
         return True
-    clause = _AFFIRMED.sub(" ", clause)
-    return any(len(clause[found.end() :].split()) <= _REACH for found in _DENIAL.finditer(clause))
+    clause = AFFIRMED.sub(lambda found: " " * len(found[0]), before[at:])
+    return any(
+        len(clause[found.end() :].split()) <= _REACH
+        and not describes(clause, found)
+        and not in_a_name(before, at + found.start())
+        for found in _DENIAL.finditer(clause)
+    )
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from data.records import Prompt
 from data.thinking import split_thinking
 from stages.grading import answers, labels, mathematics
+from stages.grading.denial import asks_for_what_is_not
 from stages.grading.nearness import SCORES
 from stages.grading.task import READINGS, Reading, TaskSettings
 
 _LABELS: dict[Reading, Callable[[str, tuple[str, ...]], str | None]] = {
     "strict": labels.strict, "loose": labels.loose, "first": labels.first,
-}  # fmt: skip
-_ANSWERS: dict[Reading, Callable[[str, str], bool]] = {
-    "strict": answers.strict, "loose": answers.loose, "first": answers.first,
 }  # fmt: skip
 
 
@@ -79,15 +78,26 @@ def _golds(text: str, prompt: Prompt, task: TaskSettings) -> dict[Reading, str |
     that says so is taken as "".
     """
     golds = [gold for gold in prompt.answers if gold.strip()]
+    readers = _readers(asks_not=asks_for_what_is_not(prompt.text))
     found: dict[Reading, str | None] = {}
     for reading in READINGS:
-        declines = task.no_answer is not None and _ANSWERS[reading](text, task.no_answer)
+        declines = task.no_answer is not None and readers[reading](text, task.no_answer)
         if not golds:
             found[reading] = "" if declines or not text.strip() else None
         else:
-            finds = mathematics.equal if task.answers_are == "math" else _ANSWERS[reading]
+            finds = mathematics.equal if task.answers_are == "math" else readers[reading]
             found[reading] = None if declines else next((gold for gold in golds if finds(text, gold)), None)
     return found
+
+
+@lru_cache(maxsize=2)
+def _readers(*, asks_not: bool) -> dict[Reading, Callable[[str, str], bool]]:
+    """Whether an answer gives a gold answer, by each reading. asks_not: the question asks for what is not."""
+    return {
+        "strict": answers.strict,
+        "loose": partial(answers.loose, asks_not=asks_not),
+        "first": partial(answers.first, asks_not=asks_not),
+    }
 
 
 def _score(text: str, prompt: Prompt, task: TaskSettings) -> float | None:

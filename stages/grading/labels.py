@@ -25,6 +25,10 @@ _REPLIES = {
 """Words that may follow "no" where it is an answer; before others it is a part of the sentence, as in "no idea"."""
 
 
+_SCALE = re.compile(r"\d\s*/\s*$|\bout\s+of\s+$")
+"""What stands before the upper end of a scale, which is no rating: 4/5, 4 out of 5."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mention:
     """A label in a text; is_explicit: it is introduced as the label or the answer."""
@@ -99,7 +103,7 @@ def _mentions(text: str, shown: str, label: str) -> list[Mention]:
         start, end = match.span()
         said = bool(_BEFORE.search(text[:start]))
         if _is_whole(text, start, end) and _is_meant(shown, start, end, said=said):
-            alone = not text[:start].strip("\"'([ ") and not text[end:].strip("\"').:!]? ")
+            alone = _is_a_line(text, start, end) or _opens(text, start, end)
             denied = is_denied(text, start, end) or is_left_open(text, start)
             found.append(Mention(label, start, end, said or alone, denied))
     return found
@@ -116,7 +120,11 @@ def _pattern(label: str) -> re.Pattern[str]:
 def _is_whole(text: str, start: int, end: int) -> bool:
     """Whether no word, number or compound goes on before or behind it; "X's" is X."""
     before, after = text[:start], text[end:]
-    spaced = [not re.match("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]", c) for c in (text[start], text[end - 1])]
+    spaced = [not _is_unspaced(c) for c in (text[start], text[end - 1])]
+    before = "" if _is_unspaced(before[-1:]) else before
+    if text[start:end].isdigit() and (_SCALE.search(before) or re.match(r"\s*/\s*\d+(?![\d/])", after)):
+        return not _SCALE.search(before) and not re.search(r"[\w/.,]$", before)
+    after = "" if _is_unspaced(after[:1]) else after
     if spaced[0] and is_word(text[start]) and before and _runs_on(before, text[start]):
         return False
     if after.startswith("'s") and not is_word(after[2:3] or " "):
@@ -125,6 +133,29 @@ def _is_whole(text: str, start: int, end: int) -> bool:
         goes_on = is_word(after[0]) or after[0] in "+#" or re.match(r"['/-]\w", after) is not None
         return not goes_on and not (text[end - 1].isdigit() and re.match(r"[.,]\d|\s?%", after))
     return not (after and not is_word(text[end - 1]) and after[0] == text[end - 1] and not after[0].isspace())
+
+
+def _is_unspaced(character: str) -> bool:
+    """Whether it is of a script that puts no spaces between words."""
+    return re.match("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]", character) is not None
+
+
+def _is_a_line(text: str, start: int, end: int) -> bool:
+    """Whether nothing else stands on the label's line."""
+    line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    behind = text[end:] if line_end < 0 else text[end:line_end]
+    return not text[line_start:start].strip("\"'([ ") and not behind.strip("\"').:!]? ")
+
+
+def _opens(text: str, start: int, end: int) -> bool:
+    """Whether the text begins with the label and then explains it: "No. It would be yes if ...", "A) because"."""
+    if text[:start].strip("\"'([ "):
+        return False
+    told = re.match(r"[\"')\]]*[.)](?:\s+([\w']+)|\s*$)|\s+[—–-]\s", text[end:])
+    if told:
+        return told[1] not in _ASSERTS
+    follows = re.match(r"[\"']*[,;:!]\s+([\w']+)", text[end:])
+    return end - start > 1 and follows is not None and follows[1] in _REPLIES - {"but"}
 
 
 def _runs_on(before: str, first: str) -> bool:

@@ -22,6 +22,8 @@ _BEGINS_NUMBER = frozenset("+-.$€£¥₹mMnNuU")
 """Beside digits: signs, currencies, minus, negative, US$."""
 _SIMPLE = re.compile(r"[A-Za-z]+(?=[\s,;!?]|$)")
 """Most words: nothing but letters, and then a space, a comma or the end."""
+_INITIALS = re.compile(r"(?<!\w)(?:[^\W\d_a-z]\.[ ]?){1,3}[^\W\d_a-z]\.(?!\w)")
+"""J. K. is J.K."""
 _ARTICLES = frozenset(("a", "an", "the"))
 _UNSPACED = re.compile(
     "[\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -141,6 +143,8 @@ def _letters(text: str, at: int) -> str:
 
 
 def _word(text: str, at: int) -> Token | None:
+    if initials := _INITIALS.match(text, at):
+        return Token(folded(re.sub(r"\W", "", initials[0])), at, initials.end())
     if simple := _SIMPLE.match(text, at):
         return Token(simple[0].lower(), at, simple.end())
     dot = text[at] == "." and (at == 0 or text[at - 1].isspace())  # .NET

@@ -1,5 +1,7 @@
 """Grades: readings, gold answers that are missing, mathematics; docs/reading.md has the examples."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +100,20 @@ def test_a_question_without_an_answer_wants_that_said(text, reading, right):
     assert stated(text, prompt(), task)[1] is right
     if right:
         assert stated(text, prompt(answers=("Rome",)), task)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "right"),
+    [
+        ("It is cold. Which element does not freeze?", "Helium does not freeze.", True),
+        ("Which element never freezes?", "Helium cannot freeze at that pressure.", True),
+        ("Which element doesn't freeze?", "It is not helium.", False),
+        ("Which element doesn't freeze?", "Helium is wrong.", False),
+        ("It is not warm. Which element freezes?", "Helium does not freeze.", False),
+    ],
+)
+def test_a_question_for_what_is_not_is_answered_by_a_negated_sentence(question, text, right):
+    assert stated(text, replace(prompt(answers=("helium",)), text=question), QUESTIONS)[1] is right
 
 
 @pytest.mark.parametrize(
