@@ -37,6 +37,8 @@ _CLOSES = rf"""
   | (?-i:assistantfinal)
 """
 _TAG = re.compile(rf"(?<!`)(?:(?P<open>{_OPENS})|(?P<close>{_CLOSES}))(?!`)", re.VERBOSE | re.IGNORECASE)
+_MAY_THINK = re.compile(r"[<\[◁]|\Aanalysis|assistantfinal")
+"""What each tag has in it: most texts have none of these."""
 _HARMONY_END = re.compile(r"<\|(?:return|end)\|>\s*\Z")
 
 
@@ -67,6 +69,8 @@ def split_thinking(text: str, *, opened: bool = False) -> Spoken:
 
 def answer_spans(text: str, *, opened: bool = False) -> list[tuple[int, int]]:
     """(start, end) of each part of the text that is no thinking."""
+    if not (opened or _MAY_THINK.search(text)):
+        return [(0, len(text))]
     kept: list[tuple[int, int]] = []
     start, thinking, closed = 0, opened, False
     for tag in _TAG.finditer(text):

@@ -8,7 +8,7 @@ from stages.grading.denial import is_denied
 from stages.grading.nearness import exact_match
 from stages.grading.numbers import same
 from stages.grading.statements import explicit, marked, plain, sentences, unwrapped
-from stages.grading.tokens import Token, canonical, places, tokens, without_articles
+from stages.grading.tokens import Token, canonical, may_hold, places, tokens, without_articles
 
 _LETTERS = tuple("ABCDEFGHJ")
 _PAIRS = (("yes", "no"), ("true", "false"))
@@ -23,12 +23,15 @@ def strict(text: str, gold: str) -> bool:
     if canonical(text).strip() == canonical(gold).strip():
         return True
     said = unwrapped(text)
-    ours, theirs = tokens(canonical(said)), tokens(canonical(unwrapped(gold)))
+    theirs = tokens(canonical(unwrapped(gold)))
     if not normalise_answer(gold):
-        return _bare(said, gold, ours, theirs)
-    ours, theirs = without_articles(ours), without_articles(theirs)
+        return _bare(said, gold, tokens(canonical(said)), theirs)
+    theirs = without_articles(theirs)
     if exact_match(text, gold) or exact_match(said, gold):
-        return not _contradict(ours, theirs)
+        return not _contradict(without_articles(tokens(canonical(said))), theirs)
+    if not may_hold(canonical(said), canonical(unwrapped(gold))):
+        return False
+    ours = without_articles(tokens(canonical(said), len(theirs) + 1))
     return len(ours) == len(theirs) > 0 and all(a.equals(b) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -43,7 +46,8 @@ def loose(text: str, gold: str, *, asks_not: bool = False) -> bool:
     if options:
         return (labels.loose(text, options) or "").lower() == canonical(gold).strip().lower()
     found = marked(text)
-    return _contains(_decisive(plain(canonical(found[-1] if found else text)), gold), gold, asks_not)
+    said = plain(canonical(found[-1] if found else text))
+    return may_hold(said, canonical(gold)) and _contains(_decisive(said, gold), gold, asks_not)
 
 
 def first(text: str, gold: str, *, asks_not: bool = False) -> bool:
@@ -58,6 +62,8 @@ def first(text: str, gold: str, *, asks_not: bool = False) -> bool:
         return (labels.first(text, options) or "").lower() == canonical(gold).strip().lower()
     found = marked(text)
     said = plain(canonical(found[0] if found else text))
+    if not may_hold(said, canonical(gold)):
+        return False
     stated = explicit(said)
     told = sentences(said[slice(*stated[0])] if stated else said)
     wanted = tokens(canonical(gold))

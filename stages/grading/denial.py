@@ -10,6 +10,8 @@ from functools import lru_cache
 
 from stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
 
+_NEAR = 2000
+"""Characters before a mention in which its clause begins."""
 _REACH = 9
 """Words from a denial to what it denies, at most."""
 
@@ -91,7 +93,7 @@ def is_left_open(text: str, start: int) -> bool:
 
 
 def _denied_before(text: str, start: int) -> bool:
-    before = text[:start]
+    before = text[max(0, start - _NEAR) : start]
     at = _last(_BREAK, before)
     if re.match(r"\s*(?:or|nor)\b", before[at:], re.IGNORECASE):  # the end of a list: not X, Y, or Z
         at = _last(_SENTENCE_BREAK, before)

@@ -25,6 +25,8 @@ _REPLIES = {
 """Words that may follow "no" where it is an answer; before others it is a part of the sentence, as in "no idea"."""
 
 
+_NEAR = 200
+"""Characters before and behind a label that decide whether it is stated."""
 _SCALE = re.compile(r"\d\s*/\s*$|\bout\s+of\s+$")
 """What stands before the upper end of a scale, which is no rating: 4/5, 4 out of 5."""
 
@@ -101,8 +103,10 @@ def _mentions(text: str, shown: str, label: str) -> list[Mention]:
     found = []
     for match in _pattern(label).finditer(text):
         start, end = match.span()
-        said = bool(_BEFORE.search(text[:start]))
-        if _is_whole(text, start, end) and _is_meant(shown, start, end, said=said):
+        if not _is_whole(text, start, end):
+            continue
+        said = bool(_BEFORE.search(text[max(0, start - _NEAR) : start]))
+        if _is_meant(shown, start, end, said=said):
             alone = _is_a_line(text, start, end) or _opens(text, start, end)
             denied = is_denied(text, start, end) or is_left_open(text, start)
             found.append(Mention(label, start, end, said or alone, denied))
@@ -119,7 +123,9 @@ def _pattern(label: str) -> re.Pattern[str]:
 
 def _is_whole(text: str, start: int, end: int) -> bool:
     """Whether no word, number or compound goes on before or behind it; "X's" is X."""
-    before, after = text[:start], text[end:]
+    if text[start - 1 : start + 1].isalpha() and start and text[start - 1 : start + 1].isascii():
+        return False  # most of them: a letter within a word
+    before, after = text[max(0, start - _NEAR) : start], text[end : end + _NEAR]
     spaced = [not _is_unspaced(c) for c in (text[start], text[end - 1])]
     before = "" if _is_unspaced(before[-1:]) else before
     if text[start:end].isdigit() and (_SCALE.search(before) or re.match(r"\s*/\s*\d+(?![\d/])", after)):

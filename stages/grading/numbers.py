@@ -46,6 +46,7 @@ NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 _SIGNS = str.maketrans(dict.fromkeys("−﹣－‒", "-") | {"٫": ".", "٬": ",", "٪": "%", "’": "'", "⁄": "/"})
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " "))
 
@@ -79,7 +80,7 @@ def plain_digits(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]).replace("−", "-"), text)
     text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKC", text.translate(_SPACES)).translate(_SIGNS)
-    return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in text)
+    return _FOREIGN_DIGIT.sub(lambda m: str(unicodedata.decimal(m[0])), text)
 
 
 def quantity(match: re.Match[str]) -> Quantity | None:

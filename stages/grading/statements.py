@@ -2,6 +2,7 @@
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
 import re
+from functools import lru_cache
 
 KEY = (
     r"(?:(?:final|correct|right|best|predicted|short|my|gold|overall)\s+)*"
@@ -15,6 +16,7 @@ LINK = r"(?:\s*[:=]|\s+(?:is|was|are|would\s+be|must\s+be|should\s+be|will\s+be)
 _FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
 _COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|textit)\s*\{([^{}]*)\}")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_ONLY_BOXED = re.compile(rf"\$*\s*{_BOXED.pattern}\s*\$*")
 _ANSWER_TAG = re.compile(
     r"<(?P<tag>answer|final_answer|output|response)>(.*?)</(?P=tag)>"
     r"|<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>|\Z)|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>|\Z)",
@@ -30,6 +32,8 @@ _MARKS = [
     (re.compile(r"^[ \t]*[-*•][ \t]+", re.MULTILINE), ""),
     (re.compile(r"\\[()\[\]]|\${2}|(?<!\S)\$(?=[^$\d\s][^$\n]*\$)|(?<=[^$\s])\$(?=[\s.,;:!?]|$)"), ""),
 ]
+_MARKUP = re.compile(r"[\\`~<*_#$•]|^[ \t]*-", re.MULTILINE)
+"""What a text has that is not plain."""
 _MATHS = re.compile(r"^\$([^$\n]+)\$$")
 _WRAPS = ('""', "''", "“”", "‘’", "«»", "‹›", "「」", "『』", "()", "[]", "（）", "【】", "``")
 _SHORT = re.compile(
@@ -37,8 +41,11 @@ _SHORT = re.compile(
 )
 
 
+@lru_cache(maxsize=256)
 def plain(text: str) -> str:
     """The text without markdown emphasis, headings, bullets, code fences and LaTeX around words."""
+    if not _MARKUP.search(text):
+        return text
     text = _COMMAND.sub(r"\1", _BOXED.sub(r" \1 ", _FENCE.sub("", text)))
     text = _FRACTION.sub(r"\1/\2", text)
     text = re.sub(r"</?(?:answer|final_answer|b|i|em|strong|p|br)\s*/?>", " ", text, flags=re.IGNORECASE)
@@ -47,16 +54,23 @@ def plain(text: str) -> str:
     return text.replace("\\%", "%").replace("\\$", "$")
 
 
+@lru_cache(maxsize=256)
 def marked(text: str) -> list[str]:
-    """What the text marks as its answer: in <answer> tags, else in boxes, else behind ####; in order."""
-    tagged = [next(filter(None, m.groups()[1:]), "") for m in _ANSWER_TAG.finditer(text)]
-    return tagged or _BOXED.findall(text) or re.findall(r"^####\s*(.+)$", text, re.MULTILINE)
+    """What the text marks as its answer: in <answer> tags, else in boxes, else behind ####; in order.
+
+    The list is kept, and so never changed.
+    """
+    tagged = _ANSWER_TAG.finditer(text) if "<" in text else ()
+    said = [next(filter(None, m.groups()[1:]), "") for m in tagged]
+    said = said or (_BOXED.findall(text) if "\\" in text else [])
+    return said or (re.findall(r"^####\s*(.+)$", text, re.MULTILINE) if "####" in text else [])
 
 
+@lru_cache(maxsize=1024)
 def unwrapped(text: str) -> str:
     """One answer without what only stands around it: markup, quotes, brackets, a box, its tags."""
     text = text.strip()
-    only = _ANSWER_TAG.fullmatch(text) or re.fullmatch(rf"\$*\s*{_BOXED.pattern}\s*\$*", text)
+    only = text[:1] in ("<", "$", "\\") and (_ANSWER_TAG.fullmatch(text) or _ONLY_BOXED.fullmatch(text))
     if only:
         text = next(filter(None, only.groups()[1 if "tag" in only.groupdict() else 0 :]), "")
     text = plain(_MATHS.sub(r"\1", text.strip())).strip()

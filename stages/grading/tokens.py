@@ -24,6 +24,9 @@ _SIMPLE = re.compile(r"[A-Za-z]+(?=[\s,;!?]|$)")
 """Most words: nothing but letters, and then a space, a comma or the end."""
 _INITIALS = re.compile(r"(?<!\w)(?:[^\W\d_a-z]\.[ ]?){1,3}[^\W\d_a-z]\.(?!\w)")
 """J. K. is J.K."""
+_ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]\.?")
+_ENDING, _SHORT_ENDING = re.compile(r"[+#*]+"), re.compile(r"[+#*]+|-(?!\w)|-(?=\W|$)")
+_JOINS = re.compile(r"[-/\\_.@:&]+")
 _ARTICLES = frozenset(("a", "an", "the"))
 _UNSPACED = re.compile(
     "[\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -64,27 +67,51 @@ class Token:
         return self.equals(gold) or _PARTICLES.sub("", self.text) == gold.text != ""
 
 
+@lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
     """The text that is read: digits and widths of one form (NFKC), nothing invisible, straight apostrophes."""
+    if text.isascii():
+        return text
     return _INVISIBLE.sub("", plain_digits(text)).translate(_QUOTES)
 
 
 def folded(text: str) -> str:
     """Case folded, with the Turkish i's as one letter."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i").replace("ı", "i"))
 
 
-@lru_cache(maxsize=4096)
-def tokens(text: str) -> list[Token]:
-    """The tokens of a canonical text; a list that is kept, and so never changed."""
+def may_hold(text: str, gold: str) -> bool:
+    """Whether the words of a gold answer can stand in a text, both canonical: a quick look before tokens are made."""
+    letters = _letters_alone(text)
+    return all(_letters_alone(token.text) in letters for token in tokens(gold) if _is_plain_word(token))
+
+
+def _is_plain_word(token: Token) -> bool:
+    return token.number is None and token.text not in _ARTICLES
+
+
+@lru_cache(maxsize=1024)
+def _letters_alone(text: str) -> str:
+    return re.sub(r"[\W_]+", "", folded(text))
+
+
+@lru_cache(maxsize=1024)
+def tokens(text: str, at_most: int | None = None) -> list[Token]:
+    """The tokens of a canonical text; a list that is kept, and so never changed.
+
+    at_most: stop behind so many, articles not counted.
+    """
     found: list[Token] = []
-    at = 0
-    while at < len(text):
+    at = num_words = 0
+    while at < len(text) and num_words != at_most:
         token = _number(text, at, found) or _word(text, at) or _symbol(text, at)
         if token is None:
             at += 1
             continue
         found.append(token if not _is_joined(text, found, token) else _joined(token))
+        num_words += token.text not in _ARTICLES
         at = token.end
     return found
 
@@ -158,7 +185,7 @@ def _word(text: str, at: int) -> Token | None:
         end += 1
     end = _with_ending(text, start, end)
     word = text[start:end]
-    if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]\.?", word):  # U.S. is US
+    if "." in word and _ABBREVIATION.fullmatch(word):  # U.S. is US
         word = word.replace(".", "")
     word = word.removesuffix("'s").removesuffix("'S").replace("'", "")
     return Token(folded("." * dot + word), at, end)
@@ -177,7 +204,7 @@ def _goes_on(text: str, at: int) -> bool:
 
 def _with_ending(text: str, start: int, end: int) -> int:
     """With the symbols that make another word of it: C++, C#, A*, and a minus behind one or two letters, as in O-."""
-    ending = re.compile(r"[+#*]+" if end - start > 2 else r"[+#*]+|-(?!\w)|-(?=\W|$)").match(text, end)
+    ending = (_ENDING if end - start > 2 else _SHORT_ENDING).match(text, end)
     if ending is None or (ending.end() < len(text) and is_word(text[ending.end()])):
         return end
     return ending.end()
@@ -193,7 +220,12 @@ def _is_joined(text: str, before: list[Token], token: Token) -> bool:
     if not before:
         return False
     between = text[before[-1].end : token.start]
-    return bool(between) and re.fullmatch(r"[-/\\_.@:&]+", between) is not None and not between.endswith((". ", ": "))
+    return (
+        bool(between)
+        and between != " "
+        and _JOINS.fullmatch(between) is not None
+        and not between.endswith((". ", ": "))
+    )
 
 
 def _joined(token: Token) -> Token:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from data.records import Candidate, Prompt
 from stages.grading import TaskSettings, exact_match, grade, stated
+from stages.grading.tokens import canonical, may_hold, places, tokens
 from stages.teachers import rule
 
 LABELS = TaskSettings(labels=("entailment", "neutral", "contradiction"))
@@ -160,6 +161,19 @@ def test_any_text_is_read_and_a_gold_answer_states_itself(text, gold):
         assert found.correct_strict
         assert found.correct_loose
         assert found.correct_first
+
+
+PIECES = st.lists(
+    st.sampled_from(["J. ", "K.", "Rome", "İ", "ß", "é", "'s ", " ", "-", "5", "1,000", "C++", "서울", "는 ", "the "])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PIECES, PIECES, PIECES)
+def test_the_quick_look_rules_out_no_gold_answer_that_stands_in_the_text(before, words, after):
+    text, gold = canonical("".join([*before, *words, *after])), canonical("".join(words))
+    if places(tokens(text), tokens(gold)):
+        assert may_hold(text, gold)
 
 
 @settings(max_examples=300, deadline=None)
