@@ -12,7 +12,7 @@ from flows.chain import plan
 from flows.pages import _picture
 from flows.recipe import load_recipe
 from pipeline.stage import Step
-from pipeline.store import Artifact
+from pipeline.store import Artifact, Imagined
 from stages import order, report
 
 ARMS = {"same-a": {"method": "sft"}, "same-b": {"method": "sft"}}
@@ -76,7 +76,7 @@ def test_no_model_is_called_what_a_source_is_called(hasse, name):
 def artifact(folder, rows, record, name):
     folder.mkdir(exist_ok=True)
     write_records(folder / f"{name}.parquet", rows, record)
-    return Artifact(folder)
+    return Imagined(folder)
 
 
 @pytest.fixture

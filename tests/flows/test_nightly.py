@@ -16,7 +16,7 @@ from flows.night import AlreadyRunning, alone, hours_late, night
 from flows.promotion import compare
 from flows.prune import outdated, prunable
 from flows.walk import Run
-from pipeline.store import Artifact
+from pipeline.store import Imagined
 from tests.flows.colours import ABSURD, Place, Silent, append, row
 
 
@@ -254,7 +254,7 @@ def evaluation(folder, right):
         for i in range(40)
     ]  # fmt: skip
     write_records(folder / "evaluation.parquet", rows, Evaluation)
-    return Artifact(folder)
+    return Imagined(folder)
 
 
 def test_only_a_lower_bound_above_the_wanted_gain_wins(tmp_path):
