@@ -93,7 +93,8 @@ def run(job: Job) -> None:
     ]
     rows.sort(key=lambda row: (row.prompt_id, row.decoding, row.sample))
     job.write(rows, Evaluation)
-    job.conserve("prompts", expected=len(prompts), found=len({row.prompt_id for row in rows}))
+    answered = {(row.prompt_id, row.decoding, row.sample) for row in rows}
+    job.conserve("answers", expected=len(prompts) * len(decodings(settings)), found=len(answered))
     job.metrics |= _measures(rows)
 
 

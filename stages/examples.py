@@ -32,8 +32,16 @@ def run(job: Job) -> None:
     digest = job.input("student").manifest.identity["tokenizer"]
     counts = {"orders": 0, "completions_too_long": 0}
     counts_out = job.write(_examples(job, tokenizer, digest, settings, counts), TrainingExample)
-    job.conserve("orders", expected=counts["orders"], found=sum(counts_out.values()))
+    num_orders, num_elsewhere = _num_orders(job, settings)
+    job.conserve("orders", expected=num_orders, found=sum(counts_out.values()) + num_elsewhere)
     job.metrics |= counts
+
+
+def _num_orders(job: Job, settings: ExamplesSettings) -> tuple[int, int]:
+    """How many orders there are, and how many of them belong to prompts of splits that are not asked for."""
+    elsewhere = {p.prompt_id for p in job.input("prompts").records(Prompt) if p.split not in settings.splits}
+    ids = [order.prompt_id for order in job.input("orders").records(PartialOrder)]
+    return len(ids), sum(prompt_id in elsewhere for prompt_id in ids)
 
 
 def _examples(

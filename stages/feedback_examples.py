@@ -4,6 +4,7 @@ No gold answer stands in a prompt. What is too long loses words of its context, 
 feedback; what then still does not fit is left out and counted.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,10 @@ class FeedbackExamplesSettings(Config):
         return check_places(template, ("prompt", "answer"))
 
 
+UNUSABLE = {"refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"}
+"""Statuses of feedback that nothing is learned from."""
+
+
 def run(job: Job) -> None:
     from stages.models import load_tokenizer
 
@@ -42,6 +47,9 @@ def run(job: Job) -> None:
     tokenizer = load_tokenizer(model_folder(job.input("student")))
     counts = {"feedback": 0, "shortened": 0}
     job.write(_examples(job, tokenizer, settings, counts), TrainingExample)
+    statuses = Counter(feedback.status for feedback in job.input("feedback").records(Feedback))
+    num_unusable = sum(statuses[status] for status in UNUSABLE)
+    job.conserve("feedback", expected=statuses.total(), found=counts["feedback"] + num_unusable)
     job.metrics |= counts
 
 

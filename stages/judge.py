@@ -26,7 +26,7 @@ from stages.chat_estimate import estimate as estimated
 from stages.grading import MODULES as GRADING
 from stages.grading import TaskSettings
 from stages.joins import CANDIDATE_COLUMNS, by_prompt
-from stages.judging import JUDGED, items_of, judge_all, units_of
+from stages.judging import NOT_JUDGED, items_of, judge_all, units_of
 from stages.loaded import LazyModel
 from stages.spending import Spending
 from stages.teacher_traits import TEACHERS, members, module_of
@@ -56,8 +56,8 @@ def external(settings: JudgeSettings) -> dict[str, str]:
 
 def run(job: Job) -> None:
     settings: JudgeSettings = job.settings
-    statuses = [c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)]
-    num_accepted = sum(status in JUDGED for status in statuses)
+    statuses = Counter(c.status for c in job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS))
+    num_not_judged = sum(statuses[status] for status in NOT_JUDGED)
     spending = Spending(job, planned)
     if members(settings.teacher):
         _ask_several(job, settings, spending)
@@ -67,8 +67,8 @@ def run(job: Job) -> None:
             job.metrics["audit"] = audited
     spending.close(job)
     found = sum(job.counts["judgement"].values())
-    job.conserve("candidates", expected=num_accepted, found=found)
-    job.metrics["candidates_not_judged"] = len(statuses) - num_accepted
+    job.conserve("candidates", expected=statuses.total(), found=found + num_not_judged)
+    job.metrics["candidates_not_judged"] = num_not_judged
     # Where money was at an end the run stops, and for that reason.
     if "audit" in job.metrics and "budget_stopped" not in job.metrics.get("units_open", {}):
         judges = {name: judge["audit"] for name, judge in job.metrics.get("judges", {}).items() if "audit" in judge}

@@ -18,6 +18,8 @@ Item = tuple[Prompt, list[Candidate]]
 
 JUDGED = {"ok", "truncated"}
 """Statuses of candidates that are judged: an answer that was cut off is judged as it stands."""
+NOT_JUDGED = {"refused", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"}
+"""Statuses of candidates that no judge is asked about. A status in neither set makes the judge stage fail."""
 
 
 def units_of(

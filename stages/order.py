@@ -1,5 +1,6 @@
 """Stage order: a partial order over the candidates of every prompt."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -40,15 +41,18 @@ def run(job: Job) -> None:
     settings: OrderSettings = job.settings
     strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
     start = canonical([key_of(settings.strategy), external(settings)]).decode()
-    total = len({j.prompt_id for j in job.input("judgements").records(Judgement, columns=["prompt_id", *REQUIRED])})
+    columns = ["prompt_id", *REQUIRED]
+    judgements = Counter(j.prompt_id for j in job.input("judgements").records(Judgement, columns=columns))
+    joined: list[int] = []
     map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _items(job)),
+        (Unit(_row_key(start, item), item) for item in _counted(_items(job), joined)),
         lambda chunk: [[order] for order in _with_status(chunk, strategy.orders(chunk, settings.strategy))],
         PartialOrder,
-        total=total,
+        total=len(judgements),
         chunk_size=settings.strategy.chunk_size,
     )
+    job.conserve("judgements", expected=judgements.total(), found=sum(joined))
     written = job.path / f"{table_name(PartialOrder)}.parquet"
     job.metrics |= {"pairs": total_length(written, "pairs"), "dropped_pairs": total_length(written, "dropped")}
 
@@ -65,6 +69,13 @@ def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Itera
             yield replace(order, status="unjudged")
         else:
             yield replace(order, status="single" if len(judged) == 1 else "unordered")
+
+
+def _counted(items: Iterable[Item], joined: list[int]) -> Iterator[Item]:
+    """The items; `joined` gets the number of judged candidates of each."""
+    for item in items:
+        joined.append(len(item[1]))
+        yield item
 
 
 def _items(job: Job) -> Iterator[Item]:
