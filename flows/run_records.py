@@ -85,14 +85,19 @@ def record_files(store: Store) -> list[str]:
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:
-    """Every recorded run whose record can be read, oldest first."""
-    runs = []
-    for path in record_files(store):
+    """Every recorded run whose record can be read, oldest first; `ls --runs` and `verify` show the others."""
+    return all_records(store)[0]
+
+
+def all_records(store: Store) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The runs whose records can be read, oldest first; and run id -> what is wrong, of the others."""
+    runs, broken = [], {}
+    for path in map(Path, record_files(store)):
         try:
-            runs.append(read_record(Path(path)))
-        except CorruptFile:  # `ls --runs` and `verify` show the record
-            continue
-    return sorted(runs, key=lambda run: run["started"])
+            runs.append(read_record(path))
+        except CorruptFile as error:
+            broken[path.stem] = str(error)
+    return sorted(runs, key=lambda run: run["started"]), broken
 
 
 def status_of(store: Store, run: dict[str, Any]) -> str:

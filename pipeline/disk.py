@@ -16,6 +16,7 @@ SAID = (
     "File too large",
     "os error 28",
     "database or disk is full",
+    "disk I/O error",
     "PytorchStreamWriter failed writing",
 )
 """What libraries say of a full disk in errors of their own: safetensors, tokenizers, sqlite and torch."""

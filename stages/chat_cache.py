@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import StoreError
-from stages.chat_cache_file import open_file
+from pipeline.disk import disk_message
+from stages.chat_cache_file import failed_disk, open_file
 from stages.chat_claims import Claims
 from stages.chat_reply import Replies, Reply, Wanted
 from stages.chat_usage import Usage
@@ -32,7 +33,7 @@ class Submitted:
 
 
 class Cache:
-    """Without a path it holds nothing. Raises InputError for a file that is something else.
+    """Without a path it holds nothing. Raises InputError for a file that is something else, StoreError on a full disk.
 
     not_before: replies that were kept before this time, in seconds since 1970, are not given.
     """
@@ -142,6 +143,8 @@ class Cache:
             raise self._failure(error) from error
 
     def _failure(self, error: sqlite3.Error) -> StoreError:
+        if problem := failed_disk(error):
+            return StoreError(disk_message(f"the cache of replies {self._path}", problem))
         return StoreError(
             f"{self._path}: the cache of replies failed ({error}); make room on the disk or name another file"
         )

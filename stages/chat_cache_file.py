@@ -1,11 +1,13 @@
 """The SQLite file of replies: where it lies, how it is opened and brought up to date, what it holds, how it goes."""
 
+import errno
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError, WorkError
+from data.errors import InputError, StoreError, WorkError
+from pipeline.disk import disk_message, disk_problem
 from pipeline.files import is_held
 from stages import chat_claims
 
@@ -27,7 +29,7 @@ def path_in(root: Path) -> Path:
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Raises InputError for a file that is something else."""
+    """Raises InputError for a file that is something else, and StoreError where the disk is full or fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
@@ -36,8 +38,16 @@ def open_file(path: Path) -> sqlite3.Connection:
         db.execute("pragma synchronous = normal")  # a kill loses nothing, a power cut perhaps the last replies
         _bring_up_to_date(db)
     except (sqlite3.Error, OSError) as error:
+        if problem := failed_disk(error):
+            raise StoreError(disk_message(f"the cache of replies {path}", problem)) from error
         raise InputError(f"{path}: cannot be used as a cache of replies ({error}); name another file") from error
     return db
+
+
+def failed_disk(error: sqlite3.Error | OSError) -> str | None:
+    """What a full or failing disk did; None where the file itself is of no use, or may not be written."""
+    refused = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return None if refused else disk_problem(error)
 
 
 def contents(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """From a model and examples to a trained model: its plan, the trainer's arguments, checkpoints, and the curve."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,11 +21,10 @@ from stages.plan import Plan, apply_liger, compile_body, make_plan, try_pass
 from stages.processes import is_main_process, is_sharded
 from stages.throughput import Costs, useful_tokens
 from stages.trainer import CandidateTrainer, Schedule, epochs_of
+from stages.whole_checkpoints import last_checkpoint
 
 NOT_OF_THE_RUN = frozenset({"step", "epoch", "prompts_per_second", "useful_tokens_per_second", "mfu", "passes"})
 """Logged numbers that depend on the clock or the machine."""
-STATES = ("optimizer*", "scheduler.pt", "rng_state*.pth")
-"""What of a checkpoint the trainer does not miss: `optimizer.pt`, or a folder `optimizer_0` of a sharded model."""
 
 
 def fit(
@@ -173,16 +171,6 @@ def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, se
     return {"sequences": sequences, "tokens": tokens}
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written whole: `trainer_state.json` is its last file.
-
-    Without the states of optimiser, schedule or random generators the trainer would go on from fresh ones without a
-    word, so a checkpoint that lacks one of them is passed over.
-    """
-    found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
-    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
-
-
 def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
     """The log as rows, in the same order whether the run was resumed or not, without what depends on the clock."""
     return [
@@ -192,14 +180,6 @@ def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
         for metric, value in sorted(entry.items())
         if metric not in NOT_OF_THE_RUN
     ]
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        json.loads((path / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return all(any(path.glob(pattern)) for pattern in STATES)
 
 
 def _arguments(

@@ -164,6 +164,7 @@ STAGE = Stage(
         "data.rendering",
         "stages.reinforce",
         "stages.fitting",
+        "stages.whole_checkpoints",
         "stages.trainer",
         "stages.improvement",
         "stages.loaded",

@@ -5,6 +5,7 @@ so that it ends where the undisturbed one does to the last bit.
 """
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,14 +17,18 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from pydantic import TypeAdapter
 
 from data.errors import InputError
 from data.records import TrainingExample
+from pipeline.store import write_atomically
 from stages.batch import collate
 from stages.forward import Layout, choose_layout, innermost, outputs_of, prepared
 from stages.memory import Sizes, plan_memory
 from stages.models import has_dropout
 from stages.optimiser import OptimiserSettings
+
+LOG = logging.getLogger("hasse")
 
 FILE = "plan.json"
 
@@ -48,12 +53,19 @@ class Plan:
 
     def keep(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(json.dumps(asdict(self)))
+        write_atomically(folder / FILE, json.dumps(asdict(self)))
 
     @staticmethod
     def kept(folder: Path) -> "Plan | None":
-        path = folder / FILE
-        return Plan(**json.loads(path.read_text())) if path.exists() else None
+        """Of the beginning of a run that goes on. None, with a warning, for one that cannot be read."""
+        try:
+            return TypeAdapter(Plan).validate_json((folder / FILE).read_text())
+        except (OSError, ValueError) as error:
+            said = str(error).splitlines()[0]
+            LOG.warning(
+                "%s cannot be read: %s. A plan is made anew; results may differ by rounding.", folder / FILE, said
+            )
+            return None
 
 
 def make_plan(model: Any, examples: Sequence[TrainingExample], settings: OptimiserSettings, *, is_reward: bool) -> Plan:

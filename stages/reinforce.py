@@ -14,10 +14,11 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from data.template import fill
 from stages.end_tokens import end_token_ids
-from stages.fitting import StepReport, last_checkpoint
+from stages.fitting import StepReport
 from stages.models import set_dropout
 from stages.tokens import prompt_token_ids
 from stages.trainer import epochs_of
+from stages.whole_checkpoints import last_checkpoint
 
 if TYPE_CHECKING:
     from stages.improve_rl import RlSettings

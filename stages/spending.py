@@ -5,6 +5,7 @@ the first. The replies that were paid for lie elsewhere, in the store's cache of
 """
 
 import json
+import logging
 import threading
 import time
 from collections import Counter, defaultdict
@@ -13,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from data.errors import CorruptFile
 from pipeline.stage import Job
 from pipeline.store import LOGS, disk_errors, write_atomically
 from stages.chat_budget import Ledger
@@ -27,6 +29,8 @@ TOTALS = (
     "reasoning_tokens", "dollars", "dollars_unreported",
 )  # fmt: skip
 ANSWERED_BY = "answered_by"
+LOG = logging.getLogger("hasse")
+DAMAGED = object()
 
 
 class Spending:
@@ -69,8 +73,8 @@ class Spending:
     def _expect(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]) -> Future[dict[str, Any] | None]:
         """The estimate of the first try, to be compared with what all of them cost; made beside the asking."""
         path = self._folder / EXPECTED
-        if path.exists():
-            return _known(json.loads(path.read_text()))
+        if path.exists() and (kept := _kept(path)) is not DAMAGED:
+            return _known(kept)
         questions = planned(job)
         if questions is None:
             return _known(None)
@@ -114,20 +118,55 @@ class Spending:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """model -> totals of the lines. A line that was broken off was written for a request that was then not sent."""
+    """model -> totals of the lines. A last line that was broken off was written for a request that was then not sent.
+
+    Raises CorruptFile where another line cannot be read: what was spent is not known then, and a cap would not hold.
+    """
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     answered: defaultdict[str, set[str]] = defaultdict(set)
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            changes = json.loads(line)
-        except ValueError:
-            continue
-        model = changes.pop("model")
+    for model, changes in _lines(path):
         answered[model].update(filter(None, [changes.pop(ANSWERED_BY, None)]))
         totals[model].update(changes)
     for amounts in totals.values():
         amounts["dollars_unreported"] += max(0.0, amounts.pop("reserved", 0.0))  # type: ignore[arg-type]  counts dollars too
     return {model: {**amounts, ANSWERED_BY: answered[model]} for model, amounts in totals.items()}
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(model, changes) of each line."""
+    try:
+        text = path.read_text() if path.exists() else ""
+    except (OSError, ValueError) as error:
+        raise _unknown(path, str(error)) from error
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        try:
+            changes = json.loads(line)
+            model = changes.pop("model")
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            if not line.endswith("\n"):
+                return
+            raise _unknown(path, f"line {number} cannot be read") from error
+        yield model, changes
+
+
+def _unknown(path: Path, problem: str) -> CorruptFile:
+    return CorruptFile(
+        f"{path}: {problem}, so what the stage has spent so far is not known; delete the file to go on as if nothing "
+        "had been spent"
+    )
+
+
+def _kept(path: Path) -> Any:
+    """The estimate that was kept, or DAMAGED, with a warning."""
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        LOG.warning("%s cannot be read: %s. What the stage may cost is estimated anew.", path, error)
+        return DAMAGED
+    if kept is None or (isinstance(kept, dict) and kept):
+        return kept
+    LOG.warning("%s holds no estimate. What the stage may cost is estimated anew.", path)
+    return DAMAGED
 
 
 def _written(path: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:

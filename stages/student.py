@@ -208,6 +208,7 @@ STAGE = Stage(
         "stages.model_folders",
         "data.rendering",
         "stages.fitting",
+        "stages.whole_checkpoints",
         "stages.trainer",
         "stages.forward",
         "stages.layout",

@@ -171,6 +171,7 @@ STAGE = Stage(
         "stages.train_work",
         "stages.learn",
         "stages.fitting",
+        "stages.whole_checkpoints",
         "stages.trainer",
         "stages.forward",
         "stages.layout",

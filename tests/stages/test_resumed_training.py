@@ -1,20 +1,23 @@
 """A run that was stopped and resumed is the undisturbed one, also where steps draw random numbers."""
 
 import copy
+import shutil
 from dataclasses import replace
+from zipfile import ZipFile
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification, OPTConfig, OPTForCausalLM
 
-from stages.fitting import fit, last_checkpoint
+from stages.fitting import fit
 from stages.learn import with_adapter
 from stages.methods import dpo, gap_reward, rescue, sft
 from stages.models import has_dropout, set_dropout
 from stages.optimiser import OptimiserSettings
-from stages.plan import make_plan
+from stages.plan import Plan, make_plan
 from stages.throughput import _measured_peak
 from stages.train import LoraSettings, TrainSettings
+from stages.whole_checkpoints import last_checkpoint
 
 STOPPED_AFTER = 5
 """In the second epoch, behind the checkpoint of step 4."""
@@ -120,6 +123,85 @@ def test_a_checkpoint_without_a_state_is_passed_over(tiny_model, examples, tmp_p
     assert str(last_checkpoint(tmp_path)).endswith("checkpoint-4")
     (tmp_path / "checkpoint-4" / state).unlink()
     assert str(last_checkpoint(tmp_path)).endswith("checkpoint-2")
+
+
+WAYS = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "list": lambda path: path.write_text("[]"),
+    "folder": lambda path: (path.unlink(), (path / "inside").mkdir(parents=True)),
+}
+FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "config.json")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of a training that was stopped after its checkpoint of step 4; its log when it was not."""
+    return tmp_path_factory.mktemp("stopped"), tmp_path_factory.mktemp("undisturbed"), {}
+
+
+@pytest.fixture
+def stopped_copy(stopped, tiny_model, examples, tmp_path):
+    """(a copy of the folder, the log of the undisturbed run)"""
+    parts, whole, expected = stopped
+    if not expected:
+        expected |= train(plain(tiny_model, sft), examples, whole, method=sft)
+        with pytest.raises(Interrupted):
+            train(plain(tiny_model, sft), examples, parts, method=sft, stop_after=STOPPED_AFTER)
+    shutil.copytree(parts, tmp_path, dirs_exist_ok=True)
+    return tmp_path, expected
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_checkpoint_is_passed_over_and_said(stopped_copy, way, name, caplog):
+    folder, _ = stopped_copy
+    assert str(last_checkpoint(folder)).endswith("checkpoint-4")
+    assert not caplog.text
+    WAYS[way](folder / "checkpoint-4" / name)
+    assert str(last_checkpoint(folder)).endswith("checkpoint-2")
+    assert f"{folder}/checkpoint-4 is not whole: " in caplog.text
+    assert not (folder / "checkpoint-4").exists()  # so that it can be written once more
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_flipped_byte_of_a_state_is_noticed(stopped_copy, name):
+    path = stopped_copy[0] / "checkpoint-4" / name
+    content = bytearray(path.read_bytes())
+    with ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    at = content.index(archive_data(path, largest))
+    content[at + largest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    assert str(last_checkpoint(stopped_copy[0])).endswith("checkpoint-2")
+
+
+def archive_data(path, entry):
+    with ZipFile(path) as archive:
+        return archive.read(entry)
+
+
+@pytest.mark.parametrize("damaged", [("checkpoint-4",), ("checkpoint-2", "checkpoint-4")])
+def test_training_goes_on_past_damaged_checkpoints_to_the_same_model(stopped_copy, tiny_model, examples, damaged):
+    folder, expected = stopped_copy
+    for name in damaged:
+        WAYS["folder"](folder / name / "trainer_state.json")
+    WAYS["list"](folder / "plan.json")
+    steps = []
+    assert train(plain(tiny_model, sft), examples, folder, method=sft, told=steps) == expected
+    assert steps[0] == (1 if len(damaged) == 2 else 3)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_plan_is_said_and_made_anew(stopped_copy, way, caplog):
+    folder, _ = stopped_copy
+    kept = Plan.kept(folder)
+    assert kept is not None
+    WAYS[way](folder / "plan.json")
+    assert Plan.kept(folder) is None
+    assert f"{folder}/plan.json cannot be read" in caplog.text
+    kept.keep(folder)
+    assert Plan.kept(folder) == kept
 
 
 def test_a_model_with_dropout_takes_one_pass(tiny_model, examples):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import CorruptFile
 from data.parquet import write_records
 from data.records import Feedback, Judgement
 from pipeline import run as running
@@ -322,3 +323,37 @@ def test_what_was_under_way_at_a_kill_counts_as_spent_and_a_torn_line_does_not(s
         m.add(reserved=0.1)
         m.add(reserved=-0.1)
     assert len(path.read_text().splitlines()) == 2 + 2
+
+
+@pytest.mark.parametrize("kept", ["", "[]", '{"calls": ', "7", "{}", None])
+def test_an_estimate_that_cannot_be_read_is_made_anew(store, tmp_path, kept, caplog):
+    path = tmp_path / "logs" / "expected.json"
+    path.parent.mkdir()
+    if kept is None:
+        (path / "inside").mkdir(parents=True)
+    else:
+        path.write_text(kept)
+
+    class Job:
+        path, refresh, metrics = tmp_path, False, {}
+
+    Job.store = store  # type: ignore[attr-defined]
+    spending = Spending(Job, lambda job: iter(()))  # type: ignore[arg-type]
+    spending.close(Job)  # type: ignore[arg-type]
+    assert Job.metrics["cost"]["estimate"]["calls"] == 0
+    assert json.loads(path.read_text())["calls"] == 0
+    assert "expected.json" in caplog.text
+    assert "estimated anew" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["[]", '{"model": ', '{"requests": 1}', "7", ""])
+def test_a_damaged_record_of_what_was_spent_is_an_error_and_not_nothing(store, tmp_path, line):
+    path = tmp_path / "logs" / "spent.jsonl"
+    path.parent.mkdir()
+    path.write_text(f'{{"model": "m", "dollars": 0.2}}\n{line}\n{{"model": "m", "dollars": 0.2}}\n')
+    with pytest.raises(CorruptFile, match="line 2 cannot be read, so what the stage has spent so far is not known"):
+        spending(store, tmp_path)
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    with pytest.raises(CorruptFile, match="is not known"):
+        spending(store, tmp_path)

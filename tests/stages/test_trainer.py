@@ -8,12 +8,13 @@ import torch
 from data.errors import InputError, WorkError
 from stages import fitting
 from stages import trainer as trainer_module
-from stages.fitting import fit, last_checkpoint
+from stages.fitting import fit
 from stages.methods import rescue, sft
 from stages.models import set_dropout
 from stages.optimiser import OptimiserSettings
 from stages.plan import Plan, apply_liger, compile_body
 from stages.trainer import Schedule
+from stages.whole_checkpoints import last_checkpoint
 
 
 @pytest.fixture
