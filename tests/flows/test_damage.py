@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import CorruptFile, InputError
 from data.records import Judgement
 from flows import listing, walk
 from flows.chain import plan
@@ -15,7 +16,7 @@ from flows.history import FOLDER, History, write_history
 from flows.listing import artifact_rows, run_rows
 from flows.prune import delete_unused, prunable, unknown
 from flows.recipe import Recipe
-from flows.resume import resume
+from flows.resume import find_run, resume
 from flows.run_records import read_runs, write_record
 from flows.verify import verify
 from pipeline.recipe import validate
@@ -45,7 +46,7 @@ def _to_folder(path):
     (path / "inside").write_text("x")
 
 
-def _light(recipe):
+def light(recipe):
     """The steps before training, in this process, with a student that nobody asks."""
     for step in plan(recipe):
         if step.name in STEPS:
@@ -83,13 +84,13 @@ def recipe():
 
 @pytest.fixture(autouse=True)
 def only_without_models(monkeypatch):
-    monkeypatch.setattr(walk, "plan", lambda recipe: list(_light(recipe)))
+    monkeypatch.setattr(walk, "plan", lambda recipe: list(light(recipe)))
 
 
 @pytest.fixture(scope="module")
 def pristine(recipe, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk, "plan", lambda recipe: list(_light(recipe)))
+        patch.setattr(walk, "plan", lambda recipe: list(light(recipe)))
         patch.setattr("pipeline.index.SETTLED_NS", 0)
         store = Store(tmp_path_factory.mktemp("pristine") / "store")
         done = run(recipe, store)
@@ -135,6 +136,11 @@ def test_a_broken_record_is_shown_and_keeps_what_its_run_may_have_used(pristine,
     (row,) = run_rows(store)
     assert row["run"] == path.stem
     assert row["status"].startswith("broken: ")
+    for name in (path.stem, path.stem[:-3]):
+        with pytest.raises(CorruptFile, match=rf"{path.name} is not a record of a run: .*; restore the file, or run"):
+            find_run(store, name)
+    with pytest.raises(InputError, match="no run 'another' in .*, and 1 of their records cannot be read"):
+        find_run(store, "another")
     other = recipe.model_copy(update={"name": "other", "judge": recipe.judge.model_copy()})
     run(other, store)
     assert prunable(store, keep_runs=1) == []
