@@ -44,7 +44,7 @@ def fill(disk: Path, *, free: int) -> Path:
 
 @pytest.fixture
 def hasse(tmp_path, monkeypatch, capsys):
-    """(arguments) -> exit code and all that was printed, of the command in this process, without the steps of models."""
+    """(store) -> exit code and all that was printed, of the command in this process, without the steps of models."""
     values = {**TINY, "generate": {"groups": [{"sampler": "dataset"}]}}
     values["train"] = {**TINY["train"], "arms": {"sft": {"method": "sft"}}}
     recipe = tmp_path / "tiny.yaml"
@@ -93,7 +93,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(hasse, disk, tmp_path)
 def test_replies_that_cannot_be_kept_are_a_full_disk_and_no_fault_of_the_input(disk, free):
     filler = fill(disk, free=free)
     path = disk / "replies" / "replies.sqlite"
-    with pytest.raises(Exception, match="the cache of replies .* could not be written: .*make room") as raised:
+    with pytest.raises(Exception, match=r"the cache of replies .* could not be written: .*make room") as raised:
         Cache(path).put("key", [Reply(text="x" * 30 * PAGE, status="ok")], None)
     assert raised.value.exit_code == 1  # type: ignore[attr-defined]
     filler.unlink()
