@@ -50,7 +50,7 @@ ORDERS = [
     for p in "pq"
 ]
 FEEDBACK = [
-    Feedback(prompt_id=p, candidate_id="c-0", text="e f", annotator="rule", annotator_id="r", status=status)
+    Feedback(prompt_id=p, candidate_id="c-0", text="e f", annotator="rule", annotator_id="r", status=status)  # type: ignore[arg-type]
     for p, status in (("p", "ok"), ("p", "filtered"), ("p", "failed"), ("q", "ok"))
 ]
 

@@ -177,7 +177,7 @@ def test_a_share_of_people_does_not_decide_what_the_others_say():
 # order
 
 
-def ordering(candidate=CANDIDATE, judgement=JUDGEMENT, *, prompt=PROMPT, second=None):
+def ordering(candidate=CANDIDATE, judgement: Any = JUDGEMENT, *, prompt=PROMPT, second=None):
     return order._row_key("start", (prompt, [(candidate, judgement), *([second] if second else [])]))
 
 
