@@ -17,7 +17,8 @@ from typing import Any
 from flows import listing
 from pipeline.fingerprint import digest
 from pipeline.store import Store
-from stages.spending import REPLIES, SPENT
+from stages.chat_cache_file import path_in
+from stages.spending import SPENT
 from tests.flows.prefect_up import ENDED, Up, marked
 from tests.stages.chat_server import Act, ChatServer, choices, completion
 
@@ -256,17 +257,18 @@ class Bill:
         self.seen |= asked.keys()
         self.lost -= asked.keys()
         if killed:
-            lost = {(step, key) for step, key in asked if key not in self._kept(step)}
+            kept = self._kept()
+            lost = {(step, key) for step, key in asked if key not in kept}
             open_ = self._under_way()
             assert len(lost) <= open_, f"{len(lost)} answers are not kept, {open_} were under way"
             self.lost |= lost
             self.under_way += open_
 
-    def _kept(self, step: str) -> "set[str] | Everything":
-        """Keys of the replies that the step keeps while its rows are not whole."""
-        (path, *_) = [*self.store.glob(f"{step}/.work-*/logs/{REPLIES}"), None]
-        if path is None:
-            return Everything()
+    def _kept(self) -> set[str]:
+        """Keys of the replies that the store keeps."""
+        path = path_in(self.store)
+        if not path.exists():
+            return set()
         with closing(sqlite3.connect(path)) as db:
             return {key for (key,) in db.execute("select key from reply")}
 
@@ -282,8 +284,3 @@ class Bill:
             found += (reserved > 0) - (reserved < 0)
         self._before = lines
         return found
-
-
-class Everything:
-    def __contains__(self, key: str) -> bool:
-        return True

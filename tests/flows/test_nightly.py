@@ -16,6 +16,7 @@ from flows.night import AlreadyRunning, alone, hours_late, night
 from flows.promotion import compare
 from flows.prune import outdated, prunable
 from flows.walk import Run
+from pipeline.sealed import read_sealed, seal
 from pipeline.store import Imagined
 from tests.flows.colours import ABSURD, Place, Silent, append, row
 
@@ -163,11 +164,11 @@ def test_prune_keeps_what_the_latest_points_at_and_the_next_night_goes_on(copied
 
 
 def test_a_night_that_deletes_leaves_what_other_recipes_use(copied, nights):
-    record = json.loads(next((copied.store.root / "runs").glob("*.json")).read_text())
+    record = read_sealed(next((copied.store.root / "runs").glob("*.json")), kind="run record")
     other = nights.runs[0].artifacts["train/sft/seed-0"].ref
     record |= {"run_id": "other", "status": "running", "steps": [{"step": "x", "ref": other}]}
     record["recipe"] = {"name": "other"}
-    (copied.store.root / "runs" / "other.json").write_text(json.dumps(record))
+    (copied.store.root / "runs" / "other.json").write_text(seal(record))
     gone = set(outdated(copied.store, "colours", keep_runs=1))
     assert nights.runs[0].artifacts["evaluate/sft/seed-0"].ref in gone
     assert other not in gone
