@@ -1,6 +1,5 @@
 """Nights on a source that grows: what is computed, what is promoted, what is left alone."""
 
-import json
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
