@@ -165,8 +165,8 @@ def test_prune_keeps_what_the_latest_points_at_and_the_next_night_goes_on(copied
 def test_a_night_that_deletes_leaves_what_other_recipes_use(copied, nights):
     record = read_sealed(next((copied.store.root / "runs").glob("*.json")), kind="run record")
     other = nights.runs[0].artifacts["train/sft/seed-0"].ref
-    record |= {"run_id": "other", "status": "running", "steps": [{"step": "x", "ref": other}]}
-    record["recipe"] = {"name": "other"}
+    record |= {"run_id": "other", "status": "running", "steps": [{**record["steps"][0], "ref": other}]}
+    record["recipe"] |= {"name": "other"}
     (copied.store.root / "runs" / "other.json").write_text(seal(record))
     gone = set(outdated(copied.store, "colours", keep_runs=1))
     assert nights.runs[0].artifacts["evaluate/sft/seed-0"].ref in gone
