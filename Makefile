@@ -38,11 +38,12 @@ $(VLLM)/installed: .venv/installed
 demo: install
 	$(BIN)/hasse run rescue-demo --store $(STORE)
 
+# A process a core, each with one thread; a file's tests stay together, so that what they share is made once.
 test: install
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile --durations=25
 
 test-all: install vllm
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --durations=25
 
 check: install
 	$(BIN)/ruff check .

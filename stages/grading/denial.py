@@ -10,8 +10,9 @@ from functools import lru_cache
 
 from stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
 
-_NEAR = 2000
-"""Characters before a mention in which its clause begins."""
+_NEAR = 400
+"""Characters before and behind a mention that are looked at: its clause, or the question that it stands in. With the
+whole text, an answer that repeats itself would take time by the square of its length."""
 _REACH = 9
 """Words from a denial to what it denies, at most."""
 
@@ -69,6 +70,9 @@ _ASKS = re.compile(
 )
 
 
+_QUESTION_BREAK = re.compile(r"[.!?](?=\s)|[\n。！？]")
+
+
 def is_denied(text: str, start: int, end: int, *, asks_not: bool = False) -> bool:
     """Whether what stands from start to end is denied, left open or only asked about.
 
@@ -88,7 +92,8 @@ def asks_for_what_is_not(question: str) -> bool:
 
 def is_left_open(text: str, start: int) -> bool:
     """Whether one of several labels is named without a choice: either X or Y, between X and Y."""
-    clause = text[_last(_BREAK, text[:start]) : start]
+    before = text[max(0, start - _NEAR) : start]
+    clause = before[_last(_BREAK, before) :]
     return re.search(r"\b(?:either|between)\b(?:\s+\S+){0,5}\s*$", clause, re.IGNORECASE) is not None
 
 
@@ -117,8 +122,9 @@ def _last(pattern: re.Pattern[str], text: str) -> int:
 
 def _asked(text: str, start: int, end: int) -> bool:
     """Whether it stands in a question that offers it; a mere guess, as in "Rome?", is an answer."""
-    closing = re.search(r"[.!?](?=[\s\"')\]]|$)|[\n。！？]", text[end:])
+    before, after = text[max(0, start - _NEAR) : start], text[start : end + _NEAR]
+    closing = re.search(r"[.!?](?=[\s\"')\]]|$)|[\n。！？]", after[end - start :])
     if closing is None or closing[0] not in "?？":
         return False
-    sentence = text[_last(re.compile(r"[.!?](?=\s)|[\n。！？]"), text[:start]) : end + closing.end()]
+    sentence = before[_last(_QUESTION_BREAK, before) :] + after[: end - start + closing.end()]
     return bool(_ASKS.match(sentence)) or bool(re.search(r"\bor\b", sentence, re.IGNORECASE))
