@@ -166,7 +166,7 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], fold
     return Job(
         name=step.name,
         settings=step.settings,
-        inputs={name: [_input(store, given, folder) for given in found] for name, found in inputs.items()},
+        inputs={name: [_input(store, given) for given in found] for name, found in inputs.items()},
         path=path,
         store=store,
         progress=lambda done, total: None,
@@ -174,9 +174,9 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], fold
     )
 
 
-def _input(store: Store, given: Given, folder: Path) -> Artifact:
-    """An artifact of the store, or one that was imagined in a folder beside it."""
-    return Imagined(*given) if given[0].is_relative_to(folder) else store.open(*given)
+def _input(store: Store, given: Given) -> Artifact:
+    """An artifact of the store, or one that was imagined in a folder outside it."""
+    return store.open(*given) if given[0].is_relative_to(store.root) else Imagined(*given)
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ import json
 import signal
 import time
 
+from pipeline.sealed import read_sealed, seal
+
 
 def test_a_killed_run_goes_on_by_its_id(hasse):
     process = hasse.start("run", str(hasse.recipe), "--set", "evaluate.max_tokens=7")
@@ -18,7 +20,7 @@ def test_a_killed_run_goes_on_by_its_id(hasse):
     assert row["status"] == "killed"
 
     path = hasse.store / "runs" / f"{row['run']}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "another"}))
+    path.write_text(seal({**read_sealed(path, kind="record of a run"), "host": "another"}))
     assert hasse.json("ls", "--runs")[0]["status"] == "running"  # of what goes on there nothing is known here
 
     hasse.recipe.unlink()
@@ -33,15 +35,15 @@ def test_a_killed_run_goes_on_by_its_id(hasse):
 def test_resuming_computes_anew_what_the_run_had_not_yet(hasse):
     first = hasse.run()
     path = next((hasse.store / "runs").glob("*.json"))
-    record = json.loads(path.read_text())
+    record = read_sealed(path, kind="record of a run")
     created = json.loads((hasse.store / first["evaluate/student"]["ref"] / "manifest.json").read_text())["created"]
     record |= {"started": created, "how": {"from_stage": "evaluate", "only": None}}
-    path.write_text(json.dumps(record))
+    path.write_text(seal(record))
     steps = {step["step"]: step for step in hasse.json("resume", record["run_id"])["steps"]}
     assert all(step["cached"] for step in steps.values())
 
     record["started"] = "2999-01-01T00:00:00+00:00"
-    path.write_text(json.dumps(record))
+    path.write_text(seal(record))
     steps = {step["step"]: step for step in hasse.json("resume", record["run_id"])["steps"]}
     assert {name for name, step in steps.items() if not step["cached"]} == {
         "evaluate/student",
