@@ -164,7 +164,7 @@ class Judgement:
     prompt_id: str
     candidate_id: str
     teacher: str
-    """The kind of judge: the name of its file in stages/teachers."""
+    """The kind of judge: the name of its file in stages/judge/teachers."""
     aspects: tuple[AspectScore, ...] = ()
     total: float | None = None
     """The score that orders; None with status ok: the judge abstains."""

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.config import without_limit
 from data.errors import DamagedArtifact
 from data.parquet import WRITE_OPTIONS, to_table
 from data.schema import schema_of
+from data.settings import without_limit
 from pipeline.files import BEGUN, digest_once, make_folder, set_aside
 from pipeline.fingerprint import canonical, file_digest, text_digest
 from pipeline.store import Store

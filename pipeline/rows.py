@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data import registry
 from data.parquet import WRITE_OPTIONS, batched, to_table
 from data.schema import schema_of
+from data.settings import registry
 from pipeline.executors import Work
 from pipeline.row_chunks import OPEN, Keys, Known, Place, RowChunks, Unit
 from pipeline.stage import Job

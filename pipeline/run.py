@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.child_process import run_in_child
 from pipeline.disk import disk_errors
 from pipeline.files import forget_begun, make_folder
 from pipeline.fingerprint import digest
 from pipeline.manifest import Labels, Manifest, git_commit, package_versions
-from pipeline.process import run_in_child
-from pipeline.remote import open_store
+from pipeline.remote.store import open_store
 from pipeline.stage import Job, Progress, Step, fingerprint, producer
 from pipeline.store import LOGS, Artifact, Imagined, Store, content_digest, describe_files
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from data.config import key_of
 from data.errors import WorkError
 from data.parquet import write_records
+from data.settings import key_of
 from pipeline.code import asset_digests, code_digests
 from pipeline.executors import local
 from pipeline.fingerprint import digest

@@ -19,7 +19,6 @@ from typing import Self, TypeVar
 
 from data.errors import CorruptFile, DamagedArtifact, InputError, StoreError, WorkError
 from data.parquet import read_records
-from pipeline.conditional import Conflict
 from pipeline.disk import FULL, disk_errors, disk_message
 from pipeline.files import (
     CORRUPT,
@@ -38,6 +37,7 @@ from pipeline.files import (
 )
 from pipeline.fingerprint import digest, file_digest
 from pipeline.manifest import FileEntry, Labels, Manifest
+from pipeline.remote.conditional import Conflict
 
 R = TypeVar("R")
 

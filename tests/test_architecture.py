@@ -10,40 +10,46 @@ from typing import get_args
 
 import pytest
 
-from data import registry
+from data.settings import registry
 from tests.test_keys import test_a_key_holds_every_module_that_decides  # noqa: F401  with every change
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["data", "pipeline", "stages", "flows"]
 
 ONLY_IN = {
-    "pyarrow": {"data", "pipeline", "flows/views.py", "flows/query.py", "flows/verify.py"},
+    "pyarrow": {"data", "pipeline", "flows/run/views.py", "flows/run/query.py", "flows/run/verify.py"},
     "prefect": {"flows"},
     "torch": {"stages"},
     "transformers": {"stages"},
-    "peft": {"stages/learn.py", "stages/adapters.py"},
-    "datasets": {"data/sources/datasets.py", "stages/reinforce.py"},
-    "trl": {"stages/reinforce.py"},
+    "peft": {"stages/train/one_run.py", "stages/models/adapters.py"},
+    "datasets": {"data/sources/datasets.py", "stages/pit/reinforce.py"},
+    "trl": {"stages/pit/reinforce.py"},
     "ray": {"pipeline/executors/ray.py"},
-    "openai": {"stages/chat_endpoint.py"},
-    "rouge_score": {"stages/samplers/diverse.py", "stages/benchmarks"},
+    "openai": {"stages/chat/http/endpoint.py"},
+    "rouge_score": {"stages/generate/samplers/diverse.py", "stages/evaluate/benchmarks"},
     "rapidfuzz": {"stages/grading/nearness.py"},
     "math_verify": {"stages/grading/mathematics.py"},
-    "sklearn": {"stages/orders/fo_similarity.py", "stages/annotation.py"},
-    "sentence_transformers": {"stages/orders/fo_similarity.py"},
-    "duckdb": {"flows/query.py"},
-    "botocore": {"pipeline/conditional.py"},  # pyarrow sends no conditions with a write
-    "click": {"flows/cli.py", "flows/tools.py", "flows/night_commands.py", "flows/serving.py", "flows/launching.py"},
+    "sklearn": {"stages/order/strategies/fo_similarity.py", "stages/feedback/queue.py"},
+    "sentence_transformers": {"stages/order/strategies/fo_similarity.py"},
+    "duckdb": {"flows/run/query.py"},
+    "botocore": {"pipeline/remote/conditional.py"},  # pyarrow sends no conditions with a write
+    "click": {
+        "flows/cli/main.py",
+        "flows/cli/tools.py",
+        "flows/cli/nightly.py",
+        "flows/cli/server.py",
+        "flows/cli/launch.py",
+    },
 }
 
 PLUGS = {
     "data.sources": "kind",
-    "stages.methods": "method",
-    "stages.samplers": "sampler",
-    "stages.teachers": "teacher",
-    "stages.orders": "strategy",
-    "stages.annotators": "annotator",
-    "stages.benchmarks": "benchmark",
+    "stages.train.methods": "method",
+    "stages.generate.samplers": "sampler",
+    "stages.judge.teachers": "teacher",
+    "stages.order.strategies": "strategy",
+    "stages.feedback.annotators": "annotator",
+    "stages.evaluate.benchmarks": "benchmark",
     "pipeline.executors": "executor",
 }
 
@@ -91,7 +97,7 @@ def test_every_setting_has_a_description(package):
 
 def test_an_unknown_plug_is_answered_with_the_known_ones():
     with pytest.raises(Exception, match="unknown method 'resceu'; did you mean 'rescue'"):
-        registry.load("stages.methods", "resceu", kind="method")
+        registry.load("stages.train.methods", "resceu", kind="method")
 
 
 def test_no_other_distribution_ships_our_package_names():
@@ -107,13 +113,13 @@ def test_docker_and_tests_are_no_packages():
 
 
 def test_the_command_line_loads_nothing_heavy():
-    code = "import sys, data, pipeline, flows.cli; print([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one line of a program
+    code = "import sys, data, pipeline, flows.cli.main; print([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one line of a program
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_a_dry_run_loads_nothing_heavy(tmp_path):
-    code = "import sys; sys.argv = ['hasse', 'run', 'rescue-demo', '--dry-run', '--store', sys.argv[1]]\nfrom flows.cli import main\ntry: main()\nexcept SystemExit: pass\nprint([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one program
+    code = "import sys; sys.argv = ['hasse', 'run', 'rescue-demo', '--dry-run', '--store', sys.argv[1]]\nfrom flows.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one program
     found = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
     )

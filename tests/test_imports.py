@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("data", "pipeline", "stages", "flows")
-ELSEWHERE = {"stages.vllm_worker"}
+ELSEWHERE = {"stages.models.vllm_worker"}
 """Run by another interpreter alone."""
 
 MODULES = [

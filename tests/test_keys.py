@@ -9,21 +9,21 @@ import pytest
 from pydantic import BaseModel
 
 import stages
-from data import registry
-from flows.chain import plan
-from flows.recipe import load_recipe
+from data.settings import registry
+from flows.plan.steps import plan
+from flows.recipe.recipe import load_recipe
 from pipeline import code
 from pipeline.stage import Stage
 from tests.key_closure import EXEMPT, is_module, missing
 
 PLUGS = {
     "prompts": "data.sources",
-    "generate": "stages.samplers",
-    "judge": "stages.teachers",
-    "order": "stages.orders",
-    "feedback": "stages.annotators",
-    "train": "stages.methods",
-    "benchmark": "stages.benchmarks",
+    "generate": "stages.generate.samplers",
+    "judge": "stages.judge.teachers",
+    "order": "stages.order.strategies",
+    "feedback": "stages.feedback.annotators",
+    "train": "stages.train.methods",
+    "benchmark": "stages.evaluate.benchmarks",
 }
 """Stage -> the registry of its plugs."""
 
@@ -33,7 +33,7 @@ NO_STAGE = {"pit"}
 
 def all_stages() -> Iterator[Stage]:
     for found in pkgutil.iter_modules(stages.__path__, "stages."):
-        if found.name not in ("stages.preload", "stages.vllm_worker", "stages.train_worker"):
+        if found.name not in ("stages.train.preload", "stages.models.vllm_worker", "stages.train.distributed.worker"):
             yield from (v for v in vars(importlib.import_module(found.name)).values() if isinstance(v, Stage))
 
 
@@ -62,12 +62,23 @@ def test_a_row_key_holds_every_module_that_decides_a_row(stage, plugs):
 def test_little_stands_beside_the_rows():
     assert {name: set(stage.beside_rows) for name, stage in STAGES.items() if stage.beside_rows} == {
         "judge": {
-            *("stages.judge", "stages.audit", "stages.agreement", "stages.bounds"),
-            *("stages.pairwise", "stages.comparison", "stages.json_replies", "stages.chat_reply"),
+            *("stages.judge.stage", "stages.judge.audit", "stages.judge.agreement", "stages.judge.audit_bounds"),
+            *(
+                "stages.judge.pair_questions",
+                "stages.statistics.comparison",
+                "stages.chat.json_replies",
+                "stages.chat.reply",
+            ),
         },
         "generate": {
-            *("stages.parity", "stages.scoring", "stages.batch", "stages.forward", "stages.attention"),
-            *("stages.head", "stages.layout", "data.text"),
+            *(
+                "stages.generate.engine_parity",
+                "stages.scoring.score_texts",
+                "stages.scoring.batch",
+                "stages.scoring.score",
+                "stages.scoring.branch_attention",
+            ),
+            *("stages.scoring.token_logps", "stages.scoring.rows", "data.text"),
         },
     }
 
@@ -137,17 +148,17 @@ def codes(steps, monkeypatch, *modules):
 @pytest.mark.parametrize(
     ("module", "whole", "rows"),
     [
-        ("stages.methods.rescue", {"train"}, set()),
-        ("stages.head", WITH_A_MODEL, {"reference"}),
-        ("stages.audit", {"judge", "report"}, set()),
-        ("stages.bounds", {"judge"}, set()),
-        ("stages.judging", {"judge"}, {"judge"}),
+        ("stages.train.methods.rescue", {"train"}, set()),
+        ("stages.scoring.token_logps", WITH_A_MODEL, {"reference"}),
+        ("stages.judge.audit", {"judge", "report"}, set()),
+        ("stages.judge.audit_bounds", {"judge"}, set()),
+        ("stages.judge.judging", {"judge"}, {"judge"}),
         ("stages.grading.answers", {"judge", "feedback", "evaluate", "report"}, {"judge", "feedback"}),
-        ("stages.statistics", {"report"}, set()),
-        ("stages.chat_endpoint", set(), set()),
+        ("stages.statistics.bootstrap", {"report"}, set()),
+        ("stages.chat.http.endpoint", set(), set()),
         ("pipeline.rows", set(), set()),
         ("data.parquet", set(), set()),
-        ("flows.chain", set(), set()),
+        ("flows.plan.steps", set(), set()),
     ],
 )
 def test_a_change_of_a_module_changes_these_keys(steps, monkeypatch, module, whole, rows):

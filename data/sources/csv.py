@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from data.mapping import TableSettings, files_digest, table_rows
-from data.raw import RawPrompt
+from data.field_mapping import TableSettings, files_digest, table_rows
+from data.raw_prompt import RawPrompt
 
 SUFFIX = ".csv"
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import unkeyed
 from data.errors import SourceError
-from data.mapping import NumberedRow, TableSettings, columns_of, mapped
-from data.parquet_rows import ROWS_PER_BATCH, rows_of
-from data.raw import RawPrompt
-from data.registry import unknown
+from data.field_mapping import NumberedRow, TableSettings, columns_of, mapped
+from data.raw_prompt import RawPrompt
+from data.settings import unkeyed
+from data.settings.registry import unknown
+from data.tables.parquet_rows import ROWS_PER_BATCH, rows_of
 
 
 class Settings(TableSettings):

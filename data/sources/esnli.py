@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.config import Config, unkeyed
-from data.mapping import Fields, TableSettings, files_digest, table_rows
-from data.raw import RawPrompt
+from data.field_mapping import Fields, TableSettings, files_digest, table_rows
+from data.raw_prompt import RawPrompt
+from data.settings import Config, unkeyed
 
 FIELDS = Fields(
     text="premise: {premise}\nhypothesis: {hypothesis}",

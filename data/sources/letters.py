@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.config import Config, Seed
 from data.errors import SourceError
-from data.raw import RawPrompt
+from data.raw_prompt import RawPrompt
+from data.settings import Config, Seed
 from data.text import unit_hash
 
 ALPHABET = "abcdefgh"

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import Config, Seed, unkeyed
 from data.conversations import quoted, text_problem
 from data.errors import SourceError
-from data.mapping import files_digest
-from data.raw import RawPrompt
-from data.registry import unknown
+from data.field_mapping import files_digest
+from data.raw_prompt import RawPrompt
+from data.settings import Config, Seed, unkeyed
+from data.settings.registry import unknown
 from data.tables import find_files, read_rows
 from data.text import normalise_answer, unit_hash
 

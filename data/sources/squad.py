@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.config import Config, unkeyed
 from data.conversations import quoted, text_problem
 from data.errors import SourceError
-from data.json_rows import parsed
-from data.mapping import files_digest
-from data.raw import RawPrompt
+from data.field_mapping import files_digest
+from data.raw_prompt import RawPrompt
+from data.settings import Config, unkeyed
 from data.tables import find_files
+from data.tables.json_rows import parsed
+from data.tables.text_files import READ_ERRORS, whole
 from data.template import check_places, fill
-from data.text_files import READ_ERRORS, whole
 
 MODULES = ("data.template",)
 TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
-from data.config import Config
+from data.settings import Config
 from pipeline.executors import Part, Rows, Work
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.config import Config
 from data.errors import HasseError, InputError, WorkError
+from data.settings import Config
 from pipeline.executors import Part, Rows, Work
 
 LOOK_SECONDS = 10.0

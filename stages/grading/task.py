@@ -4,8 +4,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from data.config import Config
 from data.records import Prompt
+from data.settings import Config
 from stages.grading.mathematics import check_installed
 
 Reading = Literal["strict", "loose", "first"]

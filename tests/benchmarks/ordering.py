@@ -15,8 +15,8 @@ from data.records import Candidate, Judgement, PartialOrder, Prompt
 from pipeline.run import perform
 from pipeline.stage import Job, Stage, Step
 from pipeline.store import Store
-from stages import order
-from stages.orders import lp
+from stages.order import stage as order
+from stages.order.strategies import lp
 
 NUM_CANDIDATES = 8
 

@@ -25,8 +25,8 @@ from pipeline.fingerprint import text_digest
 from pipeline.rows import Unit, map_rows
 from pipeline.stage import Job
 from pipeline.store import Store
-from stages.samplers import vllm
-from stages.vllm_engine import ENVIRONMENT, close_pools, engine_arguments, interpreter
+from stages.generate.samplers import vllm
+from stages.models.vllm_engine import ENVIRONMENT, close_pools, engine_arguments, interpreter
 
 ENGINE: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "prefix_caching": False, "engines": 1}
 ASKED: dict[str, Any] = {"num_samples": 4, "max_tokens": 32, "temperature": 1.0}

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 
 from data.records import Completion, PairIndex, TrainingExample
-from stages.batch import SequenceLogps, collate, totals
-from stages.forward import prepared, sequence_logps
-from stages.methods import dpo, rescue
-from stages.throughput import Costs, useful_tokens
+from stages.scoring.batch import SequenceLogps, collate, totals
+from stages.scoring.score import prepared, sequence_logps
+from stages.train.methods import dpo, rescue
+from stages.train.throughput import Costs, useful_tokens
 
 SHAPES = [(4, 128, 64), (5, 256, 64), (8, 512, 128), (8, 1024, 32)]
 PAIR_SHAPES = [(2, 256, 64), (2, 1024, 32)]
@@ -250,8 +250,8 @@ class _Clock:
 
 
 def _our_step(model: Any, examples: list[TrainingExample]) -> float:
-    from stages.fitting import fit
-    from stages.optimiser import OptimiserSettings
+    from stages.train.fit import fit
+    from stages.train.optimiser import OptimiserSettings
 
     clock = _Clock()
     settings = OptimiserSettings(steps=4, prompts_per_step=4, save_steps=1000)

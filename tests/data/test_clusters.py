@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.clusters import clusters
 from data.grams import jaccard, shingles, tokens
+from data.near_duplicates import clusters
 from data.text import normalise
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.conversations import conversation
 from data.errors import SourceError
-from data.mapping import Fields
+from data.field_mapping import Fields
 from data.records import Message, Prompt
 from data.rendering import shown
 from data.sources import csv, jsonl, parquet

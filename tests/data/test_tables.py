@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import SourceError
-from data.mapping import Fields, TableSettings
+from data.field_mapping import Fields, TableSettings
 from data.sources import csv, datasets, esnli, jsonl, parquet
 
 MAPPING = {"text": "{a} {b}", "label": "label", "reference": "{why}\nlabel: {label}"}

@@ -3,9 +3,9 @@
 import pytest
 
 from data.template import check_places, fill
-from stages.evaluate import EvaluateSection
-from stages.feedback_examples import FeedbackExamplesSettings
-from stages.methods import pit
+from stages.evaluate.stage import EvaluateSection
+from stages.examples.from_feedback import FeedbackExamplesSettings
+from stages.train.methods import pit
 
 
 def test_names_are_replaced_and_the_texts_are_not_read_again():

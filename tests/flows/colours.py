@@ -4,10 +4,10 @@ import json
 
 import yaml
 
-from flows.night import night
-from flows.recipe import Recipe
-from flows.walk import walk
-from pipeline.recipe import apply_settings, validate
+from flows.nightly.night import night
+from flows.recipe.recipe import Recipe
+from flows.run.run import walk
+from pipeline.settings_file import apply_settings, validate
 from pipeline.store import Store
 
 WARM, COLD = ("red", "orange", "yellow", "pink"), ("blue", "green", "teal", "violet")

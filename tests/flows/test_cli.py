@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.recipe import load_recipe, shipped_recipes
+from flows.recipe.recipe import load_recipe, shipped_recipes
 from pipeline.store import Store
 
 
@@ -52,7 +52,7 @@ def test_explain_prints_the_six_parts_of_a_key(finished):
     found = finished.json("explain", "generate")
     key = found["key"]
     assert set(key) == {"stage", "code", "config", "inputs", "external"}
-    assert "stages.samplers.transformers" in key["code"]
+    assert "stages.generate.samplers.transformers" in key["code"]
     assert set(key["inputs"]["student"][0]) == {"weights", "tokenizer", "template"}
     assert "content" in key["inputs"]["prompts"][0]
     assert set(finished.json("explain", "prompts")["key"]["external"]) == {"source"}

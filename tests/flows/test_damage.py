@@ -10,16 +10,17 @@ import pytest
 
 from data.errors import CorruptFile, InputError
 from data.records import Judgement
-from flows import listing, walk
-from flows.chain import plan
-from flows.history import FOLDER, History, write_history
-from flows.listing import artifact_rows, run_rows
-from flows.prune import delete_unused, prunable, unknown
-from flows.recipe import Recipe
-from flows.resume import find_run, resume
-from flows.run_records import read_runs, write_record
-from flows.verify import verify
-from pipeline.recipe import validate
+from flows.plan.steps import plan
+from flows.recipe.recipe import Recipe
+from flows.run import listing
+from flows.run import run as walk
+from flows.run.history import FOLDER, History, write_history
+from flows.run.listing import artifact_rows, run_rows
+from flows.run.prune import delete_unused, prunable, unknown
+from flows.run.records import read_runs, write_record
+from flows.run.resume import find_run, resume
+from flows.run.verify import verify
+from pipeline.settings_file import validate
 from pipeline.store import Store
 from tests.flows.conftest import TINY
 

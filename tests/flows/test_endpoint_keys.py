@@ -3,11 +3,11 @@
 import pytest
 
 from data.errors import InputError
-from flows import endpoint_keys
-from flows.chain import plan
-from flows.recipe import load_recipe
+from flows.plan.steps import plan
+from flows.recipe.recipe import load_recipe
+from flows.run import endpoint_keys
 from pipeline.store import Store
-from stages.chat_settings import ChatSettings
+from stages.chat.settings import ChatSettings
 from tests.flows.conftest import TINY
 
 PRICES = {"m": {"free": True}}

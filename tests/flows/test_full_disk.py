@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli, walk
+from flows.cli import main as cli
+from flows.run import run as walk
 from pipeline.store import Store
-from stages.chat_cache import Cache
-from stages.chat_reply import Reply
+from stages.chat.cache.replies import Cache
+from stages.chat.reply import Reply
 from tests.flows.conftest import TINY
 from tests.flows.test_damage import light
 

@@ -8,12 +8,13 @@ import pytest
 from data.errors import RecipeError, WorkError
 from data.parquet import write_records
 from data.records import Candidate, OrderedPair, PartialOrder
-from flows.chain import plan
-from flows.pages import _picture
-from flows.recipe import load_recipe
+from flows.plan.steps import plan
+from flows.recipe.recipe import load_recipe
+from flows.server.artifact_pages import _picture
 from pipeline.stage import Step
 from pipeline.store import Artifact, Imagined
-from stages import order, report
+from stages.order import stage as order
+from stages.report import stage as report
 
 ARMS = {"same-a": {"method": "sft"}, "same-b": {"method": "sft"}}
 
@@ -111,7 +112,9 @@ def test_the_page_of_an_order_draws_the_expert_by_its_source(ordered, prompt, nu
         inputs={"candidates": ("generate",)},
     )
     drawn = []
-    monkeypatch.setattr("flows.pages.hasse_diagram", lambda nodes, pairs: drawn.extend(nodes) or "<svg ></svg>")
+    monkeypatch.setattr(
+        "flows.server.artifact_pages.hasse_diagram", lambda nodes, pairs: drawn.extend(nodes) or "<svg ></svg>"
+    )
     assert _picture(chosen, step, {"generate": candidates})
     assert [node.name for node in drawn if node.human] == ["reference-0"][:num_experts]
 

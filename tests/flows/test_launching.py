@@ -12,10 +12,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from data.config import key_of
 from data.records import CurvePoint
-from flows.chain import plan
-from flows.recipe import load_recipe
+from data.settings import key_of
+from flows.plan.steps import plan
+from flows.recipe.recipe import load_recipe
 from pipeline.stage import Step
 from pipeline.store import Store
 
@@ -233,7 +233,9 @@ def test_print_shows_the_command_and_runs_nothing(hasse):
     said = hasse("launch", str(hasse.recipe), *where, "--machine-rank", "1", "--print", env=ON_THE_CPU)
     lines = said.splitlines()
     assert lines[1].startswith("accelerate launch --config_file ")
-    assert lines[1].endswith("-m stages.train_worker " + str(hasse.store / "train/.work-KEY/trainer/launch/spec.json"))
+    assert lines[1].endswith(
+        "-m stages.train.distributed.worker " + str(hasse.store / "train/.work-KEY/trainer/launch/spec.json")
+    )
     config = yaml.safe_load("\n".join(lines[3:]))
     assert (config["num_machines"], config["num_processes"], config["machine_rank"]) == (2, 4, 1)
     assert (config["main_process_ip"], config["main_process_port"]) == ("gpu-1", 29500)

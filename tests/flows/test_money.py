@@ -6,21 +6,22 @@ import shutil
 
 import pytest
 
-from data.config import Config
 from data.errors import InputError, WorkError
 from data.records import Judgement
-from flows import walk as walking
-from flows.forecast import forecast
-from flows.money import endpoints, expected, spent
-from flows.prune import prunable
-from flows.recipe import Recipe
-from flows.run_records import read_runs
-from flows.screen import listener
-from flows.walk import walk
+from data.settings import Config
+from flows.cli.screen import listener
+from flows.recipe.endpoints import endpoints
+from flows.recipe.recipe import Recipe
+from flows.run import run as walking
+from flows.run.forecast import forecast
+from flows.run.prune import prunable
+from flows.run.records import read_runs
+from flows.run.run import walk
+from flows.run.spending import expected, spent
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
-from stages.chat_settings import VARIABLE
-from stages.report import costs
+from stages.chat.settings import VARIABLE
+from stages.report.stage import costs
 from tests.stages.chat_server import Act, ChatServer, failed
 from tests.stages.judging import PRICES, given, judging, say
 

@@ -1,7 +1,7 @@
 """What a step says on Prefect's pages."""
 
-from flows import progress
-from flows.pages import as_cell, label, table
+from flows.server import progress
+from flows.server.artifact_pages import as_cell, label, table
 from pipeline.manifest import Manifest
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from flows.chain import plan
-from flows.recipe import load_recipe
-from stages.methods import pit
+from flows.plan.steps import plan
+from flows.recipe.recipe import load_recipe
+from stages.train.methods import pit
 
 EVALUATE = "evaluate/pit/seed-0"
 CHAIN = [f"train/pit/seed-0/{part}" for part in ("improver", "reward", "easy", "hard")]

@@ -7,15 +7,16 @@ import pytest
 from pydantic import BaseModel
 
 from data.errors import HasseError, InputError, RecipeError
-from data.form import MAX_NUMBER, MAX_SEED
-from flows import preflight, walk
-from flows.forecast import forecast
-from flows.preflight import check_disk, check_ready
-from flows.recipe import Recipe, load_recipe
-from pipeline.recipe import validate
+from data.settings.form import MAX_NUMBER, MAX_SEED
+from flows.recipe.recipe import Recipe, load_recipe
+from flows.run import preflight
+from flows.run import run as walk
+from flows.run.forecast import forecast
+from flows.run.preflight import check_disk, check_ready
+from pipeline.settings_file import validate
 from pipeline.store import Store
-from stages.lm_eval import LmEvalSettings
-from stages.optimiser import OptimiserSettings
+from stages.evaluate.lm_eval import LmEvalSettings
+from stages.train.optimiser import OptimiserSettings
 from tests.flows.conftest import TINY
 
 ELSEWHERE = {"model": "m", "base_url": "https://api.example.com/v1", "prices": {"m": {"free": True}}}
@@ -76,7 +77,7 @@ def step(settings):
 def test_missing_programs_and_packages_are_found(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"lm_eval\.python: 'no-such-python' is no program"):
         check_ready([step(LmEvalSettings(tasks=["t"], python="no-such-python"))], Store(tmp_path))
-    monkeypatch.setattr("stages.lm_eval.find_spec", lambda name: None)
+    monkeypatch.setattr("stages.evaluate.lm_eval.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):
         check_ready([step(LmEvalSettings(tasks=["t"]))], Store(tmp_path))
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from data.records import Evaluation, Judgement
-from flows import sweep
+from flows.run import sweep
 from pipeline.store import Store
 
 

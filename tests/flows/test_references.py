@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from data.errors import InputError
-from flows.query import query
+from flows.run.query import query
 from pipeline.store import Store
 
 

@@ -7,14 +7,14 @@ import pytest
 from pydantic import BaseModel
 
 from data.errors import InputError
-from flows import places
-from flows.keys import loaded_keys
-from flows.recipe import Recipe, load_recipe
-from flows.roots import check_roots
-from flows.sweep import sweep
-from pipeline.recipe import models_in
+from flows.recipe import places
+from flows.recipe.recipe import Recipe, load_recipe
+from flows.run.sweep import sweep
+from flows.server.roots import check_roots
+from flows.server.secrets import loaded_keys
+from pipeline.settings_file import models_in
 from pipeline.store import Store
-from stages.evaluate import EvaluateSection
+from stages.evaluate.stage import EvaluateSection
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,7 +172,7 @@ def test_a_key_that_came_from_a_block_is_no_secret_of_the_owner(owner, monkeypat
     monkeypatch.setenv("OF_A_BLOCK_KEY", "k")
     with pytest.raises(InputError, match="HASSE_KEYS"):
         check_roots(named("api_key_variable", "OF_A_BLOCK_KEY"), where="recipe")
-    monkeypatch.setattr("flows.roots.loaded_keys", loaded_keys | {"OF_A_BLOCK_KEY"})
+    monkeypatch.setattr("flows.server.roots.loaded_keys", loaded_keys | {"OF_A_BLOCK_KEY"})
     check_roots(named("api_key_variable", "OF_A_BLOCK_KEY"), where="recipe")
 
 
@@ -216,5 +216,5 @@ def test_every_field_that_takes_text_says_what_it_names():
     known = frozenset().union(*declared, places.WORDS)
     assert sum(len(names) for names in (*declared, places.WORDS)) == len(known)
     found = text_fields(Recipe, set()) | text_fields(EvaluateSection, set())
-    assert found - known == set(), "declare these in flows/places.py"
+    assert found - known == set(), "declare these in flows/recipe/places.py"
     assert known - found - {"store"} == set(), "no settings model has these any more"

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from flows.history import read_history
+from flows.run.history import read_history
 from pipeline.store import Store
 from tests.flows.colours import Place, append, row
 from tests.flows.conftest import NIGHTS, ZONE

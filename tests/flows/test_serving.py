@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from flows.deployments import FLOWS
-from flows.slots import GPU, TEACHER
+from flows.server.deployments import FLOWS
+from flows.server.slots import GPU, TEACHER
 from tests.flows.prefect_up import ENDED, Up
 from tests.stages.chat_server import GOOD, ChatServer
 
@@ -180,7 +180,7 @@ def test_a_killed_run_is_crashed_and_its_slot_is_free(up, tmp_path):
     while not list((tmp_path / "store").glob("train/.work-*/**/checkpoint-*")):
         assert time.monotonic() < end, up.logs()
         time.sleep(0.3)
-    serving = next(pid for pid, line in up.marked().items() if "flows.cli serve" in line and pid in before)
+    serving = next(pid for pid, line in up.marked().items() if "flows.cli.main serve" in line and pid in before)
     os.kill(serving, signal.SIGSTOP)  # the host is gone: nobody is left to tell the server
     for pid in set(up.marked()) - before:
         os.kill(pid, signal.SIGKILL)

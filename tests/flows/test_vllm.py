@@ -10,7 +10,7 @@ import torch
 
 from data.records import Candidate
 from pipeline.store import Store
-from stages.models import load_model, load_tokenizer
+from stages.models.load import load_model, load_tokenizer
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[2] / ".venv-vllm/bin/python"))
 

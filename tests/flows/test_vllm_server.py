@@ -12,7 +12,7 @@ import pytest
 
 from data.records import Candidate, Judgement
 from pipeline.store import Store
-from stages.vllm_engine import ENVIRONMENT
+from stages.models.vllm_engine import ENVIRONMENT
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[2] / ".venv-vllm/bin/python"))
 CONTEXT = 4096

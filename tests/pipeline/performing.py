@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from data.config import Config
 from data.records import CurvePoint
+from data.settings import Config
 from pipeline.run import perform
 from pipeline.stage import Job, Stage, Step
 from pipeline.store import Store

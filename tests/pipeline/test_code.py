@@ -14,11 +14,11 @@ MODULES = [path for layer in ("data", "pipeline", "stages", "flows") for path in
 SOURCE = '''
 """The module."""
 from typing import TYPE_CHECKING, Any
-from data.config import Config
+from data.settings import Config
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from stages.train_work import Work
+    from stages.train.run_spec import Work
 
 LIMIT: int = 3
 """The limit."""
@@ -102,10 +102,10 @@ def _with(old, new):
         ("found: dict[str, float] = {}", "found = {}"),
         ('    """Nothing."""', "    pass"),
         ("from typing import TYPE_CHECKING, Any", "from typing import Any, TYPE_CHECKING, cast"),
-        ("    from stages.train_work import Work", "    from stages.other import Other"),
+        ("    from stages.train.run_spec import Work", "    from stages.other import Other"),
         (
-            "from data.config import Config\nfrom pydantic import Field",
-            "from pydantic import Field\nfrom data.config import Config",
+            "from data.settings import Config\nfrom pydantic import Field",
+            "from pydantic import Field\nfrom data.settings import Config",
         ),
         ("  # twice", ""),
         ('of " "the', "of the"),
@@ -130,7 +130,7 @@ def test_these_are_for_readers(old, new):
         ("names: list[str] = []", "names: tuple[str, ...] = []"),
         ("no names in", "no name in"),
         ("It is right.", "It is true."),
-        ("from data.config import", "from data.other import"),
+        ("from data.settings import", "from data.other import"),
         ("margin: float = 0.5", "margin: float = 0.6"),
         ("!r:>10", "!s:>10"),
         ("!r:>10", "!r:>11"),

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from data.config import Config
 from data.errors import CorruptFile, DamagedArtifact
 from data.records import CurvePoint, Judgement
+from data.settings import Config
 from pipeline import files
 from pipeline import run as running
 from pipeline.manifest import Manifest

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from data.errors import ChildDied, InputError
-from pipeline import process
-from pipeline.process import run_in_child
+from pipeline import child_process as process
+from pipeline.child_process import run_in_child
 
 
 @pytest.fixture(autouse=True)
@@ -110,10 +110,11 @@ def test_a_killed_parent_takes_its_child_and_grandchild_along(tmp_path, work):
     script = f"""
         import sys
         sys.path[:0] = {[str(Path(__file__).parent), str(Path(process.__file__).parents[1])]!r}
-        import test_process, pipeline.process
-        pipeline.process.PRELOAD = []
+        import test_process
+        from pipeline import child_process
+        child_process.PRELOAD = []
         if __name__ == "__main__":
-            pipeline.process.run_in_child(test_process.{work.__name__}, {str(tmp_path / "pids")!r}, on_event=print)
+            child_process.run_in_child(test_process.{work.__name__}, {str(tmp_path / "pids")!r}, on_event=print)
     """
     (tmp_path / "parent.py").write_text(textwrap.dedent(script))
     parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.DEVNULL)

@@ -3,9 +3,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from data.config import Config
 from data.errors import RecipeError
-from pipeline.recipe import apply_settings, read_yaml, validate
+from data.settings import Config
+from pipeline.settings_file import apply_settings, read_yaml, validate
 
 
 class Cat(Config):

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from data.config import Config
 from data.errors import CorruptFile, InputError, StoreError
 from data.records import CurvePoint, Judgement
-from flows.history import read_history, write_history
-from flows.night import AlreadyRunning, alone
-from pipeline import remote
+from data.settings import Config
+from flows.nightly.night import AlreadyRunning, alone
+from flows.run.history import read_history, write_history
 from pipeline import run as running
-from pipeline.conditional import ConditionalObjects, Conflict
-from pipeline.lease import Leased, lease
-from pipeline.objects import Objects
-from pipeline.remote import open_store
+from pipeline.remote import store as remote
+from pipeline.remote.conditional import ConditionalObjects, Conflict
+from pipeline.remote.lease import Leased, lease
+from pipeline.remote.objects import Objects
+from pipeline.remote.store import open_store
 from pipeline.rows import Unit, map_rows
 from pipeline.sealed import seal
 from pipeline.stage import Job, Stage, Step, fingerprint
@@ -328,8 +328,8 @@ import os, random, signal, sys, time
 from pathlib import Path
 from pipeline.fingerprint import digest
 from pipeline.manifest import Manifest
-from pipeline.objects import Objects
-from pipeline.remote import open_store
+from pipeline.remote.objects import Objects
+from pipeline.remote.store import open_store
 from pipeline.store import describe_files
 
 def publish(store, number, who, size):
@@ -365,7 +365,7 @@ def put_or_die(self, name, path):
     done.append(name)
 
 Objects.put = put_or_die
-from pipeline import remote_artifact
+from pipeline.remote import artifact as remote_artifact
 remote_artifact.TRANSFERS = 1
 publish(open_store(uri), 0, "killed", size)
 """

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import pyarrow.parquet as pq
 import pytest
 
-from data.config import Config
 from data.errors import WorkError
 from data.records import Judgement
+from data.settings import Config
 from pipeline import run as running
 from pipeline.rows import Keys, Mapped, Remembered, Unit, map_rows, missing
 from pipeline.stage import Job, Stage, Step

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data.config import Config
 from data.errors import InputError, StoreError
 from data.records import CurvePoint
+from data.settings import Config
 from pipeline import run as running
 from pipeline.stage import Job, Stage, Step
 from pipeline.store import Store, disk_errors

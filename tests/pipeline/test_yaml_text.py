@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from data.errors import RecipeError
-from flows.recipe import shipped_recipes
-from pipeline.recipe import apply_settings, read_yaml
+from flows.recipe.recipe import shipped_recipes
+from pipeline.settings_file import apply_settings, read_yaml
 from pipeline.yaml_text import YamlError, parse_yaml
 
 WORDS = [

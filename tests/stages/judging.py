@@ -8,14 +8,17 @@ import re
 import sys
 from dataclasses import replace
 
-from data.config import Config
 from data.records import Candidate, Judgement, Prompt
+from data.settings import Config
 from pipeline import run as running
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
-from stages import chat_questions, feedback, judge, teacher_traits
+from stages.chat import one_by_one as chat_questions
+from stages.feedback import stage as feedback
 from stages.grading import TaskSettings
-from stages.teachers import openai
+from stages.judge import stage as judge
+from stages.judge import traits as teacher_traits
+from stages.judge.teachers import openai
 
 NUM_CANDIDATES = 4
 TASK = TaskSettings(labels=("yes", "no"))

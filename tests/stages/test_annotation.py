@@ -6,8 +6,8 @@ import pytest
 
 from data.errors import InputError, SourceError
 from data.records import Candidate, Feedback, Judgement, Prompt
-from stages.annotation import agreement, queue, read_filled, write_queue
-from stages.feedback_items import Item
+from stages.feedback.items import Item
+from stages.feedback.queue import agreement, queue, read_filled, write_queue
 from stages.grading import TaskSettings
 
 

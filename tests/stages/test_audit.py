@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 from data.errors import WorkError
 from data.parquet import write_records
 from data.records import Judgement, PairVerdict, Presentation
-from stages.agreement import agreement, kendall
-from stages.audit import MEASURES, audit
-from stages.bounds import AuditSettings, check
+from stages.judge.agreement import agreement, kendall
+from stages.judge.audit import MEASURES, audit
+from stages.judge.audit_bounds import AuditSettings, check
 
 
 def row(name, total, *, prompt_id="p", slots=(), totals=(), asks=1, **fields):

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from data.config import key_of
 from data.errors import InputError, StoreError
+from data.settings import key_of
 from pipeline.fingerprint import digest
-from stages import chat_questions
-from stages.chat import Account, ChatSettings, Ledger, Price, Reply, Request, ask, complete, converse
-from stages.chat_settings import VARIABLE
+from stages.chat import one_by_one as chat_questions
+from stages.chat.ask import Account, ChatSettings, Ledger, Price, Reply, Request, ask, complete, converse
+from stages.chat.settings import VARIABLE
 from tests.stages.chat_server import GOOD, SLOW, Act, ChatServer, completion, failed, unreliable
 
 ROOT = Path(__file__).parent.parent.parent
@@ -253,8 +253,8 @@ def _num(server, seed, matches):
 CHILD = """
 import sys
 from pathlib import Path
-from stages import chat_questions
-from stages.chat import Account, ChatSettings, ask
+from stages.chat import one_by_one as chat_questions
+from stages.chat.ask import Account, ChatSettings, ask
 chat_questions.FIRST_PAUSE, chat_questions.LONGEST_PAUSE = 0.02, 0.1
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", cache=Path(sys.argv[2]),
                         concurrency=16, max_retries=12, timeout=2)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from data.config import key_of
 from data.errors import InputError, WorkError
 from data.records import Prompt
-from stages import chat_questions
-from stages.chat import Account, ChatSettings, Ledger, Price, Reply, ask
-from stages.chat_settings import VARIABLE
-from stages.samplers import openai
+from data.settings import key_of
+from stages.chat import one_by_one as chat_questions
+from stages.chat.ask import Account, ChatSettings, Ledger, Price, Reply, ask
+from stages.chat.settings import VARIABLE
+from stages.generate.samplers import openai
 from tests.stages.chat_batch_server import BatchServer, Course
 from tests.stages.chat_server import Act, completion, failed
 
@@ -260,7 +260,7 @@ def test_a_run_that_waits_too_long_stops_and_the_next_one_goes_on(cache):
 CHILD = """
 import sys
 from pathlib import Path
-from stages.chat import Account, ChatSettings, ask
+from stages.chat.ask import Account, ChatSettings, ask
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", cache=Path(sys.argv[2]),
                         batch={"poll_seconds": 0.02, "max_requests": 4})
 list(ask([("Be short.", str(i)) for i in range(7)], settings, payer=Account()))

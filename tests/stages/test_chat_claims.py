@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from data.errors import WorkError
-from stages.chat import Account, ChatSettings, Ledger, Price, ask
-from stages.chat_cache import Cache
-from stages.chat_cache_file import contents, delete
-from stages.chat_reply import Reply
-from stages.chat_settings import VARIABLE
+from stages.chat.ask import Account, ChatSettings, Ledger, Price, ask
+from stages.chat.cache.file import contents, delete
+from stages.chat.cache.replies import Cache
+from stages.chat.reply import Reply
+from stages.chat.settings import VARIABLE
 from tests.stages.chat_batch_server import BatchServer
 from tests.stages.chat_server import Act, ChatServer, failed
 
@@ -74,7 +74,7 @@ def test_what_one_gives_up_the_other_asks(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from stages.chat import Account, ChatSettings, ask
+from stages.chat.ask import Account, ChatSettings, ask
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", concurrency=4)
 for reply in ask([("", f"{i}") for i in range(12)], settings, payer=Account(replies=Path(sys.argv[2]))):
     print(reply.text, flush=True)

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from stages.chat import ChatSettings, Reply
-from stages.chat_endpoint import Outcome
-from stages.chat_headers import remaining, retry_after, seconds
-from stages.chat_limits import Gate, Pace, Quota
+from stages.chat.ask import ChatSettings, Reply
+from stages.chat.http.endpoint import Outcome
+from stages.chat.http.headers import remaining, retry_after, seconds
+from stages.chat.http.limits import Gate, Pace, Quota
 
 GOOD = Outcome(replies=(Reply(text="x", status="ok"),))
 REFUSED = Outcome(error="HTTP 429", overloaded=True)

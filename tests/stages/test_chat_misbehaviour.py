@@ -11,9 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from data.errors import InputError
-from stages import chat_bytes, chat_questions
-from stages.chat import Account, ChatSettings, Ledger, Price, Reply, Request, ask, complete
-from stages.chat_settings import VARIABLE
+from stages.chat import one_by_one as chat_questions
+from stages.chat.ask import Account, ChatSettings, Ledger, Price, Reply, Request, ask, complete
+from stages.chat.http import byte_limit as chat_bytes
+from stages.chat.settings import VARIABLE
 from tests.stages.chat_server import Act, ChatServer, choices, completion, failed, good
 
 PRICES = {"m": Price(input=1000, output=1000)}

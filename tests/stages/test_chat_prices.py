@@ -3,8 +3,8 @@
 import pytest
 
 from data.errors import InputError
-from stages.chat_prices import VARIABLE, known_price, price_of
-from stages.chat_settings import ChatSettings, Price
+from stages.chat.money.prices import VARIABLE, known_price, price_of
+from stages.chat.settings import ChatSettings, Price
 
 REMOTE = {"model": "m", "base_url": "https://example.org/v1"}
 

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from data.text import normalise
-from stages.contamination import Overlap, contaminated
+from stages.evaluate.contamination import Overlap, contaminated
 
 
 def test_the_share_counts_the_grams_found_in_any_training_text():

@@ -28,9 +28,9 @@ sys.path.insert(0, ROOT)
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from data.records import Completion, PairIndex, TrainingExample
-from stages.methods import rescue
-from stages.optimiser import OptimiserSettings
-from stages.fitting import fit
+from stages.train.methods import rescue
+from stages.train.optimiser import OptimiserSettings
+from stages.train.fit import fit
 
 def example(i):
     long = 1 + 9 * (i % 4 == 0)  # every other process has the long ones
@@ -99,8 +99,8 @@ import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from transformers import LlamaConfig, LlamaForCausalLM
 from data.records import Completion, TrainingExample
-from stages.batch import collate
-from stages.forward import outputs_of, prepared
+from stages.scoring.batch import collate
+from stages.scoring.score import outputs_of, prepared
 
 def batch_of(rank):
     answers = [(4, 8, 2), (3,) * (2 + 5 * rank) + (2,), (11, 12, 2)]

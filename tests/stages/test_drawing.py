@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from stages.drawing import (
+from stages.report.svg import (
     Line,
     Mark,
     Node,

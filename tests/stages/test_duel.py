@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data.errors import SourceError, WorkError
-from stages.chat import Account, ChatSettings, Reply
-from stages.duel import duel, read_questions, verdict
+from stages.chat.ask import Account, ChatSettings, Reply
+from stages.evaluate.duel import duel, read_questions, verdict
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import torch
 from transformers import GenerationConfig
 
 from data.errors import InputError
-from stages.end_tokens import end_token_ids, trained_end_id
-from stages.models import load_model, load_tokenizer, save_model
-from stages.samplers import vllm
-from stages.samplers.transformers import generate
-from stages.tokens import completion_token_ids
+from stages.generate.samplers import vllm
+from stages.models.end_tokens import end_token_ids, trained_end_id
+from stages.models.load import load_model, load_tokenizer, save_model
+from stages.models.sample import generate
+from stages.models.tokens import completion_token_ids
 from tests.scripted_model import scripted
 from tests.stages.tokenizers import chatml, gemma, llama
 

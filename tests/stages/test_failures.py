@@ -7,8 +7,8 @@ import pytest
 from data.errors import WorkError
 from data.parquet import write_records
 from data.records import Candidate, Feedback, Judgement
-from stages.failures import check
-from stages.shortfalls import shortfalls
+from pipeline.failures import check
+from stages.report.shortfalls import shortfalls
 
 
 def judgements(**counts: int) -> list[Judgement]:

@@ -7,13 +7,13 @@ import pytest
 from data.errors import InputError
 from data.parquet import write_records
 from data.records import Candidate, Feedback, Judgement, Message, Prompt
-from stages.annotation import queue
-from stages.annotators import chat, rule
-from stages.feedback import FeedbackSettings, Gates, _decides, by_people, choose, gated
-from stages.feedback_examples import FeedbackExamplesSettings, answer_example, feedback_example
-from stages.feedback_items import RIGHT, WRONG, Item, names_answer
+from stages.examples.from_feedback import FeedbackExamplesSettings, answer_example, feedback_example
+from stages.feedback.annotators import chat, rule
+from stages.feedback.items import RIGHT, WRONG, Item, names_answer
+from stages.feedback.queue import queue
+from stages.feedback.stage import FeedbackSettings, Gates, _decides, by_people, choose, gated
 from stages.grading import TaskSettings
-from stages.tokens import prompt_token_ids
+from stages.models.tokens import prompt_token_ids
 
 LABELS = TaskSettings(labels=("entailment", "neutral", "contradiction"))
 QUESTIONS = TaskSettings(no_answer="unanswerable")

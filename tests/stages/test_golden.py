@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import SourceError
-from stages.golden import LOSSES, check_file
+from stages.train.golden_vectors import LOSSES, check_file
 
 PUBLISHED = Path(__file__).parents[1] / "golden_vectors.json"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from stages.head import Head, token_logps
-from stages.memory import activation_bytes
+from stages.scoring.token_logps import Head, token_logps
+from stages.train.memory import activation_bytes
 
 
 def make(dtype=torch.float64, tokens=11, width=6, vocabulary=17):

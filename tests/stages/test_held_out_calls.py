@@ -7,8 +7,10 @@ import pytest
 
 from data.errors import InputError
 from data.records import Completion, Prompt, TrainingExample
-from stages import evaluate, improve_rl, train
-from stages.methods import sft
+from stages.evaluate import stage as evaluate
+from stages.pit import rl as improve_rl
+from stages.train import stage as train
+from stages.train.methods import sft
 
 TRAINED = Prompt(prompt_id="a", text="one", cluster_id="a", source="s", split="train")
 HELD_OUT = Prompt(prompt_id="b", text="two", cluster_id="b", source="s", split="test")
@@ -44,7 +46,7 @@ def test_evaluation_begins_with_the_proof(tmp_path):
 
 
 def test_reinforcement_begins_with_the_proof(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.models.load_tokenizer", lambda folder: None)
+    monkeypatch.setattr("stages.models.load.load_tokenizer", lambda folder: None)
     monkeypatch.setattr(improve_rl, "model_folder", lambda artifact: tmp_path)
     with pytest.raises(InputError, match="held-out prompt b shares its near-duplicate cluster"):
         improve_rl.run(job(tmp_path, LEAK))  # type: ignore[arg-type]

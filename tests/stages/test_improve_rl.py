@@ -7,12 +7,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from stages.fitting import curve
-from stages.improve_rl import ImproveRlSettings, Reward, RlSettings
-from stages.models import has_dropout
-from stages.reinforce import PromptTrainer, reinforce
-from stages.tokens import prompt_token_ids
-from stages.trainer import epochs_of
+from stages.models.load import has_dropout
+from stages.models.tokens import prompt_token_ids
+from stages.pit.reinforce import PromptTrainer, reinforce
+from stages.pit.rl import ImproveRlSettings, Reward
+from stages.train.fit import curve
+from stages.train.methods.pit import RlSettings
+from stages.train.trainer import epochs_of
 from tests.stages.tokenizers import chatml
 
 TEMPLATE = "{prompt} r {reference} t"

@@ -8,10 +8,11 @@ import torch
 
 from data.errors import SourceError
 from data.records import Message, Prompt
-from stages.improve import read_answers
-from stages.improvement import FOLDS, GapJudge, Triple, fold_of, improver_ids, penalised_reward
-from stages.improver_examples import ImproverExamplesSettings, gap_example, improver_example
-from stages.methods.gap_reward import ORDERS
+from stages.pit.examples import ImproverExamplesSettings, gap_example, improver_example
+from stages.pit.improve_file import read_answers
+from stages.pit.improver import FOLDS, GapJudge, Triple, fold_of, improver_ids
+from stages.train.loss_terms import penalised_reward
+from stages.train.methods.gap_reward import ORDERS
 
 HOW = ImproverExamplesSettings(template="{prompt} r {reference} t", max_length=60)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.json_replies import json_object
+from stages.chat.json_replies import json_object
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,17 @@ import json
 
 import pytest
 
-from data.config import Config
 from data.errors import WorkError
 from data.records import Candidate, Judgement, Prompt
+from data.settings import Config
 from pipeline import run as running
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
-from stages import judge, teacher_traits
-from stages.audit_table import audit_table
 from stages.grading import TaskSettings
-from stages.teachers import recorded, rule
+from stages.judge import stage as judge
+from stages.judge import traits as teacher_traits
+from stages.judge.teachers import recorded, rule
+from stages.report.audit_table import audit_table
 
 TASK = TaskSettings(labels=("yes", "no"))
 TOTALS = {("p", "a"): 8, ("p", "b"): 3, ("q", "a"): 4, ("q", "b"): 6}

@@ -7,8 +7,8 @@ import pytest
 
 from data.records import Candidate, Message, Prompt
 from stages.grading import TaskSettings
-from stages.judging import units_of
-from stages.teachers import openai, rule
+from stages.judge.judging import units_of
+from stages.judge.teachers import openai, rule
 
 PROMPT = Prompt(prompt_id="p", text="Is it?", cluster_id="c", source="s", split="train", label="yes")
 CANDIDATE = Candidate(prompt_id="p", candidate_id="c-0", text="Yes.", source="student")

@@ -11,13 +11,15 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from pydantic import ValidationError
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 
-from data.config import key_of
 from data.errors import RecipeError
-from stages import launch, processes
-from stages.launch import FsdpSettings, LaunchSettings, accelerate_config, command
-from stages.methods import sft
-from stages.optimiser import OptimiserSettings
-from stages.train import TrainSettings
+from data.settings import key_of
+from stages.models import this_process as processes
+from stages.train.distributed import accelerate_config as launch
+from stages.train.distributed.accelerate_config import accelerate_config, command
+from stages.train.distributed.settings import FsdpSettings, LaunchSettings
+from stages.train.methods import sft
+from stages.train.optimiser import OptimiserSettings
+from stages.train.settings import TrainSettings
 
 TWO_MACHINES = LaunchSettings(processes=4, machines=2, main_address="10.0.0.1", main_port=4321)
 
@@ -46,7 +48,7 @@ def test_accelerate_is_told_of_processes_and_machines(tmp_path):
     assert (arguments.nproc_per_node, arguments.nnodes, arguments.node_rank) == ("4", "2", 1)
     assert arguments.rdzv_endpoint == "10.0.0.1:4321"
     assert arguments.module
-    assert arguments.training_script == "stages.train_worker"
+    assert arguments.training_script == "stages.train.distributed.worker"
 
 
 def test_one_machine_takes_a_free_port(tmp_path):

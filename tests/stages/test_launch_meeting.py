@@ -8,9 +8,9 @@ import pytest
 
 from data.errors import InputError, WorkError
 from pipeline.store import Store
-from stages import launch_meeting
-from stages.launch import LaunchSettings
-from stages.launch_meeting import Heard, Meeting, beating
+from stages.train.distributed import machines as launch_meeting
+from stages.train.distributed.machines import Heard, Meeting, beating
+from stages.train.distributed.settings import LaunchSettings
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from data.errors import ChildDied, InputError, WorkError
-from data.mapped import MappedRecords
+from data.record_file import MappedRecords
 from data.records import CurvePoint, TrainingExample
-from stages import launched
-from stages.launch import LaunchSettings
-from stages.launched import FOLDER, SPEC, read_found, take_part, write_found, write_report
-from stages.methods import sft
-from stages.optimiser import OptimiserSettings
-from stages.plan import Plan
-from stages.train import TrainSettings
-from stages.train_work import Work
-from stages.trainer_folder import EXAMPLES, TRAINER
+from stages.train.distributed import launcher as launched
+from stages.train.distributed.launcher import FOLDER, SPEC, read_found, take_part, write_found, write_report
+from stages.train.distributed.settings import LaunchSettings
+from stages.train.methods import sft
+from stages.train.optimiser import OptimiserSettings
+from stages.train.passes import Plan
+from stages.train.run_spec import Work
+from stages.train.settings import TrainSettings
+from stages.train.trainer_folder import EXAMPLES, TRAINER
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,11 @@ def processes_of(work) -> dict[str, int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode().split("\0")
-            if str(work.trainer / FOLDER / SPEC) in words and "stages.train_worker" in words and "launch" not in words:
+            if (
+                str(work.trainer / FOLDER / SPEC) in words
+                and "stages.train.distributed.worker" in words
+                and "launch" not in words
+            ):
                 environment = (folder / "environ").read_bytes().decode().split("\0")
                 found[next(v for v in environment if v.startswith("RANK=")).removeprefix("RANK=")] = int(folder.name)
         except (OSError, StopIteration):
@@ -109,8 +113,8 @@ def test_processes_die_with_the_one_that_started_them(make_work):
     work = make_work(steps=100_000)
     folder = work.trainer / FOLDER
     code = (
-        "import sys; from pathlib import Path; from stages.launched import take_part; "
-        "from stages.train_work import Work; folder = Path(sys.argv[1]); "
+        "import sys; from pathlib import Path; from stages.train.distributed.launcher import take_part; "
+        "from stages.train.run_spec import Work; folder = Path(sys.argv[1]); "
         "take_part(Work.read(folder / sys.argv[2], folder.parents[1]), folder, 0, watch=[])"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(folder), SPEC], cwd=Path(launched.__file__).parents[1])

@@ -7,9 +7,10 @@ import torch
 import transformers
 
 from data.errors import InputError
-from stages.attention import visible
-from stages.batch import collate
-from stages.forward import (
+from stages.scoring.batch import collate
+from stages.scoring.branch_attention import visible
+from stages.scoring.rows import bins, lay_out
+from stages.scoring.score import (
     choose_layout,
     group_of,
     in_passes,
@@ -19,7 +20,6 @@ from stages.forward import (
     sequence_rewards,
     tokens_of,
 )
-from stages.layout import bins, lay_out
 
 SMALL = {
     "vocab_size": 64,
@@ -233,7 +233,7 @@ def test_the_rule_is_what_flex_attention_masks_by(groups):
 @pytest.mark.slow
 def test_flex_attention_says_the_same(groups, monkeypatch):
     """What CUDA takes, compiled for the CPU, which can do its forward pass: blocks, padding and all."""
-    from stages import attention
+    from stages.scoring import branch_attention as attention
 
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
@@ -305,7 +305,7 @@ def test_a_model_that_cannot_take_rows_gets_padded_ones(kind, values, reason, gr
 
 def test_a_model_whose_rows_are_wrong_is_found_out(groups, monkeypatch):
     """An attention function that lets answers see each other is not trusted."""
-    from stages import attention
+    from stages.scoring import branch_attention as attention
 
     model = make_model("llama")
     monkeypatch.setattr(attention, "visible", lambda structure, window: lambda b, h, q, k: q >= k)

@@ -6,9 +6,9 @@ import pytest
 from jsonschema import ValidationError, validate
 
 from data.records import Candidate
-from stages.listwise import Aspect, presentation_orders, read_scores, scores_schema, tag
-from stages.listwise_ranks import ranking_schema, read_ranking
-from stages.pairwise import SCHEMA
+from stages.judge.list_questions import Aspect, presentation_orders, read_scores, scores_schema, tag
+from stages.judge.list_ranks import ranking_schema, read_ranking
+from stages.judge.pair_questions import SCHEMA
 
 
 def test_orders_are_functions_of_the_ids_and_the_seed_alone():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import WorkError
-from stages.lm_eval import LmEvalSettings, command, read_results, rows
+from stages.evaluate.lm_eval import LmEvalSettings, command, read_results, rows
 
 INTERPRETER = os.environ.get("HASSE_LM_EVAL_PYTHON")
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from data.mapped import ROWS_PER_BATCH, MappedRecords
+from data.record_file import ROWS_PER_BATCH, MappedRecords
 from data.records import TrainingExample
 
 

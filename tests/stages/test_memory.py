@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from data.errors import InputError
-from stages.batch import collate
-from stages.forward import outputs_of, prepared
-from stages.memory import Sizes, activation_bytes, fixed_bytes, plan_memory
+from stages.scoring.batch import collate
+from stages.scoring.score import outputs_of, prepared
+from stages.train.memory import Sizes, activation_bytes, fixed_bytes, plan_memory
 
 
 def forward(model, batch, layout):

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.errors import InputError
-from stages import student
-from stages.adapters import save_merged
-from stages.learn import with_adapter
-from stages.models import check_vocabulary, load_model, load_tokenizer, save_model
-from stages.student import StudentSettings
-from stages.train import LoraSettings
+from stages.models.adapters import save_merged
+from stages.models.load import check_vocabulary, load_model, load_tokenizer, save_model
+from stages.student import stage as student
+from stages.student.stage import StudentSettings
+from stages.train.one_run import with_adapter
+from stages.train.settings import LoraSettings
 from tests.scripted_model import save
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stages.pairwise import GAP, contradicted, decide, read_verdict, reversed_pairs, settle
+from stages.judge.pair_questions import GAP, contradicted, decide, read_verdict, reversed_pairs, settle
 
 
 def test_only_contradictions_are_disagreements():

@@ -4,8 +4,8 @@ import pytest
 
 from data.errors import InputError
 from data.records import Candidate, Judgement, OrderedPair, Prompt
-from stages.orders import fo_similarity, hp, lp, lp_hp, qa_lp, scores
-from stages.partial_order import from_levels, from_pairs, transitive_closure
+from stages.order.partial_order import from_levels, from_pairs, transitive_closure
+from stages.order.strategies import fo_similarity, hp, lp, lp_hp, qa_lp, scores
 
 PROMPT = Prompt(prompt_id="p1", text="?", source="s", cluster_id="p1", split="train")
 

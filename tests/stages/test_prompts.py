@@ -3,18 +3,18 @@ from dataclasses import replace
 
 import pytest
 
-from data.clusters import clusters
 from data.errors import InputError, RecipeError, SourceError
 from data.grams import jaccard, shingles
-from data.mapped import MappedRecords
+from data.near_duplicates import clusters
 from data.parquet import write_records
-from data.raw import RawPrompt
+from data.raw_prompt import RawPrompt
+from data.record_file import MappedRecords
 from data.records import Message, Prompt
 from pipeline.fingerprint import digest
-from pipeline.recipe import validate
-from stages.carried import Carried, external
-from stages.placement import Placement
-from stages.prompts import (
+from pipeline.settings_file import validate
+from stages.prompts.carry_over import Carried, external
+from stages.prompts.placement import Placement
+from stages.prompts.stage import (
     SPOOL,
     PromptsSection,
     _added,
@@ -300,7 +300,7 @@ def streamed(path, rows, **settings):
 
 
 def test_streamed_prompts_are_those_that_are_built_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.prompts.ROWS_SORTED", 7)
+    monkeypatch.setattr("stages.prompts.stage.ROWS_SORTED", 7)
     rows = [
         *many(900),
         *(replace(row, split="test", label="neutral") for row in many(5)),

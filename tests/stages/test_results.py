@@ -3,8 +3,8 @@
 import pytest
 
 from data.records import Evaluation
-from stages.results import Answers, Result, conclusion, results
-from stages.statistics import Interval
+from stages.report.results import Answers, Result, conclusion, results
+from stages.statistics.bootstrap import Interval
 
 
 class Graded:

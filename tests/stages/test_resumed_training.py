@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification, OPTConfig, OPTForCausalLM
 
-from stages.fitting import fit
-from stages.learn import with_adapter
-from stages.methods import dpo, gap_reward, rescue, sft
-from stages.models import has_dropout, set_dropout
-from stages.optimiser import OptimiserSettings
-from stages.plan import Plan, make_plan
-from stages.throughput import _measured_peak
-from stages.train import LoraSettings, TrainSettings
-from stages.whole_checkpoints import last_checkpoint
+from stages.models.load import has_dropout, set_dropout
+from stages.train.fit import fit
+from stages.train.methods import dpo, gap_reward, rescue, sft
+from stages.train.one_run import with_adapter
+from stages.train.optimiser import OptimiserSettings
+from stages.train.passes import Plan, make_plan
+from stages.train.settings import LoraSettings, TrainSettings
+from stages.train.throughput import _measured_peak
+from stages.train.whole_checkpoints import last_checkpoint
 
 STOPPED_AFTER = 5
 """In the second epoch, behind the checkpoint of step 4."""

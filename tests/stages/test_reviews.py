@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.reviews import two_scores
+from stages.judge.review_scores import two_scores
 
 DATA = Path(os.environ.get("HASSE_TEST_DATA", "absent"))
 

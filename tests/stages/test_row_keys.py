@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from data.config import key_of
 from data.records import (
     Candidate,
     Completion,
@@ -20,10 +19,14 @@ from data.records import (
     Prompt,
     TrainingExample,
 )
+from data.settings import key_of
 from pipeline.fingerprint import canonical
-from stages import feedback, generate, order, reference
-from stages.feedback_items import Item
+from stages.examples import reference
+from stages.feedback import stage as feedback
+from stages.feedback.items import Item
+from stages.generate import stage as generate
 from stages.grading import TaskSettings
+from stages.order import stage as order
 
 TURNS = (Message(role="system", content="a"), Message(role="user", content="b"))
 PROMPT = Prompt(

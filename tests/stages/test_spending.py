@@ -16,9 +16,9 @@ from data.parquet import write_records
 from data.records import Feedback, Judgement
 from pipeline import run as running
 from pipeline.store import Store
-from stages import chat_questions
-from stages.chat_settings import VARIABLE
-from stages.spending import Spending
+from stages.chat import one_by_one as chat_questions
+from stages.chat.money.spending import Spending
+from stages.chat.settings import VARIABLE
 from tests.stages.chat_server import GOOD, Act, ChatServer, completion, failed, unreliable
 from tests.stages.judging import NUM_CANDIDATES, annotating, given, judged, judging, performed, say
 
@@ -258,10 +258,10 @@ from itertools import repeat
 from pathlib import Path
 from data.errors import InputError
 from pipeline.store import Store
-from stages.chat_estimate import Planned
-from stages.chat_request import question
-from stages.chat_settings import ChatSettings
-from stages.spending import Spending
+from stages.chat.money.estimate import Planned
+from stages.chat.request import question
+from stages.chat.settings import ChatSettings
+from stages.chat.money.spending import Spending
 
 class Job:
     refresh = False

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from stages.statistics import BALANCE, Bootstrap
+from stages.statistics.bootstrap import BALANCE, Bootstrap
 
 
 def make(num_prompts=200, num_resamples=2000, clusters=None):

@@ -5,9 +5,9 @@ import inspect
 import pytest
 from pydantic import TypeAdapter
 
-from data import registry
-from stages import teacher_traits as traits
-from stages.judge import Teacher
+from data.settings import registry
+from stages.judge import traits
+from stages.judge.stage import Teacher
 
 CHAT = {"teacher": "openai", "chat": {"model": "judge"}}
 REWARD = {"teacher": "reward_model", "model": "somewhere"}
@@ -41,7 +41,7 @@ def test_several_need_what_any_of_them_needs(given, model, child, repeats):
 def test_the_code_and_the_files_of_each_judge_enter_the_key():
     both = several(a=CHAT, b={**CHAT, "mode": "ranking"})
     alone, ranking = settings(**CHAT), settings(**CHAT, mode="ranking")
-    assert set(traits.plugs(alone)) | {"stages.teachers.several"} <= set(traits.plugs(both))
+    assert set(traits.plugs(alone)) | {"stages.judge.teachers.several"} <= set(traits.plugs(both))
     found = traits.external(both)
     assert found == {
         "a/template": traits.external(alone)["template"],

@@ -3,8 +3,8 @@
 import pytest
 
 from data.errors import SourceError
-from stages.panel_settings import TEMPLATES
-from stages.templates import render
+from stages.chat.templates import render
+from stages.judge.panel_settings import TEMPLATES
 
 VALUES = {
     "question": "What is it?",

@@ -4,9 +4,9 @@ import pytest
 
 from data.errors import InputError
 from data.records import Message
-from stages.chat_template import render_chat
-from stages.control_tokens import control_tokens
-from stages.tokens import chat_token_ids, completion_token_ids, prompt_token_ids, text_token_ids
+from stages.models.chat_template import render_chat
+from stages.models.control_tokens import control_tokens
+from stages.models.tokens import chat_token_ids, completion_token_ids, prompt_token_ids, text_token_ids
 from tests.stages.tokenizers import SHAPES, TEXTS, deepseek, joined, llama, normalising
 
 BENIGN = [
@@ -180,7 +180,7 @@ def test_conversations_without_a_chat_template_stop_the_run_before_the_first_ans
     from types import SimpleNamespace
 
     from data.records import Prompt
-    from stages.generate import check_templates
+    from stages.generate.stage import check_templates
 
     def prompt(name, said):
         return Prompt(prompt_id=name, text="Hi", messages=said, source="s", cluster_id=name, split="train")

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from data.errors import InputError, WorkError
-from stages import fitting
-from stages import trainer as trainer_module
-from stages.fitting import fit
-from stages.methods import rescue, sft
-from stages.models import set_dropout
-from stages.optimiser import OptimiserSettings
-from stages.plan import Plan, apply_liger, compile_body
-from stages.trainer import Schedule
-from stages.whole_checkpoints import last_checkpoint
+from stages.models.load import set_dropout
+from stages.train import fit as fitting
+from stages.train import trainer as trainer_module
+from stages.train.fit import fit
+from stages.train.methods import rescue, sft
+from stages.train.optimiser import OptimiserSettings
+from stages.train.passes import Plan, apply_liger, compile_body
+from stages.train.trainer import Schedule
+from stages.train.whole_checkpoints import last_checkpoint
 
 
 @pytest.fixture

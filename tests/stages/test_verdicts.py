@@ -11,8 +11,7 @@ import pytest
 
 from data.errors import InputError, SourceError
 from data.records import Candidate, Prompt
-from stages.orders import verdicts as strategy
-from stages.verdicts import (
+from stages.order.majority import (
     Verdict,
     bradley_terry,
     break_cycles,
@@ -22,6 +21,7 @@ from stages.verdicts import (
     refuse_cycles,
     tally,
 )
+from stages.order.strategies import verdicts as strategy
 
 PROMPT = Prompt(prompt_id="p1", text="?", source="s", cluster_id="p1", split="train")
 

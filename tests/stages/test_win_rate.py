@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from stages.comparison import Comparison
-from stages.win_rate import elo, win_rate
+from stages.statistics.comparison import Comparison
+from stages.statistics.win_rate import elo, win_rate
 
 
 def compared(*verdicts):

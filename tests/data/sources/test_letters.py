@@ -3,7 +3,7 @@ import pytest
 from data.errors import SourceError
 from data.sources import letters
 from stages.grading import edit_similarity
-from stages.prompts import HELD_OUT, PromptsSection, build_prompts, prove_disjoint
+from stages.prompts.stage import HELD_OUT, PromptsSection, build_prompts, prove_disjoint
 
 
 def rows(**settings):

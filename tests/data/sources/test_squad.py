@@ -5,7 +5,7 @@ import pytest
 from data.errors import SourceError
 from data.sources import squad
 from stages.grading import TaskSettings, exact_match, grade, token_f1
-from stages.prompts import PromptsSection, build_prompts
+from stages.prompts.stage import PromptsSection, build_prompts
 
 
 def write(path, *questions, context="Rome is the capital of Italy."):

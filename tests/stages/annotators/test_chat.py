@@ -8,9 +8,9 @@ import pytest
 
 from data.errors import InputError
 from data.records import Candidate, Judgement, Prompt
-from stages.annotators import chat
-from stages.chat import Account
-from stages.feedback_items import Item
+from stages.chat.ask import Account
+from stages.feedback.annotators import chat
+from stages.feedback.items import Item
 from stages.grading import TaskSettings
 
 

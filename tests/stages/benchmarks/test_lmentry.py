@@ -9,8 +9,8 @@ import pytest
 
 from data.errors import SourceError
 from pipeline.fingerprint import file_digest
-from stages.benchmarks import Item, Score
-from stages.benchmarks.lmentry import TASKS, Settings, external, items, score, summary
+from stages.evaluate.benchmarks import Item, Score
+from stages.evaluate.benchmarks.lmentry import TASKS, Settings, external, items, score, summary
 
 DATA = {
     "all_words_from_category": {"category": "fruit", "num_distractors": 0, "num_words": 3},

@@ -3,10 +3,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from data.config import key_of
 from data.errors import SourceError
-from stages.benchmarks import Item, Score
-from stages.benchmarks.super_natural_instructions import Settings, external, items, score, summary
+from data.settings import key_of
+from stages.evaluate.benchmarks import Item, Score
+from stages.evaluate.benchmarks.super_natural_instructions import Settings, external, items, score, summary
 
 EXAMPLES = [{"input": f"in {n}", "output": f"out {n}", "explanation": "because"} for n in (1, 2, 3)]
 INSTANCES = [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data.records import Candidate, Prompt
 from stages.grading import TaskSettings, exact_match, grade, stated
 from stages.grading.tokens import canonical, may_hold, places, tokens
-from stages.teachers import rule
+from stages.judge.teachers import rule
 
 LABELS = TaskSettings(labels=("entailment", "neutral", "contradiction"))
 QUESTIONS = TaskSettings()

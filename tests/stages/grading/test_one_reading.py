@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from data.records import Candidate, Judgement, Prompt
-from stages import evaluate
-from stages.annotators import rule as annotator
-from stages.feedback_items import Item
+from stages.evaluate import stage as evaluate
+from stages.feedback.annotators import rule as annotator
+from stages.feedback.items import Item
 from stages.grading import READINGS, TaskSettings
-from stages.orders import qa_lp
-from stages.teachers import rule
+from stages.judge.teachers import rule
+from stages.order.strategies import qa_lp
 
 SAID = {
     "gold": "Denver Broncos",

@@ -8,12 +8,12 @@ import pytest
 from torch.utils.data import SequentialSampler
 
 from data.records import PairIndex
-from stages.fitting import fit
-from stages.methods import dpo
-from stages.optimiser import OptimiserSettings
-from stages.reference import score
-from stages.tokens import completion_token_ids, prompt_token_ids
-from stages.trainer import Schedule
+from stages.examples.reference import score
+from stages.models.tokens import completion_token_ids, prompt_token_ids
+from stages.train.fit import fit
+from stages.train.methods import dpo
+from stages.train.optimiser import OptimiserSettings
+from stages.train.trainer import Schedule
 
 STEPS, BATCH, BETA, RATE = 20, 4, 0.3, 2e-3
 

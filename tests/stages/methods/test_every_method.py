@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from data import registry
-from stages.batch import collate, totals
-from stages.forward import sequence_logps, sequence_rewards
+from data.settings import registry
+from stages.scoring.batch import collate, totals
+from stages.scoring.score import sequence_logps, sequence_rewards
 
-METHODS = "stages.methods"
+METHODS = "stages.train.methods"
 
 VARIANTS = {
     "best_of_k": {},
@@ -169,6 +169,6 @@ def test_every_option_is_read_by_the_method_itself(name):
     root = Path(__file__).parents[3]
     module = registry.load(METHODS, name, kind="method")
     files = [root / f"{part.replace('.', '/')}.py" for part in registry.family(METHODS, name)]
-    source = "".join(path.read_text() for path in [*files, root / "flows/improver_chain.py"])
+    source = "".join(path.read_text() for path in [*files, root / "flows/plan/pit.py"])
     for option in set(module.Settings.model_fields) - {"method"}:
         assert f"settings.{option}" in source or f"method.{option}" in source, f"{name}.{option} is read nowhere"

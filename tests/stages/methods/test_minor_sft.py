@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stages.batch import SequenceLogps, collate
-from stages.methods import minor_sft
+from stages.scoring.batch import SequenceLogps, collate
+from stages.train.methods import minor_sft
 
 V1 = ([-0.9, -1.1, -0.7, -1.3], [-1.0, -1.2, -1.1, -1.5])
 V2 = ([-2.0, -1.5, -1.0], [-1.5, -1.2, -0.9])

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data import registry
-from stages.batch import collate, totals
-from stages.forward import sequence_logps
+from data.settings import registry
+from stages.scoring.batch import collate, totals
+from stages.scoring.score import sequence_logps
 
-METHODS = "stages.methods"
+METHODS = "stages.train.methods"
 
 BRAKED = {"anchor": "minor_sft"}
 HALF = {"beta": "half_weight"}

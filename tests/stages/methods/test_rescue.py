@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.batch import SequenceLogps, collate, totals
-from stages.forward import sequence_logps
-from stages.methods import rescue
+from stages.scoring.batch import SequenceLogps, collate, totals
+from stages.scoring.score import sequence_logps
+from stages.train.methods import rescue
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden_vectors.json").read_text())["rescue"]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from data.records import PairIndex
-from stages.batch import SequenceLogps, collate, totals
-from stages.methods import tuna
+from stages.scoring.batch import SequenceLogps, collate, totals
+from stages.train.methods import tuna
 
 AUTHORS = {"rank_reduction": "mean_per_gap", "mle_target": "all_candidates"}
 T1 = ([[-0.5, -1.3], [-1, -1, -1.6], [-0.4, -0.6, -1.1, -0.7], [-2, -1]], [-0.8, -1.2, -1, -0.5, -1.5])

@@ -3,7 +3,7 @@
 import pytest
 
 from data.records import Candidate, Prompt
-from stages.samplers import diverse
+from stages.generate.samplers import diverse
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from data.records import Message, Prompt
-from stages.chat import Account
-from stages.chat_settings import VARIABLE
-from stages.generate import GenerateSettings, _needs_model, _units
-from stages.samplers.flipped import Settings, questions, sample
-from stages.samplers.transformers import Settings as Sampling
-from stages.samplers.transformers import sample as sample_here
+from stages.chat.ask import Account
+from stages.chat.settings import VARIABLE
+from stages.generate.samplers.flipped import Settings, questions, sample
+from stages.generate.samplers.transformers import Settings as Sampling
+from stages.generate.samplers.transformers import sample as sample_here
+from stages.generate.stage import GenerateSettings, _needs_model, _units
 from tests.stages.chat_server import Act, ChatServer, completion
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -73,7 +73,7 @@ def test_the_explanation_is_rewritten_and_the_label_read_off_it():
 
 
 def test_answers_of_a_sampler_are_flipped_one_by_one(tiny_model, tiny_tokenizer):
-    from stages.loaded import LoadedModel
+    from stages.models.lazy import LoadedModel
 
     student = LoadedModel(tiny_model, tiny_tokenizer, "w", "t")
     of = {"sampler": "transformers", "num_samples": 3, "max_tokens": 6}

@@ -5,12 +5,12 @@ from pydantic import ValidationError
 
 from data.errors import InputError
 from data.records import Message, Prompt
-from stages import chat_questions
-from stages.chat import Account
-from stages.chat_settings import VARIABLE
-from stages.generate import GenerateSettings, _units
-from stages.samplers.openai import Settings, num_candidates, sample
-from stages.sampling import row_seed
+from stages.chat import one_by_one as chat_questions
+from stages.chat.ask import Account
+from stages.chat.settings import VARIABLE
+from stages.generate.answers import row_seed
+from stages.generate.samplers.openai import Settings, num_candidates, sample
+from stages.generate.stage import GenerateSettings, _units
 from tests.stages.chat_server import Act, ChatServer, choices, failed
 
 

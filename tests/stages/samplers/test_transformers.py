@@ -2,12 +2,13 @@ import pytest
 import torch
 
 from data.records import Message, Prompt
-from stages.batch import collate
-from stages.forward import sequence_logps
-from stages.loaded import LoadedModel
-from stages.samplers import transformers as sampler
-from stages.samplers.transformers import Settings, generate, gumbel_noise
-from stages.sampling import row_seed, spoken, views_that_fit
+from stages.generate.answers import row_seed, views_that_fit
+from stages.generate.samplers import transformers as sampler
+from stages.generate.samplers.transformers import Settings
+from stages.models.lazy import LoadedModel
+from stages.models.sample import generate, gumbel_noise, spoken
+from stages.scoring.batch import collate
+from stages.scoring.score import sequence_logps
 from tests.scripted_model import scripted
 
 

@@ -11,12 +11,12 @@ import torch
 
 from data.errors import ChildDied, InputError
 from data.records import Candidate, Prompt
-from stages.batch import collate
-from stages.forward import sequence_logps
+from stages.generate.samplers import diverse, vllm
 from stages.grading import TaskSettings
-from stages.samplers import diverse, vllm
-from stages.teachers import logprob
-from stages.vllm_engine import EngineSettings, Pool, close_pools, interpreter, visible_gpus
+from stages.judge.teachers import logprob
+from stages.models.vllm_engine import EngineSettings, Pool, close_pools, interpreter, visible_gpus
+from stages.scoring.batch import collate
+from stages.scoring.score import sequence_logps
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[3] / ".venv-vllm/bin/python"))
 with_vllm = pytest.mark.skipif(not PYTHON.exists(), reason="no vLLM here; `make vllm` makes an environment for it")

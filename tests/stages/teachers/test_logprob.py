@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from data.records import Candidate, Prompt
+from stages.generate.samplers import transformers
 from stages.grading import TaskSettings
-from stages.loaded import LoadedModel
-from stages.samplers import transformers
-from stages.teachers import logprob
+from stages.judge.teachers import logprob
+from stages.models.lazy import LoadedModel
 
 PROMPT = Prompt(prompt_id="p", text="b c d", source="s", cluster_id="p", split="train")
 

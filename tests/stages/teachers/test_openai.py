@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from data.errors import InputError, SourceError
 from data.records import Candidate, Message, PairVerdict, Presentation, Prompt
-from stages.audit import audit
-from stages.chat import Account
+from stages.chat.ask import Account
 from stages.grading import TaskSettings
-from stages.listwise import presentation_orders
-from stages.teachers import openai
+from stages.judge.audit import audit
+from stages.judge.list_questions import presentation_orders
+from stages.judge.teachers import openai
 
 TASK = TaskSettings(labels=("yes", "no"))
 ONE_ASPECT = ({"name": "quality", "description": "How good it is."},)

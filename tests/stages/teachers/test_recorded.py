@@ -10,7 +10,7 @@ from data.parquet import write_records
 from data.records import AspectScore, Candidate, Judgement, Presentation, Prompt
 from data.tables import write_rows
 from stages.grading import TaskSettings
-from stages.teachers import recorded
+from stages.judge.teachers import recorded
 
 PROMPT = Prompt(prompt_id="p", text="?", label="yes", source="s", cluster_id="p", split="train")
 TASK = TaskSettings(labels=("yes", "no"))

@@ -6,9 +6,9 @@ from transformers import BertConfig, BertForSequenceClassification, LlamaConfig,
 
 from data.errors import InputError
 from data.records import Candidate, Message, Prompt
-from stages import scalar_models
 from stages.grading import TaskSettings
-from stages.teachers import reward_model
+from stages.judge.teachers import reward_model
+from stages.models import scalar_head as scalar_models
 
 TASK = TaskSettings(labels=("b", "c"))
 TEMPLATE = "{% for m in messages %}{{ m['role'][0] + ' ' + m['content'] + ' ' + eos_token + ' ' }}{% endfor %}"

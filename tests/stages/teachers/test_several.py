@@ -5,16 +5,17 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from data.config import Config
 from data.errors import WorkError
 from data.records import Candidate, Judgement, Prompt
+from data.settings import Config
 from pipeline import run as running
 from pipeline.stage import Stage, Step
 from pipeline.store import Store
-from stages import judge, teacher_traits
-from stages.audit_table import audit_table
 from stages.grading import TaskSettings
-from stages.teachers import several
+from stages.judge import stage as judge
+from stages.judge import traits as teacher_traits
+from stages.judge.teachers import several
+from stages.report.audit_table import audit_table
 
 TASK = TaskSettings(labels=("yes", "no"))
 PROMPT = Prompt(prompt_id="p", text="Is it so?", label="yes", source="s", cluster_id="p", split="train")

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from stages.chat.json_replies import SYSTEM
 from stages.grading import TaskSettings
-from stages.json_replies import SYSTEM
-from stages.loaded import LoadedModel
-from stages.teachers import transformers
+from stages.judge.teachers import transformers
+from stages.models.lazy import LoadedModel
 from tests.scripted_model import item, scripted
 
 TASK = TaskSettings(labels=("yes", "no"))

@@ -8,8 +8,8 @@ import pytest
 
 from data.errors import InputError
 from stages.grading import TaskSettings
-from stages.teachers import vllm
-from stages.vllm_engine import pool
+from stages.judge.teachers import vllm
+from stages.models.vllm_engine import pool
 from tests.scripted_model import item
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[3] / ".venv-vllm/bin/python"))

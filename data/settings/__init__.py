@@ -1,0 +1,108 @@
+"""The base of every settings model: one model serves the recipe, `--set`, and the form of a user interface."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from data.settings.form import MAX_NUMBER, MAX_SEED, check_integers, readable
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+"""A whole number from which random numbers are drawn."""
+
+LIMIT = "max_tokens"
+"""The field of every settings model that limits the length of what a model writes."""
+
+
+class Config(BaseModel):
+    """Unknown keys are refused; a field made with `unkeyed()` does not enter fingerprints."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), validate_default=True, json_schema_extra=readable
+    )
+
+    @model_validator(mode="after")
+    def _integers_are_exact_in_json(self) -> Self:
+        for name in type(self).model_fields:
+            check_integers(getattr(self, name), name)
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_truth_values(cls, values: Any) -> Any:
+        """`seed: true` is no number, though Python takes it for 1."""
+        for name, field in cls.model_fields.items():
+            kind = str(field.annotation)
+            numeric = re.search(r"\b(int|float)\b", kind) and not re.search(r"\b(bool|Any|Settings)\b", kind)
+            given = values.get(name) if isinstance(values, dict) and numeric else None
+            if any(isinstance(part, bool) for part in _parts(given)):
+                raise ValueError(f"{name}: a number is needed, found {given}")
+        return values
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_a_number_that_fits(cls, value: Any, info: ValidationInfo) -> Any:
+        """No field takes what would fail, or be another number, once it reaches torch, Arrow or a server."""
+        largest = MAX_SEED if "seed" in (info.field_name or "") else MAX_NUMBER
+        for part in _parts(value):
+            if isinstance(part, float) and not math.isfinite(part):
+                raise ValueError(f"a finite number is needed, found {part}")
+            if isinstance(part, int) and abs(part) > largest:
+                raise ValueError(
+                    f"a whole number of at most {largest} is needed, found one of {part.bit_length()} bits"
+                )
+        return value
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """The values of a list or mapping, or the value itself; settings below it see to their own fields."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _parts(part)
+    elif isinstance(value, dict):
+        yield from value.values()
+    else:
+        yield value
+
+
+def unkeyed(default: Any = ..., **field: Any) -> Any:
+    """A pydantic field that cannot change a result: a path whose bytes are digested, a batch size."""
+    return Field(default, json_schema_extra={"unkeyed": True}, **field)
+
+
+def key_of(config: BaseModel) -> dict[str, Any]:
+    """The settings that enter a fingerprint, as JSON values: all fields but those made with `unkeyed`."""
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("unkeyed"):
+            del values[name]
+        else:
+            values[name] = _key_of_value(getattr(config, name), values[name])
+    return values
+
+
+def _key_of_value(value: Any, dumped: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return key_of(value)
+    if isinstance(value, (list, tuple)):
+        return [_key_of_value(v, d) for v, d in zip(value, dumped, strict=True)]
+    if isinstance(value, dict):
+        return {str(k): _key_of_value(v, dumped[k]) for k, v in value.items()}
+    return dumped
+
+
+def without_limit(key: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
+    """A key without its one `max_tokens`, wherever it stands, and that; None where there is none, or more than one."""
+    found: list[int] = []
+    left = _stripped(key, found)
+    return (left, found[0]) if len(found) == 1 else None
+
+
+def _stripped(value: Any, found: list[int]) -> Any:
+    if isinstance(value, dict):
+        found += [v for k, v in value.items() if k == LIMIT and isinstance(v, int)]
+        return {k: _stripped(v, found) for k, v in value.items() if k != LIMIT}
+    return [_stripped(v, found) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,110 @@
+"""Rows of JSONL, CSV and Parquet files, streamed, with the number under which an editor shows them."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import SourceError
+from data.tables import csv_rows, json_rows, parquet_rows
+from data.tables.text_files import COMPRESSED, READ_ERRORS
+
+Row = dict[str, Any]
+
+READERS = (
+    "data.tables",
+    "data.tables.csv_rows",
+    "data.tables.json_rows",
+    "data.tables.parquet_rows",
+    "data.tables.text_files",
+    "data.repeated",
+)
+"""The modules that decide what a table's rows are, for the keys of stages that read one."""
+
+SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+def find_files(pattern: str | list[str], *, suffix: str | None = None) -> list[Path]:
+    """The files of a path, a glob pattern, a folder, or a list of these, each sorted by name.
+
+    A folder gives its files of that suffix, or of any known one, compressed or not; hidden files are left alone, since
+    a file that is still being written is often called so. Raises SourceError when one of them gives none.
+    """
+    found: list[Path] = []
+    for item in [pattern] if isinstance(pattern, str) else pattern:
+        files = _files_of(item, suffix)
+        if not files:
+            raise SourceError(_none(item, suffix), file=item)
+        found += files
+    if not found:
+        raise SourceError("the list of paths is empty; name a file, a folder or a glob pattern", field="path")
+    return list(dict.fromkeys(found))
+
+
+def kind_of(path: Path) -> str:
+    """jsonl, csv or parquet, by the suffix. Raises SourceError for another one."""
+    suffix = _table_suffix(path)
+    if suffix not in SUFFIXES:
+        known = f"{', '.join(SUFFIXES)}, and before {', '.join(COMPRESSED)} all of these but .parquet"
+        raise SourceError(f"has the suffix {path.suffix!r}; known are {known}", file=path)
+    return SUFFIXES[suffix]
+
+
+def read_rows(
+    path: Path, kind: str | None = None, *, columns: Collection[str] | None = None
+) -> Iterator[tuple[int, Row]]:
+    """(row number, row): lines from 1 in JSONL, the line where the row begins in CSV, rows from 1 in Parquet.
+
+    `kind`: jsonl, csv or parquet; None goes by the suffix. `columns`: those that are looked at; Parquet has no others
+    converted. Raises SourceError that names file and row.
+    """
+    kind = kind or kind_of(path)
+    try:
+        yield from parquet_rows.read(path, columns) if kind == "parquet" else _TEXT_READERS[kind](path)
+    except READ_ERRORS as error:
+        raise SourceError(f"cannot be read as {kind}: {error}", file=path) from error
+
+
+_TEXT_READERS = {"jsonl": json_rows.read, "csv": csv_rows.read}
+
+
+def _files_of(item: str, suffix: str | None) -> list[Path]:
+    try:
+        path = Path(item).expanduser()
+        if path.is_dir():
+            return _tables_in(path, {suffix} if suffix else set(SUFFIXES))
+        return [path] if path.is_file() else _globbed(path)
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise SourceError(
+            f"is neither a file nor a folder nor a glob pattern that can be read: {error}", file=item
+        ) from error
+
+
+def _tables_in(folder: Path, suffixes: set[str]) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if _table_suffix(p) in suffixes and p.name[0] != "." and p.is_file())
+
+
+def _table_suffix(path: Path) -> str:
+    """The suffix, of a compressed text file that before the last one."""
+    if path.suffix.lower() in COMPRESSED and Path(path.stem).suffix.lower() != ".parquet":
+        return Path(path.stem).suffix.lower()
+    return path.suffix.lower()
+
+
+def _globbed(path: Path) -> list[Path]:
+    found = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
+    return sorted(p for p in found if p.is_file() and (p.name[0] != "." or p.name == path.name))
+
+
+def _none(item: str, suffix: str | None) -> str:
+    path = Path(item).expanduser()
+    if path.is_dir():
+        return f"this folder holds no file *{suffix or ', *'.join(SUFFIXES)}"
+    return f"there is no such file (looked from {Path.cwd().name}/)"
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Plain rows as a Parquet file whose columns are those of the rows."""
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")

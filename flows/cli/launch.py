@@ -1,0 +1,117 @@
+"""The command `hasse launch`: a run whose training goes over several machines."""
+
+import json
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli.main import SET, STORE, run
+
+
+@click.command()
+@click.argument("recipe")
+@STORE
+@SET
+@click.option("--machines", type=click.IntRange(1), help="How many there are; by default the recipe's launch.machines.")
+@click.option("--machine-rank", default=0, show_default=True, type=click.IntRange(0), help="Which of them this is.")
+@click.option("--main-address", help="Where the others find machine 0: a name or an IP address.")
+@click.option("--main-port", type=click.IntRange(1, 65535), help="A free port of machine 0.")
+@click.option("--print", "only_print", is_flag=True, help="Print accelerate's command and configuration, no more.")
+@click.pass_context
+def launch(
+    context: click.Context,
+    recipe: str,
+    store_path: str,
+    assignments: tuple[str, ...],
+    machines: int | None,
+    machine_rank: int,
+    main_address: str | None,
+    main_port: int | None,
+    only_print: bool,
+) -> None:
+    """Run RECIPE over several machines: the same command on each, with another --machine-rank and the same store.
+
+    Machine 0 walks the plan as `hasse run` does; the others join its training steps and end with it.
+    """
+    from data.errors import InputError
+    from flows.recipe.recipe import load_recipe
+    from pipeline.remote.store import open_store
+    from stages.train.distributed.machines import Meeting
+
+    given = {"machines": machines, "main_address": main_address, "main_port": main_port}
+    assignments += tuple(f"launch.{name}={json.dumps(value)}" for name, value in given.items() if value is not None)
+    settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
+    if machine_rank >= settings.launch.machines:
+        raise InputError(f"--machine-rank {machine_rank}: {settings.launch.machines} machines are numbered from 0")
+    for line in commands(settings, store, machine_rank):
+        click.echo(line, err=not only_print)
+    if only_print:
+        return
+    meeting = Meeting.of(store, settings.launch)
+    if machine_rank > 0:
+        store.check_writable()
+        follow(meeting, machine_rank)
+        return
+    with meeting.hosted(lambda text: click.echo(text, err=True)):
+        context.invoke(run, recipe=recipe, store_path=store_path, assignments=assignments)
+
+
+def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
+    """What starts the processes of a training step on this machine, and the configuration that it names."""
+    import yaml
+
+    from stages.train.distributed.accelerate_config import accelerate_config, shown
+    from stages.train.distributed.launcher import FOLDER, SPEC
+    from stages.train.trainer_folder import TRAINER
+
+    settled = recipe.launch.settled(recipe.train.prompts_per_step)
+    if not settled.is_launched:
+        yield "Training takes one process here, which needs no launcher."
+        return
+    folder = store.root / "train" / ".work-KEY" / TRAINER / FOLDER
+    config = folder / f"machine-{machine_rank}.yaml"
+    yield f"Machine {machine_rank} of {settled.machines} starts for each training step, whose key stands for KEY:"
+    yield shown(config, folder / SPEC)
+    yield f"with {config.name}:"
+    yield yaml.safe_dump(accelerate_config(settled, recipe.train, machine_rank), sort_keys=False).rstrip()
+
+
+def follow(meeting: Any, machine_rank: int) -> None:
+    """Join each training step of machine 0 until its run is done. Raises WorkError when that failed or fell silent."""
+    from stages.train.distributed.machines import BEAT_SECONDS, Heard, beating
+
+    main, joined = Heard(meeting.folder, 0), ""
+    with beating(meeting.folder, machine_rank):
+        click.echo("waiting for machine 0")
+        while (status := main.status()) != "done":
+            if status != "absent":
+                main.check()
+            task = meeting.task() if status == "running" else None
+            if task and task[0] != joined:
+                joined = task[0]
+                _join(task[1], machine_rank, main)
+            time.sleep(BEAT_SECONDS / 2)
+    click.echo("the run is done")
+
+
+def _join(spec: Path, machine_rank: int, main: Any) -> None:
+    """This machine's part of a training step; what it fails of is told to machine 0, which fails of it."""
+    from data.errors import HasseError
+    from stages.train.distributed.launcher import take_part, write_report
+    from stages.train.run_spec import Work
+
+    folder = spec.parent
+    click.echo(f"joins {folder}")
+    try:
+        take_part(Work.read(spec, folder.parent.parent), folder, machine_rank, watch=[main.check])
+    except HasseError as error:
+        if folder.exists():
+            write_report(folder, f"machine-{machine_rank}", error, traceback.format_exc())
+        click.echo(f"the training step failed here: {error}", err=True)
+
+
+COMMANDS = (launch,)

@@ -1,0 +1,255 @@
+"""Commands beside the run: check the losses, look at what is trained, annotate, improve, export, sweep."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli.main import JSON, RUN, SET, STORE, named_artifact, print_rows
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+def golden(file: Path, as_json: bool) -> None:
+    """Check losses and gradients against FILE, in float64; exit code 1 when one is off by more than 1e-9."""
+    from stages.train.golden_vectors import TOLERANCE, check_file
+
+    checks = check_file(file)
+    rows = [
+        {
+            "loss": c.loss,
+            "case": c.case,
+            "field": c.field,
+            "expected": c.expected,
+            "actual": c.actual,
+            "difference": c.difference,
+            "ok": c.ok,
+        }
+        for c in checks
+    ]
+    print_rows(rows, as_json=as_json)
+    wrong = sum(not c.ok for c in checks)
+    if not as_json:
+        click.echo(f"{len(checks)} numbers, {wrong} off by more than {TOLERANCE:g}")
+    if wrong or not checks:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("ref")
+@STORE
+@RUN
+@click.option("--limit", default=3, show_default=True, help="So many examples.")
+@JSON
+def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json: bool) -> None:
+    """Show examples of artifact REF as the trainer sees them: the prompt, and the segments whose tokens are learned."""
+    from flows.run import views
+    from pipeline.remote.store import open_store
+
+    store = open_store(store_path)
+    print_rows(views.preview(store, named_artifact(store, ref, run_name), limit=limit), as_json=as_json)
+
+
+@click.command()
+@click.argument("ref")
+@STORE
+@RUN
+def fetch(ref: str, store_path: str, run_name: str | None) -> None:
+    """Bring every file of artifact REF to this machine and print its folder, say to load a checkpoint."""
+    from pipeline.remote.store import open_store
+
+    artifact = named_artifact(open_store(store_path), ref, run_name)
+    for name in {name.partition("/")[0] for name in artifact.manifest.files}:
+        artifact.file(name)
+    click.echo(str(artifact.path))
+
+
+@click.group()
+def annotate() -> None:
+    """Feedback by people: a queue of answers out, filled lines in."""
+
+
+@annotate.command("export")
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The queue, JSONL.")
+@STORE
+@SET
+def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[str, ...]) -> None:
+    """Write the queue of RECIPE's answers, with guidelines beside it; its candidates must be judged in the store."""
+    from flows.cli.annotate_files import export_queue
+    from flows.recipe.recipe import load_recipe
+    from pipeline.remote.store import open_store
+
+    number = export_queue(load_recipe(recipe, list(assignments)), open_store(store_path), out)
+    click.echo(f"{number} answers in {out}, guidelines in {out.with_suffix('.guidelines.md')}")
+
+
+@annotate.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--queue", type=click.Path(path_type=Path), required=True, help="The queue that was handed out.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file, for feedback.human.")
+@JSON
+def annotate_import(files: tuple[Path, ...], queue: Path, out: Path, as_json: bool) -> None:
+    """Check every line of the filled FILES against the queue and write the feedback; reports the agreement."""
+    from flows.cli.annotate_files import import_filled
+
+    print_rows([import_filled(files, queue, out)], as_json=as_json)
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("--prompts", type=click.Path(path_type=Path), required=True, help="A file with prompt and answer.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSONL with what was improved.")
+@click.option("--policy", help="Model that answers prompts without an answer: folder or artifact.")
+@click.option("--reward", help="Gap reward model, for the calibrated gaps: folder or artifact.")
+@click.option("--template", help="The improver's prompt; by default that of the recipe it was trained by.")
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 5), help="Improvements, at most.")
+@click.option("--threshold", type=float, help="Keep an improved answer only where its calibrated gap exceeds this.")
+@click.option("--temperature", default=0.5, show_default=True, type=click.FloatRange(0), help="Of the sampled answers.")
+@click.option("--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
+@STORE
+def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **options: Any) -> None:
+    """Improve answers with CHECKPOINT, an improver trained by PIT: a folder, or an artifact of the store."""
+    from flows.cli.improve_files import improve_file
+    from pipeline.remote.store import open_store
+
+    rows = improve_file(open_store(store_path), checkpoint, prompts, out, **options)
+    changed = sum(row["improved"] != row["answer"] for row in rows)
+    click.echo(f"{len(rows)} answers, {changed} changed, in {out}")
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--format", "kind", required=True, help="trl-preference, trl-prompt-completion, ranked or kto.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@STORE
+@RUN
+def export(ref: str, kind: str, out: Path, store_path: str, run_name: str | None) -> None:
+    """Write the orders of artifact REF as a data set that `datasets` loads."""
+    from data.errors import InputError
+    from data.settings.registry import unknown
+    from pipeline.remote.store import open_store
+    from stages.order.export import FORMATS
+    from stages.order.export import export as write
+
+    if kind not in FORMATS:
+        raise InputError(unknown(kind, list(FORMATS), kind="format"))
+    store = open_store(store_path)
+    orders = named_artifact(store, ref, run_name)
+    if orders.stage != "order":
+        raise InputError(f"{orders.ref} is of the stage {orders.stage}; only orders are exported")
+    click.echo(f"{write(store, orders, out, kind=kind)} rows in {out}")
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--over", multiple=True, required=True, metavar="A.B=X,Y", help="A setting and its values; repeatable.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Training seeds 0, 1, ... of every arm.")
+@STORE
+@SET
+@JSON
+def sweep(
+    recipe: str, over: tuple[str, ...], seeds: int | None, store_path: str, assignments: tuple[str, ...], as_json: bool
+) -> None:
+    """Run RECIPE once for each combination of settings; what they share is computed once."""
+    from flows.cli import screen
+    from flows.run.run import walk
+    from flows.run.sweep import sweep as run_all
+    from pipeline.remote.store import open_store
+
+    store = open_store(store_path)
+    with screen.listener(quiet=as_json) as listener:
+        done = run_all(
+            recipe,
+            store,
+            lambda one: walk(one, store, listener),
+            over=over,
+            assignments=list(assignments),
+            seeds=seeds,
+        )
+    if as_json:
+        click.echo(json.dumps({"results": done.rows, "page": str(done.page)}, indent=1))
+    else:
+        screen.show_rows(done.rows)
+        click.echo(f"Sweep: {done.page}")
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--questions", type=click.Path(path_type=Path), required=True, help="A file with text, question_id.")
+@click.option("--judge", required=True, help="The judge's name at the endpoint.")
+@click.option("--base-url", help="An OpenAI-compatible endpoint; OpenAI's own when left out.")
+@click.option("--api-key-variable", default="OPENAI_API_KEY", show_default=True, help="Variable with the key.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
+@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
+@click.option("--budget-usd", type=click.FloatRange(0), help="Dollars that the judge may cost.")
+@click.option(
+    "--max-failed",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share without verdict.",
+)
+@STORE
+@JSON
+def duel(
+    first: str,
+    second: str,
+    questions: Path,
+    judge: str,
+    base_url: str | None,
+    api_key_variable: str,
+    limit: int | None,
+    max_tokens: int,
+    budget_usd: float | None,
+    max_failed: float,
+    store_path: str,
+    as_json: bool,
+) -> None:
+    """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
+    from flows.cli.improve_files import model_of
+    from flows.run.endpoint_keys import check_key
+    from pipeline.remote.store import open_store
+    from stages.chat.ask import Account, ChatSettings
+    from stages.chat.cache.file import path_in
+    from stages.chat.money.prices import price_of
+    from stages.evaluate.duel import answers, read_questions
+    from stages.evaluate.duel import duel as compare
+
+    endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
+    price_of(endpoint)
+    check_key(endpoint, where="judge")
+    store, asked = open_store(store_path), read_questions(questions, limit)
+    one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
+    rows, rate = compare(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)), max_failed=max_failed)
+    summary = {
+        "win": rate.win,
+        "lose": rate.lose,
+        "tie": rate.tie,
+        "excluded": rate.excluded,
+        "win - lose %": round(100 * rate.rate.mean, 1),
+        "95 % interval": f"{100 * rate.rate.low:.1f} to {100 * rate.rate.high:.1f}",
+        "for the first shown": rate.position_bias,
+    }
+    if as_json:
+        click.echo(json.dumps({"summary": summary, "rows": rows}, indent=1))
+    else:
+        print_rows([summary], as_json=False)
+
+
+@click.command()
+@STORE
+@JSON
+def replies(store_path: str, as_json: bool) -> None:
+    """Show the replies that were paid for, by status; `hasse prune --replies` deletes them."""
+    from flows.run.replies import shown
+    from pipeline.remote.store import open_store
+
+    print_rows(shown(open_store(store_path)), as_json=as_json)
+
+
+COMMANDS = (replies, golden, preview, fetch, annotate, improve, export, sweep, duel)

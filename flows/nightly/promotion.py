@@ -1,0 +1,124 @@
+"""Which model of a recipe is the latest: one night's model takes the place of another only if it beats it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.settings import key_of
+from flows.recipe.nightly_section import LATEST
+from flows.recipe.recipe import Recipe
+from flows.run.history import Comparison, History, Night
+from pipeline.fingerprint import differences
+from pipeline.store import Artifact
+from stages.report.results import Answers
+from stages.statistics.bootstrap import Bootstrap
+from stages.student import stage as student
+
+
+def terms(recipe: Recipe) -> dict[str, Any]:
+    """What a night cannot change without forgetting the nights before."""
+    found = {
+        "source": {"kind": recipe.source.kind},
+        "prompts": {
+            "fractions": recipe.prompts.fractions.model_dump(),
+            "split_seed": recipe.prompts.split_seed,
+        },
+    }
+    assert recipe.nightly is not None, "a night's recipe has the section"
+    if recipe.nightly.start == LATEST:
+        found["student"] = key_of(recipe.student) | student.external(recipe.student)
+    return found
+
+
+def check_terms(history: History, recipe: Recipe, *, path: Path) -> None:
+    """Raises InputError when the recipe contradicts the nights before."""
+    now = terms(recipe)
+    common = {name: values for name, values in history.terms.items() if name in now}
+    changed = differences(common, {name: now[name] for name in common})
+    if changed:
+        told = "; ".join(f"{key} was {before!r} and is {after!r}" for key, before, after in changed)
+        raise InputError(
+            f"{told}. Old prompts keep their splits and the latest model its start; "
+            f"undo the change, give the recipe another name, or remove {path} to begin anew"
+        )
+
+
+def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int) -> Comparison:
+    """Two models' answers to the same prompts, by the paired difference, resampling clusters of prompts."""
+    named = {"contender": contender, "rival": rival}
+    answers = Answers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
+    decoding, _, reading = metric.partition("_")
+    prompts = answers.measured_by(reading)
+    if not prompts:
+        raise InputError(
+            f"nightly.metric: {metric} counts right answers, but no held-out prompt has a gold answer; set it to "
+            f"{decoding}_score, which compares answers with the experts'"
+        )
+    bootstrap = Bootstrap([row.cluster_id for row in prompts], num_resamples=num_resamples)
+    ours, theirs = (answers.scores(name, decoding, reading) for name in ("contender", "rival"))
+    found = bootstrap.difference(ours, theirs)
+    return Comparison(
+        metric=metric,
+        gain=round(100 * found.mean, 3),
+        low=round(100 * found.low, 3),
+        high=round(100 * found.high, 3),
+        min_gain=min_gain,
+        num_prompts=len(prompts),
+    )
+
+
+def judge_night(
+    recipe: Recipe, artifacts: Mapping[str, Artifact], history: History, *, night: str, run: str, when: str
+) -> Night:
+    """Promoted or not, with the reason; nothing is written."""
+    assert recipe.nightly is not None, "a night's recipe has the section"
+    contender = recipe.contender()
+    rival = LATEST if history.latest else "student"
+    evaluations = [artifacts[f"evaluate/{name}"] for name in (contender, rival)]
+    comparison = compare(
+        *evaluations,
+        metric=recipe.night_metric(),
+        min_gain=recipe.nightly.min_gain,
+        num_resamples=recipe.report.num_resamples,
+    )
+    before = history.latest.checkpoint if history.latest else None
+    return Night(
+        night=night,
+        run=run,
+        when=when,
+        promoted=comparison.is_won,
+        reason=_reason(contender, rival, comparison),
+        comparison=comparison,
+        checkpoint=artifacts[f"train/{contender}"].ref,
+        evaluation=evaluations[0].ref,
+        rival=rival,
+        rival_checkpoint=before or artifacts["student"].ref,
+        rival_evaluation=evaluations[1].ref,
+        previous=before,
+        prompts=artifacts["prompts"].ref,
+        report=artifacts["report"].ref,
+    )
+
+
+def _reason(contender: str, rival: str, found: Comparison) -> str:
+    against = f"{contender} against {rival}, {found.metric}: {found}"
+    if found.is_won:
+        return f"promoted: {against}; the lower bound is above {found.min_gain:g}"
+    kept = "the latest model stays" if rival == LATEST else "nothing is promoted"
+    return f"{kept}: {against}; the lower bound is not above {found.min_gain:g}"
+
+
+def as_markdown(night: Night) -> str:
+    """The verdict as a short page."""
+    c = night.comparison
+    rows = {
+        "verdict": "promoted" if night.promoted else "not promoted",
+        "gain, points": f"{c.gain:+.1f} ({c.low:+.1f} to {c.high:+.1f}), must exceed {c.min_gain:g} at the lower bound",
+        "measured by": f"{c.metric} on {c.num_prompts} held-out prompts",
+        "model": f"`{night.checkpoint}`",
+        f"rival ({night.rival})": f"`{night.rival_checkpoint}`",
+        "report": f"`{night.report}`",
+        "run": f"`{night.run}`",
+    }
+    return "\n".join([f"# {night.reason}", "", "| | |", "|--|--|", *(f"| {k} | {v} |" for k, v in rows.items())])

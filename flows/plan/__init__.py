@@ -1,0 +1,1 @@
+"""Plan: a recipe as a list of steps."""

@@ -1,0 +1,126 @@
+"""The last steps of a plan: every model evaluated and measured, and the report."""
+
+from dataclasses import replace
+from typing import Any
+
+from data.settings import registry
+from data.settings.form import MAX_SEED
+from flows.plan.rounds import Trained
+from flows.recipe.nightly_section import LATEST
+from flows.recipe.recipe import RESAMPLE, Recipe
+from pipeline.stage import Step
+from stages.evaluate import benchmark, lm_eval
+from stages.evaluate import stage as evaluate
+from stages.pit import rl as improve_rl
+from stages.report import stage as report
+from stages.train import stage as train
+
+LEARNING = {train.STAGE.name, improve_rl.STAGE.name}
+"""The stages whose steps leave a model and its learning curves."""
+
+
+def measures(recipe: Recipe, trained: list[Trained], *, pairs: str, paid: tuple[str, ...]) -> list[Step]:
+    """The steps after training. paid: those before that asked an endpoint; pairs: as in `_evaluate`."""
+    promoted = [Trained.promoted(_contender(recipe, trained).seen)] if promoted_model(recipe) else []
+    controls = [Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
+    answering = [t for t in (Trained.untrained(), *trained) if t.improve is None]
+    made = {
+        "evaluate": [_evaluate(recipe, t, pairs) for t in (Trained.untrained(), *promoted, *controls, *trained)],
+        "benchmark": [_benchmark(settings, t) for settings in recipe.benchmarks for t in answering],
+        "lm_eval": [_lm_eval(recipe, t) for t in answering if recipe.lm_eval],
+    }
+    inputs = {name: tuple(step.name for step in steps) for name, steps in made.items()}
+    inputs["train"] = tuple(step.name for t in trained for step in t.steps if step.stage.name in LEARNING)
+    if paid:
+        inputs["paid"] = paid
+    return [*(step for steps in made.values() for step in steps), _report(recipe, inputs)]
+
+
+def promoted_model(recipe: Recipe) -> str | None:
+    """The folder of the model that an earlier night promoted."""
+    return recipe.nightly.latest if recipe.nightly else None
+
+
+def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
+    """The trained model that may be promoted tonight; what it has learned from holds what the promoted one has."""
+    assert recipe.nightly is not None, "asked by the caller"
+    name = recipe.contender()
+    return next(t for t in trained if t.name == name)
+
+
+def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
+    """A model must share nothing with what it has learned from; the student has only pretraining to share.
+
+    pairs: the step with the held-out examples, where the recipe has these compared.
+    """
+    section = recipe.evaluate.model_dump()
+    if model.arm == RESAMPLE:
+        section["seed"] = (section["seed"] + 1 + model.seed) % (MAX_SEED + 1)
+    if recipe.evaluate.pairs and model.improve is None:
+        model = replace(model, inputs={**model.inputs, "pairs": (pairs,)})
+    inputs = {
+        **model.inputs,
+        "checkpoint": (model.step,),
+        "prompts": (f"prompts:{recipe.evaluate.split}",),
+        "seen": ("prompts:pretrain",),
+    }
+    return Step(
+        name=f"evaluate/{model.name}",
+        labels=model.labels,
+        stage=evaluate.STAGE,
+        settings=evaluate.EvaluateSettings(
+            **section, task=recipe.task, feedback_template=recipe.feedback_examples.template, improve=model.improve
+        ),
+        inputs={**inputs, "examples": model.seen} if model.seen else inputs,
+    )
+
+
+def _benchmark(settings: Any, model: Trained) -> Step:
+    return Step(
+        name=f"benchmark/{model.name}/{settings.benchmark}",
+        labels={**model.labels, "benchmark": settings.benchmark},
+        stage=benchmark.STAGE,
+        settings=benchmark.BenchmarkSettings(benchmark=settings),
+        inputs={"checkpoint": (model.step,), "prompts": ("prompts",)},
+        external=benchmark.external(settings),
+        plugs=registry.modules(benchmark.BENCHMARKS, settings.benchmark),
+    )
+
+
+def _lm_eval(recipe: Recipe, model: Trained) -> Step:
+    assert recipe.lm_eval is not None, "asked by the caller"
+    return Step(
+        name=f"lm_eval/{model.name}",
+        labels=model.labels,
+        stage=lm_eval.STAGE,
+        settings=recipe.lm_eval,
+        inputs={"checkpoint": (model.step,)},
+    )
+
+
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    """Where it ran is no part of what came out."""
+    return recipe.model_dump(mode="json", exclude={"execution", "launch"})
+
+
+def _report(recipe: Recipe, made: dict[str, tuple[str, ...]]) -> Step:
+    names = {
+        "prompts": "prompts",
+        "student": "student",
+        "candidates": "generate",
+        "judgements": "judge",
+        "orders": "order",
+        "examples": "examples",
+    }
+    shown = recipe.report
+    if promoted_model(recipe):
+        shown = shown.model_copy(update={"baselines": [*shown.baselines, LATEST]})
+    return Step(
+        name="report",
+        stage=report.STAGE,
+        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=_shown(recipe)),
+        inputs={
+            **{name: (step,) for name, step in names.items()},
+            **made,
+        },
+    )

@@ -1,0 +1,299 @@
+"""What runs after what: a recipe as a list of steps."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from data.settings import registry
+from flows.plan.evaluation import measures, promoted_model
+from flows.plan.pit import improver_chain
+from flows.plan.rounds import Round, Trained
+from flows.recipe.endpoints import endpoints
+from flows.recipe.nightly_section import LATEST
+from flows.recipe.recipe import SOURCES, Recipe
+from pipeline import failures
+from pipeline.stage import Job, Step
+from stages import feedback, generate, judge, order, prompts, student, train
+from stages.examples import from_feedback, from_orders, reference
+from stages.judge import traits
+from stages.prompts import carry_over
+from stages.train.methods import pit
+
+HELD_OUT = {"purpose": "evaluation"}
+"""Labels of the steps that make held-out candidates, from which nothing learns."""
+
+
+def plan(recipe: Recipe) -> list[Step]:
+    """The steps of a recipe, each after those it reads. Raises SourceError when an input does not exist."""
+    steps = [_prompts(recipe), _model(recipe, "student", recipe.student)]
+    if recipe.teacher:
+        steps.append(_model(recipe, "teacher", recipe.teacher))
+    steps += [_model(recipe, f"model/{name}", settings) for name, settings in recipe.models.items()]
+    if folder := promoted_model(recipe):
+        steps.append(_latest(recipe, folder))
+    trained: list[Trained] = []
+    for r in _rounds(recipe, trained):
+        steps += _candidates(r)
+        for arm in r.arms:
+            for seed in r.seeds:
+                made = improver_chain(r, arm, seed) if isinstance(r.arms[arm], pit.Settings) else _arm(r, arm, seed)
+                steps += made.steps
+                trained.append(made)
+    arms = list(recipe.arms())
+    trained.sort(key=lambda t: arms.index(t.arm))
+    if recipe.evaluate.pairs:
+        steps += _candidates(_held_out(recipe))
+    steps += measures(recipe, trained, pairs=_held_out(recipe).named("examples"), paid=_paid(steps))
+    return [replace(step, executor=recipe.execution, check=_check(recipe, step)) for step in steps]
+
+
+def _check(recipe: Recipe, step: Step) -> Callable[[Job], None] | None:
+    """What a step that asks or samples must satisfy; what the audit bounds by itself is the audit's."""
+    if step.stage.name not in ("generate", "judge", "feedback"):
+        return None
+    bounds = recipe.audit.bounds() if step.stage.name == "judge" else {}
+    elsewhere = tuple(name.removeprefix("max_") for name in bounds if name.startswith("max_"))
+    return partial(failures.check, max_failed=recipe.max_failed, bound_elsewhere=elsewhere)
+
+
+def _paid(steps: list[Step]) -> tuple[str, ...]:
+    """Those that ask an endpoint."""
+    return tuple(step.name for step in steps if any(endpoints(step.settings)))
+
+
+def _first(recipe: Recipe) -> Round:
+    return Round(
+        recipe=recipe,
+        generate=recipe.generate,
+        judge=recipe.judge,
+        order=recipe.order,
+        examples=recipe.examples,
+        arms=recipe.train.arms,
+        optimiser={},
+        learner=LATEST if promoted_model(recipe) and recipe.nightly and recipe.nightly.start == "latest" else None,
+        seeds=tuple(recipe.train.seeds),
+    )
+
+
+def _held_out(recipe: Recipe) -> Round:
+    """The student's candidates to the prompts of evaluation, which nothing learns from."""
+    splits = [recipe.evaluate.split]
+    return replace(
+        _first(recipe),
+        generate=recipe.generate.model_copy(update={"splits": splits}),
+        examples=recipe.examples.model_copy(update={"splits": splits}),
+        arms={},
+        suffix="/held-out",
+        labels=HELD_OUT,
+    )
+
+
+def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
+    """The first round, then each further one for every run of its starting arm; `trained` grows meanwhile."""
+    first = _first(recipe)
+    yield first
+    for name, section in recipe.rounds.items():
+        for start in [t for t in trained if t.arm == section.start]:
+            yield replace(
+                first,
+                generate=section.generate or recipe.generate,
+                judge=section.judge or recipe.judge,
+                order=section.order or recipe.order,
+                examples=section.examples or recipe.examples,
+                arms=section.arms,
+                optimiser=section.optimiser,
+                student=start.step,
+                learner=None,
+                suffix=f"/{name}/seed-{start.seed}",
+                labels={"round": name, "seed": start.seed},
+                seeds=(start.seed,),
+                seen=start.seen,
+            )
+
+
+def _prompts(recipe: Recipe) -> Step:
+    source = registry.load(SOURCES, recipe.source.kind, kind="source")
+    return Step(
+        name="prompts",
+        stage=prompts.STAGE,
+        settings=prompts.PromptsSettings(source=recipe.source, prompts=recipe.prompts, labels=recipe.task.labels),
+        external={"source": source.digest(recipe.source), **carry_over.external(recipe.prompts.before)},
+        plugs=registry.modules(SOURCES, recipe.source.kind),
+    )
+
+
+def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step:
+    """The student, the teacher, or one of the further models."""
+    return Step(
+        name=name,
+        stage=student.STAGE,
+        settings=settings,
+        inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
+        external=student.external(settings, is_trained=name in ("student", LATEST)),
+    )
+
+
+def _latest(recipe: Recipe, folder: str) -> Step:
+    """The promoted model. Its place is keyed beside its weights, since the store may move."""
+    step = _model(recipe, LATEST, student.StudentSettings(model=folder))
+    return replace(step, external={**step.external, "folder": folder})
+
+
+def _candidates(r: Round) -> list[Step]:
+    """From sampling to examples."""
+    steps = [_generate(r), _judge(r), _order(r), _examples(r)]
+    if "feedback" in _kinds(r):
+        steps += [_feedback(r), _feedback_examples(r)]
+    if any(train.needs_reference(method) for method in r.arms.values()):
+        steps.append(_reference(r))
+    return steps
+
+
+def _generate(r: Round) -> Step:
+    asked = r.generate.models() - {"student", "teacher"}
+    models = {"student": (r.student,)} | ({"teacher": ("teacher",)} if "teacher" in r.generate.models() else {})
+    models |= {name: (f"model/{name}",) for name in sorted(asked)}
+    samplers = {m for group in r.generate.groups for m in registry.modules(generate.SAMPLERS, group.sampler)}
+    return Step(
+        name=r.named("generate"),
+        labels=r.labels,
+        stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks() else None),
+        settings=r.generate,
+        inputs={"prompts": ("prompts",), **models},
+        plugs=tuple(sorted(samplers)),
+    )
+
+
+def _judge(r: Round) -> Step:
+    needs_model = traits.needs_model(r.judge)
+    estimate = judge.estimate if traits.asks(r.judge) else None
+    audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
+    settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
+    return Step(
+        name=r.named("judge"),
+        labels=r.labels,
+        stage=replace(judge.STAGE, in_child=traits.in_child(r.judge), estimate=estimate),
+        settings=settings,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            **({"teacher": ("teacher",)} if needs_model else {}),
+        },
+        external=judge.external(settings),
+        plugs=traits.plugs(r.judge),
+    )
+
+
+def _order(r: Round) -> Step:
+    settings = order.OrderSettings(strategy=r.order)
+    return Step(
+        name=r.named("order"),
+        labels=r.labels,
+        stage=order.STAGE,
+        settings=settings,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "judgements": (r.named("judge"),),
+        },
+        external=order.external(settings),
+        plugs=registry.modules(order.STRATEGIES, r.order.strategy),
+    )
+
+
+def _examples(r: Round) -> Step:
+    return Step(
+        name=r.named("examples"),
+        labels=r.labels,
+        stage=from_orders.STAGE,
+        settings=r.examples,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "orders": (r.named("order"),),
+            "student": (r.student,),
+        },
+    )
+
+
+def _kinds(r: Round) -> set[str]:
+    """The kinds of examples that the arms learn from."""
+    return {train.examples_kind(method) for method in r.arms.values()}
+
+
+def _feedback(r: Round) -> Step:
+    assert r.recipe.feedback is not None, "checked by the recipe"
+    return Step(
+        name=r.named("feedback"),
+        labels=r.labels,
+        stage=replace(feedback.STAGE, estimate=feedback.estimate if feedback.asks(r.recipe.feedback) else None),
+        settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "judgements": (r.named("judge"),),
+        },
+        external=feedback.external(r.recipe.feedback),
+        plugs=registry.modules(feedback.ANNOTATORS, r.recipe.feedback.annotator.annotator),
+    )
+
+
+def _feedback_examples(r: Round) -> Step:
+    return Step(
+        name=r.named("feedback_examples"),
+        labels=r.labels,
+        stage=from_feedback.STAGE,
+        settings=r.recipe.feedback_examples,
+        inputs={
+            "prompts": ("prompts",),
+            "candidates": (r.named("generate"),),
+            "feedback": (r.named("feedback"),),
+            "student": (r.student,),
+        },
+    )
+
+
+def _reference(r: Round) -> Step:
+    return Step(
+        name=r.named("reference"),
+        labels=r.labels,
+        stage=reference.STAGE,
+        settings=reference.ReferenceSettings(),
+        inputs={"examples": (r.named("examples"),), "student": (r.start,)},
+    )
+
+
+def _arm(r: Round, arm: str, seed: int) -> Trained:
+    step, seen = _train(r, arm, seed), (*r.seen, _learned(r, r.arms[arm]))
+    return Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=seen, labels=step.labels)
+
+
+def _learned(r: Round, method: Any) -> str:
+    """The step with the examples that a method learns from."""
+    if train.examples_kind(method) == "feedback":
+        return r.named("feedback_examples")
+    return r.named("reference" if train.needs_reference(method) else "examples")
+
+
+def _train(r: Round, arm: str, seed: int) -> Step:
+    method, section = r.arms[arm], r.recipe.train
+    settings = train.TrainSettings(
+        method=method,
+        optimiser=section.optimiser(arm, r.optimiser),
+        lora=section.adapter(arm),
+        seed=seed,
+        launch=r.recipe.launch,
+    )
+    return Step(
+        name=f"train/{arm}/seed-{seed}",
+        labels=r.labels_of(arm, seed),
+        stage=train.STAGE,
+        settings=settings,
+        inputs={
+            "prompts": ("prompts",),
+            "examples": (_learned(r, method),),
+            "student": (r.start,),
+        },
+        plugs=registry.modules(train.METHODS, method.method),
+    )

@@ -1,0 +1,1 @@
+"""Run: walk a plan, keep a record of it, resume it, look at what it left, and clean up."""

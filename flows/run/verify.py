@@ -1,0 +1,90 @@
+"""Every file of a store against what is known of it: digests, and the form of what has none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import CorruptFile
+from flows.run.history import FOLDER, read_histories
+from flows.run.records import RUNS, read_record, record_files
+from pipeline.files import is_held
+from pipeline.row_chunks import chunk_problem
+from pipeline.sealed import read_json
+from pipeline.store import WORK, Artifact, Store
+
+Row = dict[str, Any]
+
+
+def verify(store: Store) -> list[Row]:
+    """A row for each artifact, folder of row chunks and work folder, for the runs, and for the record of nights."""
+    artifacts = [_row(a.ref, _num_files(a), a.problems(full=True)) for a in store.artifacts()]
+    return [*artifacts, *map(_chunks(store), store.rows()), *_work(store), *_runs(store), *_nights(store)]
+
+
+def _row(ref: str, num_files: int, problems: list[str]) -> Row:
+    return {"ref": ref, "files": num_files, "problems": problems}
+
+
+def _num_files(artifact: Artifact) -> int:
+    try:
+        return len(artifact.manifest.files)
+    except CorruptFile:
+        return 0
+
+
+def _chunks(store: Store) -> Callable[[str], Row]:
+    def of(name: str) -> Row:
+        store.gather(store.root / name, "*.parquet")
+        paths = sorted((store.root / name).glob("*.parquet"))
+        said = [f"{path.name}: {problem}" for path in paths if (problem := chunk_problem(path, again=True))]
+        return _row(name, len(paths), said)
+
+    return of
+
+
+def _work(store: Store) -> Iterator[Row]:
+    """Folders in which nobody is at work now; a run that goes on with one checks what it takes from there."""
+    for name in store.abandoned():
+        stage, _, folder = name.partition("/")
+        if folder.startswith(WORK) and not is_held(store.root / ".locks" / f"{stage}-{folder.removeprefix(WORK)}"):
+            paths = sorted(path for path in (store.root / name).rglob("*") if not path.is_dir())
+            yield _row(name, len(paths), [f"{path.name}: {said}" for path in paths if (said := _form_problem(path))])
+
+
+def _form_problem(path: Path) -> str | None:
+    """What is wrong with a file that has no digest yet, as far as its form tells."""
+    try:
+        if path.suffix == ".json":
+            read_json(path, kind="JSON file")
+        elif path.suffix == ".parquet":
+            pq.ParquetFile(path, page_checksum_verification=True).read()
+        else:
+            path.read_bytes()
+    except CorruptFile as error:
+        return str(error)
+    except (pa.ArrowInvalid, OSError) as error:
+        return f"cannot be read: {error}"
+    return None
+
+
+def _runs(store: Store) -> Iterator[Row]:
+    files = record_files(store)
+    if files:
+        yield _row(RUNS, len(files), [said for path in files if (said := _record_problem(Path(path)))])
+
+
+def _record_problem(path: Path) -> str | None:
+    try:
+        read_record(path)
+    except CorruptFile as error:
+        return str(error)
+    return None
+
+
+def _nights(store: Store) -> Iterator[Row]:
+    found, problems = read_histories(store)
+    if found or problems:
+        yield _row(FOLDER, len(found) + len(problems), problems)

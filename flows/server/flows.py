@@ -1,0 +1,181 @@
+"""The Prefect flows: a run of a recipe, a sweep, an evaluation of what a run has trained, and pruning."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import deployment, flow_run
+from pydantic import BaseModel, Field
+
+from data.settings.form import JSON_INTEGER
+from flows.plan.steps import HELD_OUT, plan
+from flows.recipe.recipe import Recipe, load_recipe
+from flows.run import prune
+from flows.run.endpoint_keys import check_keys
+from flows.run.preflight import check_ready
+from flows.run.resume import find_run, read_run, recipe_of
+from flows.run.run import Run, begin, go_through, span
+from flows.run.spending import check_prices
+from flows.run.sweep import sweep
+from flows.server.artifact_pages import table
+from flows.server.roots import check_roots
+from flows.server.secrets import load_keys
+from flows.server.slots import ensure_limits
+from flows.server.tasks import as_task
+from pipeline.remote.store import absolute, open_store
+from pipeline.stage import Step
+from pipeline.store import Store
+from stages.evaluate.stage import EvaluateSection
+
+DEMO: Any = load_recipe("rescue-demo", []).form_values()
+"""What the forms of deployments by `prefect deploy` open with."""
+
+
+def _run_name() -> str:
+    """The recipe and the date."""
+    parameters = flow_run.parameters
+    recipe = parameters.get("recipe")
+    name = recipe.get("name") if isinstance(recipe, dict) else getattr(recipe, "name", None)
+    return f"{name or parameters.get('run') or flow_run.flow_name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+
+
+@flow(name="hasse", flow_run_name=_run_name, persist_result=False)
+def hasse_flow(
+    recipe: Recipe = DEMO,
+    store: str = "store",
+    from_stage: str | None = None,
+    only: str | None = None,
+    since: str | None = None,
+) -> str:
+    """Take prompts and a student to a better student; gives the id of the recorded run.
+
+    Args:
+        recipe: What is run. It opens with the values of the recipe that the deployment is named after.
+        store: Folder of the artifacts.
+        from_stage: Compute this stage and all after it anew; those before it must be in the store.
+        only: Run this stage alone; those before it must be in the store.
+        since: For a run that is resumed, what from_stage has computed anew since this time (UTC) is kept.
+    """
+    place = admit(store, recipe=recipe)
+    steps = plan(recipe)
+    first, last = span(steps, from_stage, only)
+    how = {"from_stage": from_stage, "only": only, "since": since or _first_start()}
+    return _walk(recipe, place, steps[:last], first, **how).run_id
+
+
+@flow(name="sweep", flow_run_name=_run_name, persist_result=False)
+def sweep_flow(
+    recipe: Recipe = DEMO,
+    over: Sequence[str] = ("order.strategy=hp,lp",),
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None,
+    store: str = "store",
+) -> str:
+    """Run a recipe once for each combination of settings, each as a run of its own; gives the page of the sweep.
+
+    Args:
+        recipe: What the runs have in common.
+        over: Settings and their values, such as order.strategy=hp,lp,lp_hp; one run for each combination.
+        seeds: Training seeds 0, 1, ... of every arm; those of the recipe when left out.
+        store: Folder of the artifacts.
+    """
+    place = admit(store, recipe=recipe, over=over)
+
+    def admit_one(one: Recipe) -> Store:
+        return admit(store, recipe=one)
+
+    def run_one(one: Recipe) -> Run:
+        return read_run(place, hasse_flow(one, store=store), one)
+
+    done = sweep(recipe, place, run_one, over=tuple(over), assignments=[], seeds=seeds, admit=admit_one)
+    _show(
+        f"# Sweep of {recipe.name}\n\n[{done.page}](file://{done.page})\n\n{table(done.rows, limit=200)}", key="sweep"
+    )
+    return str(done.page)
+
+
+@flow(name="evaluate", flow_run_name=_run_name, persist_result=False)
+def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str = "store") -> str:
+    """Evaluate and report what an earlier run has trained; nothing is trained. Gives the id of the recorded run.
+
+    Args:
+        run: A run in the store: its id or the beginning of it, or the id or name of its Prefect flow run.
+        evaluate: How it is evaluated; as in that run when left out.
+        store: Folder of the artifacts.
+    """
+    place = admit(store, evaluate=evaluate)
+    recipe = recipe_of(find_run(place, run))
+    if evaluate is not None:
+        recipe = recipe.model_copy(update={"evaluate": evaluate})
+    admit(store, recipe=recipe)
+    steps = plan(recipe)
+    return _walk(recipe, place, steps, _first_after_training(steps)).run_id
+
+
+@flow(name="prune", flow_run_name=_run_name, persist_result=False)
+def prune_flow(
+    store: str = "store", keep_runs: Annotated[int, Field(ge=1, le=JSON_INTEGER)] = 5, delete: bool = False
+) -> int:
+    """List what the last runs of every recipe did without, and delete it if asked to; gives the number of folders.
+
+    Args:
+        store: Folder of the artifacts.
+        keep_runs: Keep all that the last so many runs of a recipe used.
+        delete: Delete what is listed.
+    """
+    place = admit(store)
+    names = prune.prunable(place, keep_runs=keep_runs)
+    _show(f"# {'Deleted' if delete else 'Could go'}\n\n" + "\n".join(f"- `{name}`" for name in names), key="prune")
+    if delete:
+        names = prune.delete_unused(place, names)
+    return len(names)
+
+
+def run_as_flow(
+    recipe: Recipe, store: Store, *, from_stage: str | None, only: str | None, since: str | None = None
+) -> Run:
+    """Run the flow against the server of PREFECT_API_URL, or Prefect's own ephemeral one; gives the run."""
+    run_id = hasse_flow(recipe, store=store.location, from_stage=from_stage, only=only, since=since)
+    return read_run(store, run_id, recipe)
+
+
+def admit(store: str, **settings: Any) -> Store:
+    """The store, once the run may begin: its paths lie below the roots, its keys are there, and so are the limits.
+
+    A run that no deployment started was started by somebody at this machine, who may read what they like.
+    """
+    logging.getLogger("prefect.task_runs").setLevel(logging.WARNING)  # one line a step, by the flow itself
+    if deployment.id:
+        check_roots(store, where="store")
+        for name, value in settings.items():
+            check_roots(value.model_dump() if isinstance(value, BaseModel) else value, where=name)
+    for value in settings.values():
+        load_keys(value)
+    ensure_limits()
+    return open_store(absolute(store))
+
+
+def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: Any) -> Run:
+    """Every step as a task; those before `first` must be in the store."""
+    check_prices(steps[first:])
+    check_keys(steps, store, anew_from=first if how.get("from_stage") else len(steps))
+    check_ready(steps, store, first=first, anew=how.get("from_stage") is not None)
+    run = begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
+    return go_through(run, store, steps, first, lambda step, anew: as_task(step, store, run.artifacts, refresh=anew))
+
+
+def _first_start() -> str:
+    """When this flow run was first to start: a Retry in the UI keeps what the tries before it have computed anew."""
+    start = flow_run.scheduled_start_time
+    return start.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _first_after_training(steps: list[Step]) -> int:
+    """Evaluation begins where held-out prompts get candidates, if they do."""
+    return next(i for i, s in enumerate(steps) if s.labels == HELD_OUT or s.stage.name == "evaluate")
+
+
+def _show(markdown: str, *, key: str) -> None:
+    create_markdown_artifact(markdown, key=key, _sync=True)  # type: ignore[call-arg]

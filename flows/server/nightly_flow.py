@@ -1,0 +1,102 @@
+"""The flow `nightly`: one night of a recipe as a Prefect flow, whose child is the flow of the run.
+
+A night that starts too late ends as Cancelled, `Dropped`, and so does one that finds another at work; nothing piles up.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prefect import flow, get_run_logger
+from prefect._vendor.croniter import croniter
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, State
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.runtime import flow_run
+from prefect.states import Cancelled
+
+from data.errors import InputError
+from flows.nightly.night import AlreadyRunning, hours_late, night
+from flows.nightly.promotion import as_markdown
+from flows.recipe.recipe import Recipe
+from flows.run.history import Night
+from flows.server import flows as prefect_flow
+
+DROPPED = "Dropped"
+FROM_RECIPE = "recipe"
+"""The slug of the schedule that a recipe's `cron` makes, which tells it from those that somebody makes on the page."""
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+"""A night that would start while another one of its deployment is running is cancelled."""
+
+
+@flow(name="nightly", flow_run_name="nightly {recipe.name}", persist_result=False)
+def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
+    """Run tonight's recipe and promote its model if it beats the latest; gives the verdict in a line.
+
+    The arguments are those of `hasse nightly`.
+    """
+    late = _hours_late(recipe)
+    if late is not None:
+        return Cancelled(name=DROPPED, message=f"dropped, {late:.1f} hours late")
+    place = prefect_flow.admit(store, recipe=recipe)
+    try:
+        found, _ = night(
+            recipe,
+            place,
+            lambda tonights: prefect_flow.run_as_flow(tonights, place, from_stage=None, only=None),
+            name=str(flow_run.id),
+        )
+    except AlreadyRunning as error:
+        return Cancelled(name=DROPPED, message=str(error))
+    _show(recipe, found)
+    return found.reason
+
+
+def run_as_flow(recipe: Recipe, store: str) -> str:
+    """The verdict of a night that is run now, against the server of PREFECT_API_URL or Prefect's own ephemeral one.
+
+    Raises AlreadyRunning, and what the night raises.
+    """
+    state = nightly_flow(recipe, store=store, return_state=True)
+    if state.is_cancelled():
+        raise AlreadyRunning(state.message or "the night was cancelled")
+    return str(state.result())
+
+
+def schedule_of(recipe: Recipe) -> DeploymentScheduleCreate | None:
+    """The schedule of the recipe's nightly deployment, or None where nights start by hand alone.
+
+    Raises InputError for a schedule that Prefect cannot read.
+    """
+    if recipe.nightly is None:
+        raise InputError(f"recipe {recipe.name} has no section `nightly`")
+    if recipe.nightly.cron is None:
+        return None
+    try:
+        schedule = CronSchedule(cron=recipe.nightly.cron, timezone=recipe.nightly.timezone)
+    except ValueError as error:
+        raise InputError(f"nightly.cron: {recipe.nightly.cron!r} is not a schedule ({error})") from error
+    try:
+        next_time(schedule, datetime.now(UTC))
+    except ValueError as error:
+        raise InputError(f"nightly.cron: {recipe.nightly.cron!r} never comes ({error}); check day and month") from error
+    return DeploymentScheduleCreate(schedule=schedule, slug=FROM_RECIPE)
+
+
+def next_time(schedule: CronSchedule, after: datetime) -> datetime:
+    """When the schedule fires next. Raises ValueError for one that never does, such as the 31st of February."""
+    return croniter(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone or "UTC"))).get_next(datetime)
+
+
+def _hours_late(recipe: Recipe) -> float | None:
+    """None for a second attempt: somebody wants it, however late."""
+    limit = recipe.nightly.max_late_hours if recipe.nightly else None
+    if flow_run.run_count > 1:
+        return None
+    return hours_late(flow_run.scheduled_start_time, datetime.now(UTC), limit)
+
+
+def _show(recipe: Recipe, found: Night) -> None:
+    get_run_logger().info(found.reason)
+    create_markdown_artifact(as_markdown(found), key=f"nightly-{recipe.name}", description=found.reason)

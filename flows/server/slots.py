@@ -1,0 +1,71 @@
+"""Who may use the GPU and the teacher at the same time: limits of the server, taken for the time of a stage.
+
+A slot is a lease that its run renews; a run that was killed frees its slot when the lease runs out.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+from flows.server.secrets import endpoints
+from pipeline.stage import Step
+
+GPU, TEACHER = "hasse-gpu", "hasse-teacher"
+LEASE_SECONDS = 60.0
+"""The shortest that Prefect allows, so that a killed run's slot is free soon."""
+TEACHER_RUNS = 1
+"""An endpoint's own limits hold within one run; two runs at a time would ask twice as fast."""
+
+
+def slot_of(step: Step) -> str | None:
+    """The limit that a step counts under: a model in a child process needs a GPU, an endpoint only its patience."""
+    if next(endpoints(step.settings), None):
+        return TEACHER
+    return GPU if step.stage.in_child else None
+
+
+def slot(step: Step) -> AbstractContextManager[None]:
+    """Wait for the step's slot and hold it.
+
+    A server that is away for a while does not stop a long training run: its lease may be lost, its work is not.
+    """
+    name = slot_of(step)
+    if name is None:
+        return contextlib.nullcontext()
+    return concurrency(name, lease_duration=LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False)
+
+
+def ensure_limits() -> None:
+    """Create the limits that the server does not have yet; those that somebody has changed stay as they are."""
+    with get_client(sync_client=True) as client:
+        for name, slots in ((GPU, num_gpus()), (TEACHER, TEACHER_RUNS)):
+            try:
+                client.read_global_concurrency_limit_by_name(name)
+            except ObjectNotFound:
+                _create_limit(name, slots)
+
+
+def num_gpus() -> int:
+    """The GPUs of this machine that this process may use; 1 where there is none, since a CPU is shared as well."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return max(1, len([device for device in visible.split(",") if device.strip() not in ("", "-1")]))
+    return max(1, sum(path.name.removeprefix("nvidia").isdigit() for path in _devices()))
+
+
+def _devices() -> Iterator[Path]:
+    return Path("/dev").glob("nvidia[0-9]*")
+
+
+def _create_limit(name: str, slots: int) -> None:
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+
+    limit = GlobalConcurrencyLimitCreate(name=name, limit=slots, active=True, active_slots=0)
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):  # another run was faster
+        client.create_global_concurrency_limit(limit)

@@ -1,0 +1,119 @@
+"""A child process for one piece of work: its memory comes back, its crash costs one stage, it dies with its parent.
+
+Children are forked from a server process that has imported the heavy libraries once, so a stage starts in
+milliseconds. The child leads a process group of its own; the whole group is killed when the child falls silent, when
+the parent is interrupted, and when the parent goes away (the child notices that its pipe is closed).
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from data.errors import ChildDied, HasseError, StoreError
+from pipeline.disk import disk_message, disk_problem
+
+HEARTBEAT_SECONDS = 1.0
+SILENCE_SECONDS = 300.0
+"""A child that gives no sign of life for so long is taken for dead; long, since loading a model may hold the lock."""
+
+PRELOAD = ["stages.train.preload"]
+
+Event = tuple[str, Any]
+
+
+def run_in_child(
+    function: Callable[..., Any],
+    *arguments: Any,
+    on_event: Callable[[Any], None],
+    silence_seconds: float = SILENCE_SECONDS,
+) -> Any:
+    """`function(*arguments, send)` in a child; what it sends goes to `on_event`, what it returns is returned.
+
+    A HasseError of the child is raised again here; any other failure, and a death without a word, is ChildDied.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_child, args=(theirs, function, arguments), name=function.__name__)
+    child.start()
+    theirs.close()
+    try:
+        result = _listen(ours, child, on_event, silence_seconds)
+        child.join(10)
+        return result
+    finally:
+        _kill_group(child)
+        ours.close()
+
+
+def _listen(pipe: Connection, child: Any, on_event: Callable[[Any], None], silence_seconds: float) -> Any:
+    while True:
+        if not pipe.poll(silence_seconds):
+            raise ChildDied(f"process {child.pid} gave no sign of life for {silence_seconds:.0f} s and was killed")
+        try:
+            kind, value = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            child.join(10)
+            raise ChildDied(
+                f"process {child.pid} {_cause(child.exitcode)}; run the same command again to go on"
+            ) from None
+        if kind == "event":
+            on_event(value)
+        elif kind == "result":
+            return value
+        elif kind == "error":
+            raise value
+        elif kind == "crash":
+            raise ChildDied(f"process {child.pid} failed:\n{value}")
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"ended with exit code {exitcode} and no result"
+    name = signal.Signals(-exitcode).name
+    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def _kill_group(child: Any) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
+    child.join(10)
+
+
+def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lock = threading.Lock()
+
+    def send(kind: str, value: Any) -> None:
+        try:
+            with lock:
+                pipe.send((kind, value))
+        except OSError:  # nobody listens any more: end this process and all it started
+            os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=_beat, args=(send,), daemon=True).start()
+    try:
+        send("result", function(*arguments, lambda value: send("event", value)))
+    except HasseError as error:
+        send("error", error)
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem:
+            send("error", StoreError(disk_message("a file", problem)))
+        else:
+            send("crash", traceback.format_exc())
+
+
+def _beat(send: Callable[[str, Any], None]) -> None:
+    while True:
+        send("alive", None)
+        time.sleep(HEARTBEAT_SECONDS)

@@ -1,0 +1,73 @@
+"""A lease in a store that several machines share: who holds it works alone, and it expires with who dies.
+
+The lease is an object that is written under a condition, so of two machines that want it at once one gets it. The
+holder renews it while it works. Clocks of the machines must agree to within some minutes.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+
+from data.errors import StoreError
+from pipeline.remote.conditional import ConditionalObjects, Conflict
+
+LEASE_SECONDS = 600.0
+RENEWALS = 5
+"""So often a lease is renewed within its time, so that some requests may fail."""
+
+
+class Leased(StoreError):
+    """Another machine holds the lease; the text says which, and until when."""
+
+
+@contextlib.contextmanager
+def lease(objects: ConditionalObjects, name: str, *, seconds: float = LEASE_SECONDS) -> Iterator[None]:
+    """Hold the lease of that name for as long as the block lasts. Raises Leased."""
+    version = _take(objects, name, seconds)
+    done = threading.Event()
+    found = [version]
+
+    def renew() -> None:
+        while not done.wait(seconds / RENEWALS):
+            with contextlib.suppress(StoreError):  # what is written under the lease has a condition of its own
+                found[0] = objects.write(name, _content(seconds), found[0])
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        with contextlib.suppress(StoreError):  # the lease expires by itself
+            objects.write(name, _content(0), found[0])
+
+
+def _take(objects: ConditionalObjects, name: str, seconds: float) -> str:
+    held = objects.read(name)
+    if held is not None:
+        holder, until = _holder(held[0])
+        if until > time.time():
+            raise Leased(f"{holder}, whose lease ends in {until - time.time():.0f} s unless it is renewed")
+    try:
+        return objects.write(name, _content(seconds), held[1] if held else None)
+    except Conflict as error:
+        raise Leased("another machine, which has just begun") from error
+
+
+def _content(seconds: float) -> bytes:
+    who = f"process {os.getpid()} on {platform.node()}"
+    return json.dumps({"holder": who, "until": time.time() + seconds, "nonce": os.urandom(8).hex()}).encode()
+
+
+def _holder(content: bytes) -> tuple[str, float]:
+    """A lease that cannot be read is nobody's."""
+    try:
+        values = json.loads(content)
+        return str(values["holder"]), float(values["until"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "nobody", 0.0

@@ -1,0 +1,246 @@
+"""The way of many questions to their replies by batches: paid for, uploaded, waited for, read, and the rest once more.
+
+What is submitted stands in the cache's file before anything is waited for: a run that was killed finds its batches and
+waits on, instead of paying again.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from data.errors import InputError, WorkError
+from stages.chat.batch_api import BatchCalls, State
+from stages.chat.batch_files import read_line, write_line
+from stages.chat.cache.replies import Cache, Submitted
+from stages.chat.http.endpoint import Endpoint, Outcome
+from stages.chat.money.budget import Budget, Estimate, Ledger
+from stages.chat.reply import STOPPED, Replies, Reply, failed
+from stages.chat.request import Sending
+from stages.chat.settings import BatchSettings, ChatSettings
+
+NOTHING = Estimate(0, 0)
+NO_ROOM = "token_limit_exceeded"
+"""Why a batch fails when too much of the same account is under way."""
+
+
+@dataclass(slots=True)
+class _Question:
+    sending: Sending
+    answered: asyncio.Future[Replies]
+    got: list[Reply]
+    tried: int = 0
+    turned_away: int = 0  # of these tries, in a batch that there was no room for
+
+    @property
+    def part(self) -> Sending:
+        """What is left to ask."""
+        return self.sending.after(len(self.got))
+
+    def end(self, *last: Reply) -> None:
+        if not self.answered.done():
+            self.answered.set_result((*self.got, *last))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """`questions` are those of its requests that this call asks, by key; `outcomes` what was read of any."""
+
+    submitted: Submitted
+    questions: dict[str, _Question]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Batches:
+    """One call's questions; those that were started are asked in `finish`, in rounds as long as their slowest batch."""
+
+    settings: ChatSettings
+    ledger: Ledger
+    budget: Budget
+    endpoint: Endpoint
+    cache: Cache
+    how: BatchSettings = field(init=False)
+    calls: BatchCalls = field(init=False)
+    waiting: dict[str, _Question] = field(default_factory=dict)
+    open: list[_Batch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        assert self.settings.batch is not None
+        self.how = self.settings.batch
+        self.calls = BatchCalls(self.endpoint, self.settings.max_retries)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.open)
+
+    async def start(self, sending: Sending, have: Replies = ()) -> asyncio.Future[Replies]:
+        question = _Question(sending, asyncio.get_running_loop().create_future(), list(have))
+        self.waiting[sending.key] = question
+        return question.answered
+
+    async def finish(self) -> None:
+        try:
+            await self._resume()
+            while self.waiting or self.open:
+                await self._submit()
+                await self._round()
+        finally:
+            for batch in list(self.open):
+                self._close(batch, Outcome(error="cancelled", may_cost=True))
+
+    async def _resume(self) -> None:
+        """Takes over the batches of an earlier run that hold questions of this one."""
+        for submitted in self.cache.submitted():
+            keys = [key for key in submitted.requests if key in self.waiting]
+            if keys and (found := await self._found(submitted)) is not None:
+                questions = {key: self.waiting.pop(key) for key in keys}
+                for question in questions.values():
+                    self.budget.owe(question.part.estimate)
+                    question.tried = 1
+                self.ledger.add(resumed=len(questions))
+                self.open.append(_Batch(found, questions))
+
+    async def _found(self, submitted: Submitted) -> Submitted | None:
+        """With the id of its batch; None for a file that never became one."""
+        if submitted.batch_id is not None:
+            return submitted
+        made = await self.calls.find(submitted.file_id)
+        if made is None:
+            self.cache.forget(submitted)
+            return None
+        found = replace(submitted, batch_id=made.id)
+        self.cache.note(found)
+        return found
+
+    async def _submit(self) -> None:
+        """What is waiting and can be paid for; when that is nothing, and nothing is under way, it ends there."""
+        for questions, content in self._parts():
+            await self._submit_batch(questions, content)
+        if not self.open:
+            for question in self.waiting.values():
+                question.end(STOPPED)
+            self.waiting.clear()
+
+    def _parts(self) -> Iterator[tuple[dict[str, _Question], bytes]]:
+        """The questions of each batch, with its file; their money is reserved."""
+        questions: dict[str, _Question] = {}
+        content = bytearray()
+        for key, question in list(self.waiting.items()):
+            if not self.budget.reserve_now(question.part.estimate, again=question.tried > 0):
+                break
+            line = write_line(question.part)
+            full = len(questions) == self.how.max_requests or len(content) + len(line) > 1e6 * self.how.max_megabytes
+            if questions and full:
+                yield questions, bytes(content)
+                questions, content = {}, bytearray()
+            questions[key] = self.waiting.pop(key)
+            content += line
+        if questions:
+            yield questions, bytes(content)
+
+    async def _submit_batch(self, questions: dict[str, _Question], content: bytes) -> None:
+        file_id = await self.calls.upload(content)
+        requests = {key: question.part.wanted for key, question in questions.items()}
+        batch = _Batch(Submitted(file_id=file_id, requests=requests), questions)
+        self.cache.note(batch.submitted)  # without an id: if we are killed now, the batch is looked for
+        self.open.append(batch)
+        try:
+            batch_id = await self.calls.create(file_id, self.how)
+        except InputError:
+            self._end(batch, Outcome(error="refused"))
+            raise
+        batch.submitted = replace(batch.submitted, batch_id=batch_id)
+        self.cache.note(batch.submitted)
+        for question in questions.values():
+            question.tried += 1
+
+    async def _round(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            followed = [group.create_task(self._follow(batch)) for batch in self.open]
+        no_room = [task.result() for task in followed]
+        if no_room and all(no_room):
+            raise InputError(f"the endpoint has no room for a batch: {no_room[0]}; set a lower batch.max_requests")
+
+    async def _follow(self, batch: _Batch) -> str:
+        """Until it has ended and was read; the server's words if it had no room for it."""
+        state = await self._ended(batch.submitted)
+        if state.status == "failed":
+            return self._fail(batch, state)
+        for file_id in filter(None, (state.output_file_id, state.error_file_id)):
+            await self.calls.read(file_id, partial(self._take, batch))
+        missing = Outcome(error=f"the {state.status} batch left it out", may_cost=state.status == "completed")
+        self._end(batch, missing)
+        for key, question in batch.questions.items():
+            self._conclude(question, batch.outcomes.get(key, missing))
+        return ""
+
+    async def _ended(self, submitted: Submitted) -> State:
+        batch_id, clock = submitted.batch_id, asyncio.get_running_loop().time
+        assert batch_id is not None
+        until = clock() + self.how.max_wait
+        while (state := await self._look(batch_id)) is None or not state.ended:
+            if clock() > until:
+                status = self.endpoint.quote(state.status) if state else "not to be reached"
+                waited = f"batch {batch_id} is {status} after {self.how.max_wait:g} s"
+                raise WorkError(f"{waited}; the same command waits on, and pays for nothing twice")
+            await asyncio.sleep(self.how.poll_seconds)
+        return state
+
+    async def _look(self, batch_id: str) -> State | None:
+        try:
+            return await self.calls.look(batch_id)
+        except InputError as error:
+            raise InputError(
+                f"batch {batch_id}, which was submitted: {error}; use the key that submitted it, or, where it is lost "
+                f"for good, delete its row from the table `batch` of {self.settings.cache_path}"
+            ) from None
+
+    def _fail(self, batch: _Batch, state: State) -> str:
+        """Nothing of it was done. Raises InputError unless there may be room for it once others have ended."""
+        self._end(batch, Outcome())
+        places = (f"line {p.line}: {p.message}" if p.line else p.message or p.code or "" for p in state.problems[:3])
+        words = self.endpoint.quote("; ".join(places) or "no reason given")
+        if not any(problem.code == NO_ROOM for problem in state.problems):
+            raise InputError(f"the endpoint refuses the batch {batch.submitted.batch_id}; it says: {words}")
+        for question in batch.questions.values():
+            question.turned_away += 1
+        self.waiting |= batch.questions
+        return words
+
+    def _take(self, batch: _Batch, line: bytes) -> None:
+        """Of two answers to a request the first good one counts. It is in the cache before it is used."""
+        answer = read_line(line)
+        wanted = batch.submitted.requests.get(answer.custom_id) if answer else None
+        if answer is None or wanted is None or batch.outcomes.get(answer.custom_id, Outcome()).replies:
+            return
+        outcome = answer.outcome(self.endpoint, wanted)
+        batch.outcomes[answer.custom_id] = outcome
+        if outcome.replies:
+            self.cache.put(answer.custom_id, outcome.replies, outcome.usage, first=wanted.first)
+
+    def _end(self, batch: _Batch, otherwise: Outcome) -> None:
+        """Nothing more is to be had of it."""
+        self.cache.forget(batch.submitted)
+        self._close(batch, otherwise)
+
+    def _close(self, batch: _Batch, otherwise: Outcome) -> None:
+        """Puts costs in the place of reservations; what an earlier run asked beside this one's is counted too."""
+        self.open.remove(batch)
+        for key in batch.submitted.requests:
+            question = batch.questions.get(key)
+            self.budget.settle(question.part.estimate if question else NOTHING, batch.outcomes.get(key, otherwise))
+
+    def _conclude(self, question: _Question, outcome: Outcome) -> None:
+        """Raises InputError for what another try would not mend."""
+        question.got += outcome.replies
+        if outcome.final or len(question.got) >= question.sending.wanted.num:
+            question.end()
+        elif outcome.replies:
+            self.waiting[question.sending.key] = question
+        elif not outcome.again:
+            raise InputError(outcome.error)
+        elif question.tried - question.turned_away < self.how.max_attempts:
+            self.waiting[question.sending.key] = question
+        else:
+            question.end(failed(f"{outcome.error}; asked in {question.tried} batches"))

@@ -1,0 +1,1 @@
+"""Replies that were paid for, in one SQLite file that several processes share."""

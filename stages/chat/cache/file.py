@@ -1,0 +1,101 @@
+"""The SQLite file of replies: where it lies, how it is opened and brought up to date, what it holds, how it goes."""
+
+import errno
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError, StoreError, WorkError
+from pipeline.disk import disk_message, disk_problem
+from pipeline.files import is_held
+from stages.chat.cache import claims as chat_claims
+
+VERSION = 3  # 1: without log-probs and batches; 2: without reasoning and claims
+
+REPLIES = """create table if not exists reply (
+    key text primary key, status text not null, text text not null, error text,
+    input_tokens integer, output_tokens integer, created real not null, logprobs text, reasoning text
+)"""
+BATCHES = """create table if not exists batch (
+    file_id text primary key, batch_id text, requests text not null, created real not null
+)"""
+TABLES = ("reply", "batch", "claim")
+
+
+def path_in(root: Path) -> Path:
+    """Of the cache of a store, below its folder on this machine."""
+    return root / "replies" / "replies.sqlite"
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Raises InputError for a file that is something else, and StoreError where the disk is full or fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
+        _check(db, path)
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = normal")  # a kill loses nothing, a power cut perhaps the last replies
+        _bring_up_to_date(db)
+    except (sqlite3.Error, OSError) as error:
+        if problem := failed_disk(error):
+            raise StoreError(disk_message(f"the cache of replies {path}", problem)) from error
+        raise InputError(f"{path}: cannot be used as a cache of replies ({error}); name another file") from error
+    return db
+
+
+def failed_disk(error: sqlite3.Error | OSError) -> str | None:
+    """What a full or failing disk did; None where the file itself is of no use, or may not be written."""
+    refused = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return None if refused else disk_problem(error)
+
+
+def contents(path: Path) -> list[dict[str, Any]]:
+    """Of the replies of each status: how many, their tokens, and when the first and the last were kept."""
+    if not path.exists():
+        return []
+    with closing(open_file(path)) as db:
+        rows = db.execute(
+            "select status, count(*), total(input_tokens), total(output_tokens), "
+            "datetime(min(created), 'unixepoch'), datetime(max(created), 'unixepoch') "
+            "from reply group by status order by status"
+        ).fetchall()
+    names = ("status", "replies", "tokens in", "tokens out", "first, UTC", "last, UTC")
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    return [{**row, "tokens in": int(row["tokens in"]), "tokens out": int(row["tokens out"])} for row in found]
+
+
+def delete(path: Path) -> None:
+    """With all that lies beside it. Raises WorkError where a process is asking, or a batch is under way."""
+    if path.exists():
+        with closing(open_file(path)) as db:
+            if num := db.execute("select count(*) from batch").fetchone()[0]:
+                raise WorkError(
+                    f"{path}: {num} batches are under way, which only this file remembers; finish the run that waits "
+                    "for them, or delete their rows from its table `batch`"
+                )
+    asking = list(path.parent.glob(f".{path.name}-*.asking"))
+    if any(map(is_held, asking)):
+        raise WorkError(f"{path}: a run is asking questions and keeps its replies there; try again when it has ended")
+    for found in (path, *path.parent.glob(f"{path.name}-*"), *asking):
+        found.unlink(missing_ok=True)
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("pragma user_version").fetchone()[0]
+    tables = {row[0] for row in db.execute("select name from sqlite_master where type = 'table'")}
+    if version not in range(VERSION + 1) or tables - set(TABLES):
+        raise InputError(f"{path}: a database of something else, or of a later version; name another file as cache")
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    db.execute("begin immediate")  # another process may be about to do the same
+    version = db.execute("pragma user_version").fetchone()[0]
+    for table in (REPLIES, BATCHES, chat_claims.TABLE):
+        db.execute(table)
+    if version == 1:
+        db.execute("alter table reply add column logprobs text")
+    if version in (1, 2):
+        db.execute("alter table reply add column reasoning text")
+    db.execute(f"pragma user_version = {VERSION}")
+    db.execute("commit")

@@ -1,0 +1,194 @@
+"""What a stage spends at chat endpoints, in files that survive a kill, so that a cap holds over restarts.
+
+They lie in the `logs` of the artifact: every request before it is sent and what it cost, and what was expected before
+the first. The replies that were paid for lie elsewhere, in the store's cache of replies, and outlive the artifact.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from data.errors import CorruptFile
+from pipeline.stage import Job
+from pipeline.store import LOGS, disk_errors, write_atomically
+from stages.chat.cache.file import path_in
+from stages.chat.money.budget import Ledger
+from stages.chat.money.estimate import Planned, estimate
+
+T = TypeVar("T")
+
+SPENT, EXPECTED = "spent.jsonl", "expected.json"
+TOTALS = (
+    "requests", "retries", "cached", "repeated", "input_tokens", "output_tokens", "cached_input_tokens",
+    "reasoning_tokens", "dollars", "dollars_unreported",
+)  # fmt: skip
+ANSWERED_BY = "answered_by"
+LOG = logging.getLogger("hasse")
+DAMAGED = object()
+
+
+class Spending:
+    """The payer of a stage's questions, with one ledger a model.
+
+    What a killed try had under way is taken to have cost the most it might. A stage that is computed anew, by the
+    user's wish, asks anew: older replies are not used.
+    """
+
+    def __init__(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]):
+        self._folder, self._root = job.path / LOGS, job.store.root
+        self._lock, self._file = threading.Lock(), None
+        self._in_a_hurry = threading.Event()
+        self.replies = path_in(job.store.root)
+        self.not_before = time.time() if job.refresh else 0.0
+        with disk_errors(self._root):
+            self._expected = self._expect(job, planned)
+            found = _read(self._folder / SPENT)
+            self._ledgers = {model: self._ledger(model, **amounts) for model, amounts in found.items()}
+
+    def ledger(self, model: str) -> Ledger:
+        with self._lock:
+            return self._ledgers.setdefault(model, self._ledger(model))
+
+    def close(self, job: Job) -> None:
+        """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
+        self._in_a_hurry.set()
+        with disk_errors(self._root):
+            expected = self._expected.result()
+        if self._ledgers or expected:
+            totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
+            others = {model: sorted(ledger.answered_by - {model}) for model, ledger in self._ledgers.items()}
+            answered = {model: names for model, names in others.items() if names}
+            told = {ANSWERED_BY: answered} if answered else {}
+            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, **told, "estimate": expected}
+        if self._file is not None:
+            self._file.close()
+            self._shorten()
+
+    def _expect(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]) -> Future[dict[str, Any] | None]:
+        """The estimate of the first try, to be compared with what all of them cost; made beside the asking."""
+        path = self._folder / EXPECTED
+        if path.exists() and (kept := _kept(path)) is not DAMAGED:
+            return _known(kept)
+        questions = planned(job)
+        if questions is None:
+            return _known(None)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return _beside(lambda: _written(path, estimate(self._at_leisure(questions))))
+
+    def _at_leisure(self, questions: Iterator[Planned]) -> Iterator[Planned]:
+        """So that whoever asks meanwhile is not held up."""
+        for number, question in enumerate(questions):
+            if number % 10 == 0:
+                self._in_a_hurry.wait(0.01)
+            yield question
+
+    def _ledger(self, model: str, **amounts: Any) -> Ledger:
+        return Ledger(**amounts, log=lambda changes: self._write(model, changes))
+
+    def _write(self, model: str, changes: Mapping[str, float | str]) -> None:
+        """Unbuffered, so that a kill loses nothing; several ledgers may write at once."""
+        line = json.dumps({"model": model, **{name: amount for name, amount in changes.items() if amount}})
+        with self._lock, disk_errors(self._root):
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(line.encode() + b"\n")
+
+    def _open(self) -> BinaryIO:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._shorten()
+        return (self._folder / SPENT).open("ab", buffering=0)
+
+    def _shorten(self) -> None:
+        """A line a model; also rids the file of a last line that was broken off."""
+        lines = [
+            json.dumps(line)
+            for model, ledger in self._ledgers.items()
+            for line in (
+                {"model": model, **{name: getattr(ledger, name) for name in TOTALS}},
+                *({"model": model, ANSWERED_BY: name} for name in sorted(ledger.answered_by)),
+            )
+        ]
+        write_atomically(self._folder / SPENT, "".join(f"{line}\n" for line in lines))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """model -> totals of the lines. A last line that was broken off was written for a request that was then not sent.
+
+    Raises CorruptFile where another line cannot be read: what was spent is not known then, and a cap would not hold.
+    """
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    answered: defaultdict[str, set[str]] = defaultdict(set)
+    for model, changes in _lines(path):
+        answered[model].update(filter(None, [changes.pop(ANSWERED_BY, None)]))
+        totals[model].update(changes)
+    for amounts in totals.values():
+        amounts["dollars_unreported"] += max(0.0, amounts.pop("reserved", 0.0))  # type: ignore[arg-type]  counts dollars too
+    return {model: {**amounts, ANSWERED_BY: answered[model]} for model, amounts in totals.items()}
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(model, changes) of each line."""
+    try:
+        text = path.read_text() if path.exists() else ""
+    except (OSError, ValueError) as error:
+        raise _unknown(path, str(error)) from error
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        try:
+            changes = json.loads(line)
+            model = changes.pop("model")
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            if not line.endswith("\n"):
+                return
+            raise _unknown(path, f"line {number} cannot be read") from error
+        yield model, changes
+
+
+def _unknown(path: Path, problem: str) -> CorruptFile:
+    return CorruptFile(
+        f"{path}: {problem}, so what the stage has spent so far is not known; delete the file to go on as if nothing "
+        "had been spent"
+    )
+
+
+def _kept(path: Path) -> Any:
+    """The estimate that was kept, or DAMAGED, with a warning."""
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        LOG.warning("%s cannot be read: %s. What the stage may cost is estimated anew.", path, error)
+        return DAMAGED
+    if kept is None or (isinstance(kept, dict) and kept):
+        return kept
+    LOG.warning("%s holds no estimate. What the stage may cost is estimated anew.", path)
+    return DAMAGED
+
+
+def _written(path: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    write_atomically(path, json.dumps(found))
+    return found
+
+
+def _known(value: T) -> Future[T]:
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
+
+
+def _beside(work: Callable[[], T]) -> Future[T]:
+    """In a thread of its own, which keeps no program that fails from ending."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # told to whoever asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="estimate", daemon=True).start()
+    return future

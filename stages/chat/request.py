@@ -1,0 +1,109 @@
+"""What is sent to a chat model: messages, and what stands beside them in the body."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.fingerprint import digest
+from stages.chat.money.budget import Estimate
+from stages.chat.reply import Wanted
+from stages.chat.settings import ChatSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """`options` are fields of the body by the protocol's names, beside those that the settings give.
+
+    Another `repeat` or another `draw` is another request to the cache of replies, and the same to the server. A draw
+    names what the answers are for, where a server that is asked twice may answer in two ways.
+    per_request: answers that one request to the server asks for, at most.
+
+    Request(messages=[{"role": "user", "content": "Why?"}], options={"n": 4, "top_p": 0.9, "logprobs": True})
+    """
+
+    messages: Sequence[Mapping[str, str]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    repeat: int = 0
+    draw: str = ""
+    per_request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A request as it is sent; `key` is the digest of its body and of the endpoint."""
+
+    key: str
+    body: dict[str, Any]
+    estimate: Estimate
+    wanted: Wanted
+    per_request: int | None = None
+
+    @classmethod
+    def of(cls, request: Request, settings: ChatSettings, url: str) -> Sending:
+        body = _body(request, settings)
+        wanted = Wanted(
+            num=body.get("n", 1),
+            logprobs=body.get("logprobs", False),
+            max_tokens=settings.max_tokens,
+            fields=tuple(body),
+        )
+        others = {"repeat": request.repeat, "draw": request.draw}
+        key = digest({"base_url": url, "body": body, **{name: value for name, value in others.items() if value}})
+        return cls(key, body, estimate_of(request, settings), wanted, request.per_request)
+
+    def after(self, num: int) -> Sending:
+        """The next request of this key when so many answers have come: for the others, by seeds of their own."""
+        left = min(self.wanted.num - num, self.per_request or self.wanted.num)
+        if left == self.wanted.num:
+            return self
+        body = {name: value for name, value in self.body.items() if name != "n"}
+        body |= {"n": left} if left > 1 else {}
+        body |= {"seed": body["seed"] + num} if "seed" in body else {}
+        wanted = replace(self.wanted, num=left, first=num)
+        asked = self.estimate.input_tokens // _times(self.wanted.num, self.per_request)
+        estimate = Estimate(asked, left * self.wanted.max_tokens)
+        return replace(self, body=body, wanted=wanted, estimate=estimate)
+
+
+def question(system: str, user: str, schema: dict[str, Any] | None, *, repeat: int = 0, draw: str = "") -> Request:
+    """With a JSON schema the answer is JSON that fits it."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    if schema is None:
+        return Request(messages=messages, repeat=repeat, draw=draw)
+    fitting = {"name": "answer", "strict": True, "schema": schema}
+    shape = {"type": "json_schema", "json_schema": fitting}
+    return Request(messages=messages, options={"response_format": shape}, repeat=repeat, draw=draw)
+
+
+def estimate_of(request: Request, settings: ChatSettings) -> Estimate:
+    """What it would take, at most, asked once."""
+    num = request.options.get("n", 1)
+    asked = Estimate.of(_letters(request), settings.max_tokens * num)
+    return replace(asked, input_tokens=asked.input_tokens * _times(num, request.per_request))
+
+
+def _body(request: Request, settings: ChatSettings) -> dict[str, Any]:
+    return {
+        "model": settings.model,
+        "messages": [dict(message) for message in request.messages],
+        **({} if settings.temperature is None else {"temperature": settings.temperature}),
+        settings.token_limit: settings.max_tokens,
+        **({"reasoning_effort": settings.reasoning_effort} if settings.reasoning_effort else {}),
+        **settings.extra_body,
+        **request.options,
+    }
+
+
+def _times(num: int, per_request: int | None) -> int:
+    """Requests for so many answers."""
+    return math.ceil(num / (per_request or num))
+
+
+def _letters(request: Request) -> int:
+    letters = sum(len(message["content"]) for message in request.messages)
+    shape = request.options.get("response_format")
+    return letters if shape is None else letters + len(json.dumps(shape["json_schema"]["schema"]))

@@ -1,0 +1,162 @@
+"""Which chat model is asked, how fast, how stubbornly, and for how much money at most."""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from data.settings import Config, unkeyed
+from data.settings.addresses import without_secrets
+from stages.chat.http.usage import Usage
+
+VARIABLE = "HASSE_CHAT_CACHE"
+
+OWN_FIELDS = {
+    "model", "messages", "temperature", "max_completion_tokens", "max_tokens", "reasoning_effort", "n", "top_p", "stop",
+    "seed", "logprobs", "response_format", "stream", "stream_options",
+}  # fmt: skip
+"""Fields of a request's body that the settings give, or that hasse needs to be as they are."""
+
+
+class Price(Config):
+    """What a model's tokens cost, or `free: true` for a server of one's own."""
+
+    input: float | None = Field(default=None, ge=0, description="Dollars per million tokens of the questions.")
+    output: float | None = Field(default=None, ge=0, description="Dollars per million tokens of the answers.")
+    cached_input: float | None = Field(
+        default=None, ge=0, description="Of question tokens that the server had in its cache; left out: as input."
+    )
+    reasoning: float | None = Field(
+        default=None, ge=0, description="Of tokens that the model thought before it answered; left out: as output."
+    )
+    free: bool = Field(default=False, description="Whether the model costs nothing.")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Price":
+        given = [value is not None for value in (self.input, self.output)]
+        others = (self.cached_input, self.reasoning) != (None, None)
+        if (any(given) or others) if self.free else not all(given):
+            raise ValueError(
+                "a price is `input` and `output` in dollars per million tokens, perhaps with `cached_input` and "
+                "`reasoning`, or `free: true`"
+            )
+        return self
+
+    def dollars(self, usage: Usage) -> float:
+        """What the tokens cost that a server counted."""
+        asked, cached, written, thought = self._rates
+        cost = asked * (usage.prompt_tokens - usage.cached_tokens) + cached * usage.cached_tokens
+        cost += written * (usage.output_tokens - usage.reasoning_tokens) + thought * usage.reasoning_tokens
+        return cost / 1e6
+
+    def at_most(self, input_tokens: int, output_tokens: int) -> float:
+        """What so many tokens can cost, whichever of them are cached or reasoning."""
+        asked, cached, written, thought = self._rates
+        return (max(asked, cached) * input_tokens + max(written, thought) * output_tokens) / 1e6
+
+    @property
+    def _rates(self) -> tuple[float, float, float, float]:
+        asked, written = self.input or 0.0, self.output or 0.0
+        cached = asked if self.cached_input is None else self.cached_input
+        return asked, cached, written, written if self.reasoning is None else self.reasoning
+
+
+class BatchSettings(Config):
+    """How requests go through the provider's batch endpoint: often cheaper, and answered within hours."""
+
+    poll_seconds: float = Field(default=60.0, gt=0, description="Between two looks at a batch.")
+    completion_window: str = Field(default="24h", description="Within which the provider is to answer.")
+    max_requests: int = Field(default=10_000, ge=1, le=50_000, description="Of one batch; more make several.")
+    max_megabytes: float = Field(default=100.0, gt=0, le=200, description="Of one batch's file; more make several.")
+    max_attempts: int = Field(default=3, ge=1, description="Batches in which a question is asked before it has failed.")
+    max_wait: float = Field(
+        default=100_000.0,
+        gt=0,
+        description="Seconds for one batch, after which the run stops; started again, it goes on.",
+    )
+    price_factor: float = Field(default=1.0, ge=0, le=1, description="Of the model's price; 0.5 for half of it.")
+
+
+class ChatSettings(Config):
+    """What enters a request is part of a result's key; how the request gets there is not."""
+
+    model: str = Field(description="The model's name at the endpoint.")
+    base_url: str | None = unkeyed(
+        None, pattern="^https?://", description="The endpoint, without any key; OpenAI's own when left out."
+    )
+    api_key_variable: str = unkeyed("OPENAI_API_KEY", description="Environment variable with the key.")
+    temperature: float | None = Field(
+        default=0.0, ge=0, description="Of the answers; `null` sends none, to a model that takes none."
+    )
+    max_tokens: int = Field(
+        default=512, ge=1, description="Tokens of an answer, at most; a reasoning model's thoughts count among them."
+    )
+    token_limit: Literal["max_completion_tokens", "max_tokens"] = Field(
+        default="max_completion_tokens",
+        description="The field of a request that holds max_tokens: max_tokens for servers that know that one alone.",
+    )
+    reasoning_effort: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=40,
+        description="For reasoning models, such as low; none is sent if left out.",
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default={},
+        description="More fields of a request, which the endpoint knows; none that another setting gives, and no key.",
+    )
+    # The client's pool of connections holds 1000.
+    concurrency: int = unkeyed(8, ge=1, le=1000, description="Questions at a time, at most; fewer while overloaded.")
+    requests_per_minute: float | None = unkeyed(None, gt=0, description="Evenly spaced; no limit when left out.")
+    tokens_per_minute: float | None = unkeyed(None, gt=0, description="Of questions and answers; no limit if left out.")
+    timeout: float = unkeyed(60.0, gt=0, description="Seconds for one try.")
+    longest_wait: float = unkeyed(
+        120.0, gt=0, description="Seconds that the endpoint may ask to wait; asked for more, the question fails."
+    )
+    deadline: float | None = unkeyed(None, gt=0, description="Seconds for one question over all its tries.")
+    max_retries: int = unkeyed(4, ge=0, description="Of a question after a time-out, a lost connection, 429 or 5xx.")
+    cache: Path | None = unkeyed(
+        None, description="SQLite file of replies paid for; else that of HASSE_CHAT_CACHE; else the store's own."
+    )
+    prices: dict[str, Price] = unkeyed({}, description="Of models, by name.")
+    budget_usd: float | None = unkeyed(None, ge=0, description="Dollars to spend, at most; needs the model's price.")
+    batch: BatchSettings | None = unkeyed(None, description="Ask by batches, not one by one.")
+
+    _base_url = field_validator("base_url", mode="before")(without_secrets)
+
+    @field_validator("extra_body")
+    @classmethod
+    def _extends_the_body(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(OWN_FIELDS & set(extra)):
+            raise ValueError(f"extra_body may not give {', '.join(taken)}, which other settings or hasse itself decide")
+        try:
+            json.dumps(extra, allow_nan=False)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                "extra_body must be JSON: it holds a number that is none, or is nested too deep"
+            ) from error
+        return extra
+
+    @property
+    def cache_path(self) -> Path | None:
+        """The file named here, else by the environment; None for that of whoever pays."""
+        named = os.environ.get(VARIABLE)
+        return self.cache or (Path(named) if named else None)
+
+    @property
+    def price_factor(self) -> float:
+        """What a batch makes of the model's price."""
+        return self.batch.price_factor if self.batch else 1.0
+
+    @model_validator(mode="after")
+    def _batch_can_be_honoured(self) -> "ChatSettings":
+        if self.batch is None:
+            return self
+        of_one = [name for name in ("requests_per_minute", "tokens_per_minute", "deadline") if getattr(self, name)]
+        if of_one:
+            raise ValueError(
+                f"batch: {', '.join(of_one)} cannot hold for requests that the provider paces; leave it out"
+            )
+        return self

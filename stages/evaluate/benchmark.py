@@ -1,0 +1,107 @@
+"""Stage benchmark: a checkpoint answers a benchmark greedily; and which items stood in the training prompts."""
+
+from typing import Any
+
+from pydantic import Field
+
+from data.records import Evaluation, Prompt
+from data.rendering import compared
+from data.settings import Config, registry, unkeyed
+from pipeline.stage import Job, Stage
+from stages.evaluate.benchmarks import Item, Score
+from stages.evaluate.contamination import contaminated
+from stages.models.checkpoints import model_folder
+from stages.models.sample import Sampled
+
+BENCHMARKS = "stages.evaluate.benchmarks"
+Benchmark = registry.settings_union(BENCHMARKS, "benchmark")
+
+TRAINED = ("pretrain", "train")
+SHOWN = 5
+
+
+class BenchmarkSettings(Config):
+    """Settings of the benchmark stage."""
+
+    benchmark: Benchmark = Field(description="Which one.")  # type: ignore[valid-type]
+    contamination_words: int = Field(default=13, ge=3, description="Words in a row that count as the same text.")
+    batch_size: int = unkeyed(64, ge=1, description="Sequences at a time; memory only.")
+
+
+def external(settings: Any) -> dict[str, str]:
+    """Digests of the benchmark's files."""
+    return registry.load(BENCHMARKS, settings.benchmark, kind="benchmark").external(settings)
+
+
+def run(job: Job) -> None:
+    from stages.models.load import load_model, load_tokenizer
+    from stages.models.sample import greedy
+
+    settings: BenchmarkSettings = job.settings
+    module = registry.load(BENCHMARKS, settings.benchmark.benchmark, kind="benchmark")
+    items = module.items(settings.benchmark)
+    folder = model_folder(job.input("checkpoint"))
+    answers = greedy(
+        load_model(folder),
+        load_tokenizer(folder),
+        [item.text for item in items],
+        max_tokens=settings.benchmark.max_tokens,
+        batch_size=settings.batch_size,
+    )
+    texts = [sampled.text if sampled else "" for sampled in answers]
+    scored = [(item, module.score(item, text)) for item, text in zip(items, texts, strict=True)]
+    rows = [_row(item, score, sampled) for (item, score), sampled in zip(scored, answers, strict=True)]
+    job.write(sorted(rows, key=lambda row: row.prompt_id), Evaluation)
+    trained = (
+        (p.prompt_id, compared(p.text, p.messages)) for p in job.input("prompts").records(Prompt) if p.split in TRAINED
+    )
+    overlaps = contaminated(trained, ((i.item_id, i.text) for i in items), n=settings.contamination_words)
+    job.metrics |= {
+        "summary": module.summary(scored),
+        "too_long": sum(sampled is None for sampled in answers),
+        "contaminated": len(overlaps),
+        "overlaps": [f"{o.evaluation_id} in {o.training_id}: {o.gram}" for o in overlaps[:SHOWN]],
+    }
+
+
+def _row(item: Item, score: Score, sampled: Sampled | None) -> Evaluation:
+    """An item that does not fit into the model's context was scored as an empty answer, and says so."""
+    return Evaluation(
+        prompt_id=item.item_id,
+        cluster_id=item.item_id,
+        split="test",
+        group=item.task,
+        decoding="greedy",
+        text=sampled.text if sampled else "",
+        num_tokens=len(sampled.token_ids) if sampled else 0,
+        label_strict=score.label,
+        correct_strict=score.value == 1 and score.certain,
+        correct_loose=score.value == 1,
+        correct_first=score.value == 1,
+        score=score.value,
+        status="ok" if sampled else "filtered",
+        error=None if sampled else "the item does not fit into the model's context",
+    )
+
+
+STAGE = Stage(
+    name="benchmark",
+    run=run,
+    modules=(
+        "stages.evaluate.benchmark",
+        "stages.evaluate.contamination",
+        "stages.generate.samplers.transformers",
+        "stages.generate.answers",
+        "data.thinking",
+        "stages.models.tokens",
+        "stages.models.chat_template",
+        "stages.models.control_tokens",
+        "stages.models.end_tokens",
+        "stages.models.load",
+        "stages.models.checkpoints",
+        "data.text",
+        "data.rendering",
+        "stages.models.model_folders",
+    ),
+    in_child=True,
+)

@@ -1,0 +1,135 @@
+"""Stage feedback_examples: prompt, question and answer in, feedback out; and the question itself with its gold answer.
+
+No gold answer stands in a prompt. What is too long loses words of its context, from the end, never of the answer or the
+feedback; what then still does not fit is left out and counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from data.joins import join
+from data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
+from data.rendering import shown
+from data.settings import Config
+from data.template import check_places, fill
+from pipeline.stage import Job, Stage
+from stages.models.checkpoints import model_folder
+from stages.models.tokens import completion_token_ids, prompt_token_ids
+
+
+class FeedbackExamplesSettings(Config):
+    """Settings of the feedback_examples stage."""
+
+    template: str = Field(
+        default="{prompt}\n\nA proposed answer:\n{answer}\n\nIs it right, and why?\n",
+        description="The prompt that feedback answers, with {prompt} and {answer}.",
+    )
+    max_length: int = Field(default=512, ge=8, description="Tokens of prompt and completion together.")
+
+    @field_validator("template")
+    @classmethod
+    def _has_both(cls, template: str) -> str:
+        return check_places(template, ("prompt", "answer"))
+
+
+UNUSABLE = {"refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"}
+"""Statuses of feedback that nothing is learned from."""
+
+
+def run(job: Job) -> None:
+    from stages.models.load import load_tokenizer
+
+    settings: FeedbackExamplesSettings = job.settings
+    tokenizer = load_tokenizer(model_folder(job.input("student")))
+    counts = {"feedback": 0, "shortened": 0}
+    job.write(_examples(job, tokenizer, settings, counts), TrainingExample)
+    statuses = Counter(feedback.status for feedback in job.input("feedback").records(Feedback))
+    num_unusable = sum(statuses[status] for status in UNUSABLE)
+    job.conserve("feedback", expected=statuses.total(), found=counts["feedback"] + num_unusable)
+    job.metrics |= counts
+
+
+def _examples(
+    job: Job, tokenizer: Any, settings: FeedbackExamplesSettings, counts: dict[str, int]
+) -> Iterator[TrainingExample]:
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+    candidates = job.input("candidates").records(Candidate)
+    for prompt, found, told in join(prompts, candidates, job.input("feedback").records(Feedback)):
+        answers = {candidate.candidate_id: candidate.text for candidate in found}
+        usable = [feedback for feedback in told if feedback.status == "ok"]
+        for feedback in usable:
+            counts["feedback"] += 1
+            example, shortened = feedback_example(prompt, answers[feedback.candidate_id], feedback, tokenizer, settings)
+            counts["shortened"] += shortened
+            yield example
+        if usable and prompt.reference is not None:
+            yield answer_example(prompt, tokenizer, settings.max_length)
+
+
+def feedback_example(
+    prompt: Prompt, answer: str, feedback: Feedback, tokenizer: Any, settings: FeedbackExamplesSettings
+) -> tuple[TrainingExample, bool]:
+    """The example, and whether its context was shortened."""
+    ids = completion_token_ids(tokenizer, feedback.text)
+    asked, context, shortened = prompt, prompt.context or "", False
+    while True:
+        text = fill(settings.template, {"prompt": shown(asked), "answer": answer})
+        prompt_ids = prompt_token_ids(tokenizer, text)
+        over = len(prompt_ids) + len(ids) - settings.max_length
+        words = context.split()
+        if over <= 0 or not words:
+            break
+        shorter = " ".join(words[: -min(len(words), max(1, over // 2))])
+        asked, context, shortened = _with_context(asked, context, shorter), shorter, True
+    completion = Completion(candidate_id=feedback.candidate_id, token_ids=tuple(ids), source="feedback")
+    return _example(prompt, prompt_ids, completion, over <= 0), shortened
+
+
+def _with_context(prompt: Prompt, context: str, shorter: str) -> Prompt:
+    turns = prompt.messages or ()
+    cut = tuple(replace(turn, content=turn.content.replace(context, shorter)) for turn in turns)
+    return replace(prompt, text=prompt.text.replace(context, shorter), messages=cut or None)
+
+
+def answer_example(prompt: Prompt, tokenizer: Any, max_length: int) -> TrainingExample:
+    """The question as it is, with the expert's answer."""
+    prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
+    ids = completion_token_ids(tokenizer, prompt.reference or "")
+    completion = Completion(candidate_id="reference", token_ids=tuple(ids), source="human")
+    return _example(prompt, prompt_ids, completion, len(prompt_ids) + len(ids) <= max_length)
+
+
+def _example(prompt: Prompt, prompt_ids: list[int], completion: Completion, fits: bool) -> TrainingExample:
+    return TrainingExample(
+        prompt_id=prompt.prompt_id,
+        cluster_id=prompt.cluster_id,
+        prompt_token_ids=tuple(prompt_ids),
+        completions=(completion,) if fits else (),
+        target=0 if fits else None,
+        status="ok" if fits else "filtered",
+        error=None if fits else "prompt and completion do not fit into max_length",
+    )
+
+
+STAGE = Stage(
+    name="feedback_examples",
+    run=run,
+    modules=(
+        "stages.examples.from_feedback",
+        "data.rendering",
+        "stages.models.tokens",
+        "stages.models.chat_template",
+        "stages.models.control_tokens",
+        "stages.models.end_tokens",
+        "data.joins",
+        "stages.models.load",
+        "data.template",
+        "stages.models.checkpoints",
+        "stages.models.model_folders",
+    ),
+    in_child=True,
+)

@@ -1,0 +1,128 @@
+"""Stage examples: orders and candidates as the trainer needs them, tokenised once for every method."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
+
+from data.joins import join
+from data.records import Candidate, Completion, PairIndex, PartialOrder, Prompt, TrainingExample
+from data.settings import Config
+from pipeline.stage import Job, Stage
+from stages.models.checkpoints import model_folder
+from stages.models.tokens import completion_token_ids, prompt_token_ids
+
+
+class ExamplesSettings(Config):
+    """Settings of the examples stage."""
+
+    max_length: int = Field(
+        default=512,
+        ge=8,
+        description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512.",
+    )
+    splits: list[str] = Field(default=["train"], description="Splits whose orders become examples.")
+
+
+def run(job: Job) -> None:
+    from stages.models.load import load_tokenizer
+
+    settings: ExamplesSettings = job.settings
+    tokenizer = load_tokenizer(model_folder(job.input("student")))
+    digest = job.input("student").manifest.identity["tokenizer"]
+    counts = {"orders": 0, "completions_too_long": 0}
+    counts_out = job.write(_examples(job, tokenizer, digest, settings, counts), TrainingExample)
+    num_orders, num_elsewhere = _num_orders(job, settings)
+    job.conserve("orders", expected=num_orders, found=sum(counts_out.values()) + num_elsewhere)
+    job.metrics |= counts
+
+
+def _num_orders(job: Job, settings: ExamplesSettings) -> tuple[int, int]:
+    """How many orders there are, and how many of them belong to prompts of splits that are not asked for."""
+    elsewhere = {p.prompt_id for p in job.input("prompts").records(Prompt) if p.split not in settings.splits}
+    ids = [order.prompt_id for order in job.input("orders").records(PartialOrder)]
+    return len(ids), sum(prompt_id in elsewhere for prompt_id in ids)
+
+
+def _examples(
+    job: Job, tokenizer: Any, digest: str, settings: ExamplesSettings, counts: dict[str, int]
+) -> Iterator[TrainingExample]:
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in settings.splits)
+    candidates = job.input("candidates").records(Candidate)
+    orders = job.input("orders").records(PartialOrder)
+    for prompt, found, order in join(prompts, candidates, orders):
+        if order:
+            counts["orders"] += 1
+            yield _example(prompt, found, order[0], tokenizer, digest, settings, counts)
+
+
+def _example(
+    prompt: Prompt,
+    candidates: list[Candidate],
+    order: PartialOrder,
+    tokenizer: Any,
+    digest: str,
+    settings: ExamplesSettings,
+    counts: dict[str, int],
+) -> TrainingExample:
+    """The example of one prompt; completions that do not fit are left out and counted, never cut."""
+    prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
+    by_id = {candidate.candidate_id: candidate for candidate in candidates}
+    completions = []
+    for candidate_id, level in zip(order.candidate_ids, order.levels, strict=True):
+        ids = token_ids(by_id[candidate_id], tokenizer, digest)
+        if len(prompt_ids) + len(ids) > settings.max_length:
+            counts["completions_too_long"] += 1
+        else:
+            source = by_id[candidate_id].source
+            completions.append(Completion(candidate_id=candidate_id, token_ids=tuple(ids), source=source, level=level))
+    return assemble(prompt, prompt_ids, completions, order)
+
+
+def assemble(
+    prompt: Prompt, prompt_ids: list[int], completions: list[Completion], order: PartialOrder
+) -> TrainingExample:
+    """Pairs and target by position among the completions that are left."""
+    position = {completion.candidate_id: i for i, completion in enumerate(completions)}
+    pairs = tuple(
+        PairIndex(above=position[pair.above], below=position[pair.below], margin=pair.margin)
+        for pair in order.pairs
+        if pair.above in position and pair.below in position
+    )
+    target = position.get(order.target) if order.target is not None else None
+    useless = order.error or (None if pairs or target is not None else "neither an ordered pair nor a target")
+    return TrainingExample(
+        prompt_id=prompt.prompt_id,
+        cluster_id=prompt.cluster_id,
+        prompt_token_ids=tuple(prompt_ids),
+        completions=tuple(completions),
+        pairs=pairs,
+        target=target,
+        status="filtered" if useless else "ok",
+        error=useless,
+    )
+
+
+def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
+    """As sampled by this tokenizer, or tokenised from the text when the answer came from elsewhere."""
+    if candidate.token_ids and candidate.tokenizer_digest == digest:
+        return list(candidate.token_ids)
+    return completion_token_ids(tokenizer, candidate.text, ended=candidate.finish_reason != "length")
+
+
+STAGE = Stage(
+    name="examples",
+    run=run,
+    modules=(
+        "stages.examples.from_orders",
+        "stages.models.tokens",
+        "stages.models.chat_template",
+        "stages.models.control_tokens",
+        "stages.models.end_tokens",
+        "data.joins",
+        "stages.models.load",
+        "stages.models.checkpoints",
+        "stages.models.model_folders",
+    ),
+    in_child=True,
+)

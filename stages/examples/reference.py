@@ -1,0 +1,89 @@
+"""Stage reference: log-probs of every completion under the frozen student, once, for the methods that brake by them.
+
+Row by row, keyed by the token ids and the model's digest, in float32 whatever the training's precision.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from data.records import TrainingExample
+from data.settings import Config, unkeyed
+from pipeline.fingerprint import canonical, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from stages.models.lazy import LazyModel
+
+
+class ReferenceSettings(Config):
+    """Settings of the reference stage."""
+
+    micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
+    chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
+
+
+def run(job: Job) -> None:
+    settings: ReferenceSettings = job.settings
+    model = LazyModel(job.input("student"))
+    start = canonical(model.identity).decode()
+    total = sum(1 for _ in job.input("examples").records(TrainingExample))
+    map_rows(
+        job,
+        (Unit(_row_key(start, example), example) for example in job.input("examples").records(TrainingExample)),
+        lambda chunk: [[scored] for scored in score(model.in_float32, chunk, settings.micro_batch_tokens)],
+        TrainingExample,
+        total=total,
+        chunk_size=settings.chunk_size,
+        gpus=1,
+    )
+    job.conserve("examples", expected=total, found=sum(job.counts["training_example"].values()))
+
+
+def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) -> Iterator[TrainingExample]:
+    """The examples with their reference log-probs, in order; one that is of no use stays as it is."""
+    import torch
+
+    from stages.models.load import device
+    from stages.scoring.batch import collate
+    from stages.scoring.score import choose_layout, group_of, in_passes, prepared, sequence_logps
+
+    usable = [example for example in examples if example.status == "ok"]
+    layout, _ = choose_layout(model, usable)
+    scored = {}
+    with torch.inference_mode(), prepared(model, layout):
+        for members in in_passes([group_of(example) for example in usable], layout, micro_batch_tokens):
+            part = [usable[i] for i in members]
+            sums = iter(sequence_logps(model, collate(part).to(device()), layout).sum_N.tolist())
+            for example in part:
+                logps = tuple(next(sums) for _ in example.completions)
+                scored[example.prompt_id] = replace(example, reference_logps=logps)
+    for example in examples:
+        yield scored.get(example.prompt_id, example)
+
+
+def _row_key(start: str, example: TrainingExample) -> str:
+    """The whole example: its order is part of the row that comes out."""
+    return text_digest(start, repr(example))
+
+
+STAGE = Stage(
+    name="reference",
+    run=run,
+    modules=(
+        "stages.examples.reference",
+        "stages.scoring.branch_attention",
+        "stages.scoring.batch",
+        "stages.models.checkpoints",
+        "stages.scoring.score",
+        "stages.scoring.token_logps",
+        "stages.scoring.rows",
+        "stages.models.lazy",
+        "stages.models.load",
+        "stages.models.chat_template",
+        "stages.models.end_tokens",
+        "stages.models.control_tokens",
+        "stages.models.model_folders",
+        "stages.models.tokens",
+    ),
+    in_child=True,
+)

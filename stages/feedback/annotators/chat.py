@@ -1,0 +1,84 @@
+"""Annotator `chat`: a chat model says whether an answer is right, why, and what would have been right."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from data.records import Feedback
+from data.rendering import shown
+from data.settings import Config
+from data.text import short_digest
+from data.thinking import split_thinking
+from stages.chat.ask import ChatSettings, Conversation, Payer, Reply, converse
+from stages.chat.money.estimate import Planned
+from stages.chat.request import Request, question
+from stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from stages.grading import TaskSettings
+
+KIND = "ai"
+MODULES = ("stages.chat.request", "stages.chat.reply")
+
+SYSTEM = (
+    "You give feedback on answers. Start with the line 'Verdict: right' or 'Verdict: wrong'. Then say in one to three "
+    "sentences, to the one who answered, why; and if the answer is wrong, name the right answer in its own words."
+)
+USER = (
+    "The question:\n{prompt}\n\nThe right answer, which only you know:\n{right_answer}\n\n"
+    "The answer to judge:\n{answer}"
+)
+VERDICT = re.compile(
+    r"[\s*_#>`]*verdict[*_]*\s*:[\s*_\"]*(right|wrong)\b(?!\s*(?:or|/))[*_\"`]*[.:]?[*_]*\s*", re.IGNORECASE
+)
+
+
+class Settings(Config):
+    annotator: Literal["chat"] = "chat"
+    chat: ChatSettings = Field(description="Which model is asked.")
+    system: str = Field(default=SYSTEM, description="What the annotator is told first.")
+
+
+def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings, *, payer: Payer) -> Iterator[Feedback]:
+    """A reply without a verdict is `unparsable`, never guessed."""
+    version = short_digest(settings.system, USER)
+    yield from converse((_conversation(item, settings, task, version) for item in items), settings.chat, payer=payer)
+
+
+def questions(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Planned]:
+    """One an item."""
+    for item in items:
+        yield Planned(request=_request(item, settings, task), chat=settings.chat)
+
+
+def _conversation(item: Item, settings: Settings, task: TaskSettings, version: str) -> Conversation[Feedback]:
+    ((reply,),) = yield [_request(item, settings, task)]
+    return _feedback(item, reply, settings, version)
+
+
+def _request(item: Item, settings: Settings, task: TaskSettings) -> Request:
+    right = right_answer(item.prompt, task)
+    user = USER.format(prompt=shown(item.prompt), right_answer=right, answer=item.candidate.text)
+    return question(settings.system, user, None)
+
+
+def _feedback(item: Item, reply: Reply, settings: Settings, version: str) -> Feedback:
+    text = split_thinking(reply.text).answer
+    stated = VERDICT.match(text)
+    status, error = reply.status, reply.error
+    if status == "ok" and stated is None:
+        status, error = "unparsable", "the reply does not start with a verdict"
+    verdict = None if stated is None else RIGHT if stated[1].lower() == "right" else WRONG
+    said = text[stated.end() :].strip() if stated else text.strip()
+    return Feedback(
+        prompt_id=item.prompt.prompt_id,
+        candidate_id=item.candidate.candidate_id,
+        text=f"The answer is {verdict}. {said}" if verdict else said,
+        verdict=verdict,
+        annotator=KIND,
+        annotator_id=settings.chat.model,
+        model=settings.chat.model,
+        prompt_version=version,
+        status=status,  # type: ignore[arg-type]  one of the statuses
+        error=error,
+    )

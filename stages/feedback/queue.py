@@ -1,0 +1,173 @@
+"""Feedback by people: a queue of answers as JSONL goes out, filled copies come back, checked line by line.
+
+    {"item": "1f0c...", "prompt": ..., "answer": ..., "right_answer": ..., "verdict": "", "feedback": "", ...}
+
+A filled line states a verdict (right or wrong), the feedback and who wrote it. Lines without feedback are left for
+later; several people may annotate one item.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError, SourceError
+from data.records import Feedback
+from data.rendering import shown
+from data.tables import read_rows
+from data.text import short_digest
+from stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from stages.grading import TaskSettings
+
+GUIDELINES = """# How to annotate
+
+Each line of the queue is one answer of a model. Fill in three fields and leave the others as they are:
+
+* `verdict`: `right` or `wrong`. Compare with `right_answer`, and read the prompt: other words may say the same.
+* `feedback`: one to three sentences to the one who answered. Say whether the answer is right, why, and if it is wrong
+  what the right answer is. Speak of this answer, not of answers in general.
+* `annotator`: your name or initials, the same on every line.
+
+Leave a line as it is if you cannot tell. A file that is only partly filled can be handed in, and gone on with later.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLine:
+    """One line of the queue. item: digest of the ids and texts, so that a changed text is noticed."""
+
+    item: str
+    prompt_id: str
+    candidate_id: str
+    prompt: str
+    answer: str
+    right_answer: str
+    verdict: str = ""
+    feedback: str = ""
+    annotator: str = ""
+
+
+GIVEN = ("prompt_id", "candidate_id", "prompt", "answer", "right_answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far people agree who annotated the same items.
+
+    num_pairs: pairs of verdicts by two people on one item; agreement: the share of these that are alike, None without
+    a pair. kappa: Cohen's, of two people; of more, the mean over every two who share items, weighted by how many they
+    share. Two people who both gave one and the same verdict throughout have no kappa, for agreement by chance would be
+    certain; they are left out of the mean, and kappa is None where nobody else is left.
+    """
+
+    num_pairs: int
+    agreement: float | None
+    kappa: float | None
+
+
+def queue(items: Iterable[Item], task: TaskSettings) -> Iterator[QueueLine]:
+    for item in items:
+        given = (*item.ids, shown(item.prompt), item.candidate.text, right_answer(item.prompt, task))
+        yield QueueLine(item=short_digest(*given), **dict(zip(GIVEN, given, strict=True)))
+
+
+def write_queue(lines: Iterable[QueueLine], path: Path) -> int:
+    """The queue, and the guidelines beside it; gives the number of lines."""
+    written = [json.dumps(asdict(line), ensure_ascii=False) for line in lines]
+    path.write_text("".join(line + "\n" for line in written), encoding="utf-8")
+    path.with_suffix(".guidelines.md").write_text(GUIDELINES, encoding="utf-8")
+    return len(written)
+
+
+def read_filled(path: Path, queue_path: Path) -> list[Feedback]:
+    """The filled lines of a file, as feedback of people, in the order of the queue.
+
+    Raises SourceError, naming the line, for a line that is not of the queue, whose texts were changed, whose verdict is
+    unknown, that does not say who wrote it, or that one person filled twice.
+    """
+    known = {str(row["item"]): row for _, row in read_rows(queue_path, "jsonl")}
+    found: dict[tuple[str, str], Feedback] = {}
+    for number, row in read_rows(path, "jsonl"):
+        feedback = _checked(row, known, path, number)
+        if feedback is None:
+            continue
+        key = (str(row["item"]), feedback.annotator_id)
+        if key in found:
+            raise SourceError(
+                f"{feedback.annotator_id!r} has annotated this item before", file=path, row=number, field="annotator"
+            )
+        found[key] = feedback
+    place = {item: i for i, item in enumerate(known)}
+    return [found[key] for key in sorted(found, key=lambda key: (place[key[0]], key[1]))]
+
+
+def agreement(rows: Iterable[Feedback]) -> Agreement:
+    """How far every two people agree on the same items. Raises InputError where one person judged an item twice."""
+    shared = _shared(rows)
+    pairs = [pair for verdicts in shared.values() for pair in verdicts]
+    if not pairs:
+        return Agreement(num_pairs=0, agreement=None, kappa=None)
+    kappas = [(len(verdicts), kappa) for verdicts in shared.values() if (kappa := cohen_kappa(verdicts)) is not None]
+    weight = sum(number for number, _ in kappas)
+    return Agreement(
+        num_pairs=len(pairs),
+        agreement=sum(a == b for a, b in pairs) / len(pairs),
+        kappa=sum(number * kappa for number, kappa in kappas) / weight if weight else None,
+    )
+
+
+def cohen_kappa(verdicts: Sequence[tuple[str, str]]) -> float | None:
+    """Cohen's kappa of two people's verdicts; None where both gave one and the same verdict throughout."""
+    from sklearn.metrics import cohen_kappa_score
+
+    if len({verdict for pair in verdicts for verdict in pair}) < 2:
+        return None
+    first, second = zip(*verdicts, strict=True)
+    return float(cohen_kappa_score(first, second))
+
+
+def _shared(rows: Iterable[Feedback]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Every two people, in the order of their names -> their verdicts on each item that both gave one."""
+    by_item: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        said = by_item.setdefault((row.prompt_id, row.candidate_id), {})
+        if row.annotator_id in said:
+            raise InputError(
+                f"{row.annotator_id!r} has annotated answer {row.candidate_id} to prompt {row.prompt_id} twice; "
+                "remove one of the two lines"
+            )
+        said[row.annotator_id] = row.verdict or ""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for said in by_item.values():
+        for one, other in combinations(sorted(name for name, verdict in said.items() if verdict), 2):
+            found.setdefault((one, other), []).append((said[one], said[other]))
+    return found
+
+
+def _checked(row: dict[str, Any], known: dict[str, dict[str, Any]], path: Path, number: int) -> Feedback | None:
+    """None for a line that is still to be filled."""
+    line = known.get(str(row.get("item")))
+    if line is None:
+        raise SourceError(f"{row.get('item')!r} is not in the queue", file=path, row=number, field="item")
+    for field in GIVEN:
+        if row.get(field) != line[field]:
+            raise SourceError("was changed; it must stay as the queue has it", file=path, row=number, field=field)
+    text, verdict, annotator = (str(row.get(f) or "").strip() for f in ("feedback", "verdict", "annotator"))
+    if not text and not verdict:
+        return None
+    if not text:
+        raise SourceError("is empty although there is a verdict", file=path, row=number, field="feedback")
+    if verdict.lower() not in (RIGHT, WRONG):
+        raise SourceError(f"{verdict!r} is neither {RIGHT} nor {WRONG}", file=path, row=number, field="verdict")
+    if not annotator:
+        raise SourceError("does not say who wrote the feedback", file=path, row=number, field="annotator")
+    return Feedback(
+        prompt_id=row["prompt_id"],
+        candidate_id=row["candidate_id"],
+        text=text,
+        verdict=verdict.lower(),
+        annotator="human",
+        annotator_id=annotator,
+    )

@@ -1,0 +1,9 @@
+"""Generate: K candidate answers to every prompt, from one or more groups of one sampler each.
+
+`samplers/` holds the samplers, one file each; `answers` is what they have in common; `engine_parity` compares the
+log-probs of an inference engine with those of the training stack.
+"""
+
+from stages.generate.stage import SAMPLERS, STAGE, GenerateSettings, estimate
+
+__all__ = ["SAMPLERS", "STAGE", "GenerateSettings", "estimate"]

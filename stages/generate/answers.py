@@ -1,0 +1,168 @@
+"""What samplers have in common: how a prompt is put, how an answer becomes a candidate, where its seed comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from data.errors import InputError
+from data.records import Candidate, Message, Prompt
+from data.settings import Config, Seed
+from pipeline.fingerprint import text_digest
+from stages.models.sample import Sampled
+
+PLACE = "{prompt}"
+
+
+def one_place(template: str) -> str:
+    """The template. Raises ValueError when it does not hold the prompt's place once."""
+    if template.count(PLACE) != 1:
+        raise ValueError(f"template must hold {PLACE} once, found it {template.count(PLACE)} times")
+    return template
+
+
+class AnswerSettings(Config):
+    """What samplers that ask a model have in common."""
+
+    name: str = Field(default="student", description="Beginning of the candidates' ids.")
+    model: str = Field(
+        default="student", description="Which model answers: student, teacher, or one of the recipe's `models`."
+    )
+    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
+    )
+    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
+    seed: Seed = Field(default=0, description="Another seed, other samples.")
+    prompt: Literal["whole", "variants"] = Field(
+        default="whole",
+        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
+    )
+    template: str = Field(
+        default=PLACE,
+        description="What is asked, with {prompt} in the place of the prompt or of its last message; "
+        "training still sees the prompt alone.",
+    )
+
+    _template = field_validator("template")(one_place)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Digests of the model that answers."""
+
+    weights_digest: str
+    tokenizer_digest: str
+
+
+def views_that_fit(
+    prompts: Sequence[Prompt], settings: Any, tokenizer: Any, *, context: int
+) -> tuple[list[tuple[int, int, list[int]]], dict[int, str]]:
+    """(position of the prompt, number of the view, token ids) of every prompt that fits beside `max_tokens` new ones,
+
+    and why another does not, by position.
+    """
+    room = context - settings.max_tokens
+    fitting: list[tuple[int, int, list[int]]] = []
+    refused: dict[int, str] = {}
+    for i, prompt in enumerate(prompts):
+        try:
+            views = _views(prompt, settings, tokenizer)
+            too_long = next((ids for ids in views if len(ids) > room), None)
+            if too_long is not None:
+                raise InputError(
+                    f"the prompt has {len(too_long)} tokens; {room} fit beside {settings.max_tokens} new ones"
+                )
+            fitting += [(i, j, ids) for j, ids in enumerate(views)]
+        except InputError as error:
+            refused[i] = str(error)
+    return fitting, refused
+
+
+def row_seed(seed: int, *names: str) -> int:
+    """A 63-bit seed of one sample."""
+    return int(text_digest(str(seed), *names)[:15], 16)
+
+
+def numbered(settings: Any, view: int, sample: int) -> str:
+    """The id of a group's candidate: a view's sample, both from 0."""
+    return f"{settings.name}-{view * settings.num_samples + sample}"
+
+
+def candidate_of(
+    prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Any, model: Signature | Any
+) -> Candidate:
+    """An answer that never began is `filtered`: thinking alone is no answer to be ranked."""
+    error = no_answer(sampled.finish_reason) if sampled.has_no_answer else None
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=candidate_id,
+        text=sampled.text,
+        reasoning=sampled.reasoning,
+        token_ids=sampled.token_ids,
+        logprobs=sampled.logprobs,
+        logprob_sum=sum(sampled.logprobs) if sampled.token_ids else None,
+        logprob_mode=_mode(settings) if sampled.token_ids else None,
+        finish_reason=sampled.finish_reason,
+        model_digest=model.weights_digest,
+        tokenizer_digest=model.tokenizer_digest,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=seed,
+        source=source_of(settings),
+        status="filtered" if error else "ok" if sampled.finish_reason == "stop" else "truncated",
+        error=error,
+    )
+
+
+def no_answer(finish_reason: str | None) -> str:
+    """Why a candidate that holds only thinking has no answer."""
+    if finish_reason == "length":
+        return "max_tokens were used up before the answer began; raise max_tokens"
+    return "the model stopped in its thinking and gave no answer"
+
+
+def source_of(settings: Any) -> str:
+    return "document" if settings.prompt == "variants" else settings.model
+
+
+def filtered(prompt: Prompt, error: str, settings: Any) -> Candidate:
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        candidate_id=f"{settings.name}-0",
+        text="",
+        max_tokens=settings.max_tokens,
+        source=source_of(settings),
+        status="filtered",
+        error=error,
+    )
+
+
+def _mode(settings: Any) -> str:
+    return "raw" if settings.template == PLACE else "template"
+
+
+def views_of(prompt: Prompt, settings: Any) -> list[tuple[str, tuple[Message, ...] | None]]:
+    """What is asked, in the group's template: (text, messages where the prompt has them) of each view."""
+    if settings.prompt == "variants":
+        return [(_filled(settings, text), None) for text in prompt.variants]
+    if not prompt.messages:
+        return [(_filled(settings, prompt.text), None)]
+    *before, last = prompt.messages
+    asked = Message(role=last.role, content=_filled(settings, last.content))
+    return [(_filled(settings, prompt.text), (*before, asked))]
+
+
+def _views(prompt: Prompt, settings: Any, tokenizer: Any) -> list[list[int]]:
+    from stages.models.tokens import prompt_token_ids
+
+    return [prompt_token_ids(tokenizer, text, messages) for text, messages in views_of(prompt, settings)]
+
+
+def _filled(settings: Any, text: str) -> str:
+    return settings.template.replace(PLACE, text)

@@ -1,0 +1,61 @@
+"""Sampler `transformers`: batched, left-padded sampling from the student, token ids and log-probs kept.
+
+A sample is a function of (seed, prompt, sample number) and of nothing else: the noise that picks each token comes from
+a counter-based hash, not from a stream that the batch shares. So a resumed or extended run gives the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from data.records import Candidate, Prompt
+from data.settings import unkeyed
+from stages.generate.answers import AnswerSettings, candidate_of, filtered, numbered, row_seed, views_that_fit
+from stages.models.sample import generate
+
+if TYPE_CHECKING:
+    from stages.models.lazy import LoadedModel
+
+NEEDS_MODEL = True
+
+
+class Settings(AnswerSettings):
+    sampler: Literal["transformers"] = "transformers"
+    batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+
+
+def num_candidates(settings: Settings) -> int:
+    return settings.num_samples
+
+
+def has_work(prompt: Prompt, settings: Settings) -> bool:
+    return settings.prompt == "whole" or bool(prompt.variants)
+
+
+def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
+    """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
+    from stages.models.load import context_length
+
+    fitting, refused = views_that_fit(prompts, settings, student.tokenizer, context=context_length(student.model))
+    work = []
+    for i, view, ids in fitting:
+        for k in range(settings.num_samples):
+            candidate_id = numbered(settings, view, k)
+            work.append((i, candidate_id, ids, row_seed(settings.seed, prompts[i].prompt_id, candidate_id)))
+    samples = generate(
+        student.model,
+        student.tokenizer,
+        [ids for _, _, ids, _ in work],
+        [seed for _, _, _, seed in work],
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        batch_size=settings.batch_size,
+    )
+    rows: list[list[Candidate]] = [[] for _ in prompts]
+    for (i, candidate_id, _, seed), sampled in zip(work, samples, strict=True):
+        rows[i].append(candidate_of(prompts[i], candidate_id, sampled, seed, settings, student))
+    for i, error in refused.items():
+        rows[i] = [filtered(prompts[i], error, settings)]
+    yield from rows

@@ -1,0 +1,282 @@
+"""Stage generate: K candidates a prompt, from one or more groups of one sampler each."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+from pydantic import Field, field_validator
+
+from data.errors import InputError
+from data.parquet import batched
+from data.records import SPLITS, Candidate, Prompt
+from data.settings import Config, key_of, registry, unkeyed
+from pipeline.fingerprint import canonical
+from pipeline.rows import Keys, Mapped, Unit, imagine_rows, missing
+from pipeline.stage import Job, Stage
+from stages.chat.money.estimate import Planned
+from stages.chat.money.estimate import estimate as estimated
+from stages.chat.money.spending import Spending
+from stages.generate import engine_parity as parity
+from stages.models.lazy import LazyModel
+from stages.models.vllm_engine import EngineSettings, close_pools
+
+SAMPLERS = "stages.generate.samplers"
+Group = registry.settings_union(SAMPLERS, "sampler")
+
+Request = tuple[int, Prompt]
+"""(position of the group, prompt)"""
+
+
+class GenerateSettings(Config):
+    groups: list[Group] = Field(min_length=1, description="Each adds its candidates to every prompt.")  # type: ignore[valid-type]
+    splits: list[str] = Field(default=["train"], description="Splits whose prompts get candidates.")
+    chunk_size: int = unkeyed(512, ge=1, description="Prompts and groups between two commits to the store.")
+
+    @field_validator("groups")
+    @classmethod
+    def _names_differ(cls, groups: list[Any]) -> list[Any]:
+        names = [group.name for group in groups]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every group needs a name of its own, found {', '.join(names)}")
+        return groups
+
+    @field_validator("splits")
+    @classmethod
+    def _splits_exist(cls, splits: list[str]) -> list[str]:
+        for split in splits:
+            if split not in SPLITS:
+                raise ValueError(registry.unknown(split, list(SPLITS), kind="split"))
+        return splits
+
+    def models(self) -> set[str]:
+        """The models that are asked."""
+        return {group.model for group in self.groups if _needs_model(group)}
+
+    def asks(self) -> bool:
+        """Whether a sampler asks a chat endpoint."""
+        return any(map(_asks, self.groups))
+
+    def num_candidates(self) -> int:
+        """K: how many candidates a prompt gets at most."""
+        return sum(_sampler(group).num_candidates(group) for group in self.groups)
+
+
+def run(job: Job) -> None:
+    settings: GenerateSettings = job.settings
+    models = _models(job)
+    prompts = _prompts(job)
+    check_templates(prompts, models)
+    units = list(_units(settings, prompts, models))
+    spending = Spending(job, planned)
+    mapped = Mapped(job, Candidate, total=len(units))
+    asking = {g for g, group in enumerate(settings.groups) if _asks(group)}
+    mapped.add(
+        (unit for unit in units if unit.item[0] not in asking),
+        partial(_sample, settings=settings, models=models),
+        chunk_size=settings.chunk_size,
+        ahead=int(any(_engine(group) for group in settings.groups)),
+        gpus=int(any(_needs_model(group) for group in settings.groups)),
+    )
+    for g in sorted(asking):  # after what costs nothing
+        own = (unit for unit in units if unit.item[0] == g)
+        ask = partial(_ask, group=settings.groups[g], models=models, chunk_size=settings.chunk_size, spending=spending)
+        mapped.add(own, ask, chunk_size=settings.chunk_size, stream=True)
+    mapped.write([unit.key for unit in units])
+    spending.close(job)
+    job.metrics["prompts"] = len(prompts)
+    _check_parity(job, settings, models)
+
+
+def check_templates(prompts: Iterable[Prompt], models: Mapping[str, LazyModel]) -> None:
+    """Raises InputError for conversations that a model, the student at least, has no chat template for.
+
+    Each of its answers would be refused otherwise, after others have been paid for.
+    """
+    conversation = next((prompt for prompt in prompts if prompt.messages), None)
+    for name, model in models.items():
+        if conversation is not None and not model.tokenizer.chat_template:
+            raise InputError(
+                f"prompt {conversation.prompt_id} is a list of messages, but the tokenizer of the model {name!r} has "
+                "no chat template; save one with it, or give prompts as text"
+            )
+
+
+def estimate(job: Job) -> dict[str, Any] | None:
+    """What the candidates that are missing take in questions and money; None where no endpoint is asked."""
+    return estimated(planned(job))
+
+
+def planned(job: Job) -> Iterator[Planned] | None:
+    """The questions to endpoints."""
+    settings: GenerateSettings = job.settings
+    if not settings.asks():
+        return None
+    by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
+    for unit in missing(job, _units(settings, _prompts(job), _models(job)), Candidate):
+        by_group[unit.item[0]].append(unit.item[1])
+    return chain.from_iterable(
+        _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
+        for g, prompts in by_group.items()
+        if _asks(settings.groups[g])
+    )
+
+
+def imagine(job: Job) -> None:
+    """Candidates that are not known yet are taken to be as long as they may be, at four letters a token."""
+    settings: GenerateSettings = job.settings
+    units = _units(settings, _prompts(job), _models(job))
+    imagine_rows(job, units, lambda request: _stand_ins(settings.groups[request[0]], request[1]), Candidate)
+
+
+def _stand_ins(group: Any, prompt: Prompt) -> list[Candidate]:
+    texts = _given(group, prompt)
+    if not texts:
+        tokens = group.max_tokens if hasattr(group, "max_tokens") else group.chat.max_tokens
+        texts = ("x" * 4 * tokens,) * _sampler(group).num_candidates(group)
+    return [
+        Candidate(prompt_id=prompt.prompt_id, candidate_id=f"{group.name}-{i}", text=text, source="student")
+        for i, text in enumerate(texts)
+    ]
+
+
+def _models(job: Job) -> dict[str, LazyModel]:
+    return {name: LazyModel(job.input(name)) for name in job.inputs if name != "prompts"}
+
+
+def _prompts(job: Job) -> list[Prompt]:
+    splits = job.settings.splits
+    return [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in splits]
+
+
+def _units(settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]) -> Iterator[Unit[Request]]:
+    keys = [Keys.of(key_of(group), _model_key(group, models)) for group in settings.groups]
+    for prompt in prompts:
+        for g, group in enumerate(settings.groups):
+            if _sampler(group).has_work(prompt, group):
+                yield keys[g].unit((g, prompt), *_decides(group, prompt))
+
+
+def _asks(group: Any) -> bool:
+    return hasattr(_sampler(group), "questions")
+
+
+def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
+    """Engines of another stack say of their answers what the training stack says, or the stage stops."""
+    groups = [(group, engine.max_gap) for group in settings.groups if (engine := _engine(group))]
+    close_pools()
+    if groups and job.metrics["units_computed"]:
+        job.metrics["parity"] = parity.check(job, groups, models)
+
+
+def _engine(group: Any) -> EngineSettings | None:
+    """Of vLLM, where that answers."""
+    sampler = _sampler(group)
+    return sampler.engine(group) if hasattr(sampler, "engine") else None
+
+
+def _needs_model(group: Any) -> bool:
+    sampler = _sampler(group)
+    return sampler.needs_model(group) if hasattr(sampler, "needs_model") else sampler.NEEDS_MODEL
+
+
+def _sampler(group: Any) -> ModuleType:
+    return registry.load(SAMPLERS, group.sampler, kind="sampler")
+
+
+def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
+    """None without a model; no key that was ever used where the model is not there yet."""
+    if not _needs_model(group):
+        return None
+    return models[group.model].identity if group.model in models else uuid4().hex
+
+
+def _decides(group: Any, prompt: Prompt) -> list[str]:
+    """Everything of a prompt that decides its candidates in this group."""
+    messages = [[m.role, m.content] for m in prompt.messages or ()]
+    asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
+    return [prompt.prompt_id, canonical(asked).decode()]
+
+
+def _uses_variants(group: Any) -> bool:
+    return getattr(group, "prompt", "whole") == "variants"
+
+
+def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
+    """What came with the prompt decides only what is taken from it."""
+    sampler = _sampler(group)
+    return sampler.answers(prompt, group) if hasattr(sampler, "answers") else ()
+
+
+def _ask(
+    requests: Iterable[Request], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
+) -> Iterator[list[Candidate]]:
+    """Without a break, where the sampler can; else chunk by chunk."""
+    sampler, model = _sampler(group), _model_for(group, models)
+    prompts = (prompt for _, prompt in requests)
+    for part in [prompts] if hasattr(sampler, "STREAMS") else batched(prompts, chunk_size):
+        yield from sampler.sample(part, group, model, payer=spending)
+
+
+def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
+    """Loaded, unless an engine loads it."""
+    model = models[group.model] if _needs_model(group) else None
+    return model if model is None or _engine(group) else model.loaded
+
+
+def _sample(
+    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+) -> Iterator[list[Candidate]]:
+    """One list of candidates a request, in order; each group's prompts go to its sampler together."""
+    by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
+    for g, prompt in chunk:
+        by_group[g].append(prompt)
+    results: dict[int, Iterator[list[Candidate]]] = {}
+    for g, prompts in by_group.items():
+        group = settings.groups[g]
+        results[g] = iter(list(_sampler(group).sample(prompts, group, _model_for(group, models))))
+    for g, _ in chunk:
+        yield next(results[g])
+
+
+STAGE = Stage(
+    name="generate",
+    run=run,
+    modules=(
+        "data.rendering",
+        "stages.generate.stage",
+        "stages.generate.answers",
+        "data.thinking",
+        "stages.generate.engine_parity",
+        "stages.models.tokens",
+        "stages.models.chat_template",
+        "stages.models.control_tokens",
+        "stages.models.end_tokens",
+        "stages.models.load",
+        "stages.models.lazy",
+        "data.text",
+        "stages.scoring.branch_attention",
+        "stages.scoring.batch",
+        "stages.models.checkpoints",
+        "stages.scoring.score",
+        "stages.scoring.token_logps",
+        "stages.scoring.rows",
+        "stages.scoring.score_texts",
+        "stages.models.model_folders",
+    ),
+    beside_rows=(
+        "stages.generate.engine_parity",
+        "stages.scoring.score_texts",
+        "stages.scoring.batch",
+        "stages.scoring.score",
+        "stages.scoring.branch_attention",
+        "stages.scoring.token_logps",
+        "stages.scoring.rows",
+        "data.text",
+    ),
+    in_child=True,
+    imagine=imagine,
+)

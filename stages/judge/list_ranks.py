@@ -1,0 +1,38 @@
+"""The reply to a list that puts its candidates in order instead of scoring them."""
+
+from stages.chat.json_replies import Schema, json_object, object_schema
+from stages.judge.list_questions import Mark, check_tags, tag
+from stages.judge.scales import standardised_ranks
+
+
+def ranking_schema(num_candidates: int) -> Schema:
+    """Of the reply that `read_ranking` reads. That each tag stands there once is more than a schema can say."""
+    tags = {"type": "array", "items": {"type": "string", "enum": [tag(i) for i in range(num_candidates)]}}
+    tags["maxItems"] = num_candidates
+    ranking = {"type": "array", "items": tags, "maxItems": num_candidates}
+    return object_schema({"rationale": {"type": "string"}, "ranking": ranking, "abstained": tags})
+
+
+def read_ranking(text: str, *, num_candidates: int, scale: tuple[float, float]) -> list[Mark]:
+    """A mark for each candidate, in the order shown, from {"ranking": [["B"], ["A", "C"]], "abstained": ["D"]}.
+
+    Best first, ties together; a tie of one may stand without its list. The total is the share of the others that a
+    candidate leaves behind, a tie for half, from the worst of the scale to the best. Raises ValueError that says what
+    is wrong with the reply.
+    """
+    reply = json_object(text, "ranking")
+    places, abstained = reply["ranking"], reply.get("abstained") or []
+    if not isinstance(places, list) or not isinstance(abstained, list):
+        raise ValueError("'ranking' and 'abstained' must be lists, the first from best to worst")
+    ties = [[str(name) for name in (place if isinstance(place, list) else [place])] for place in places]
+    tags = [tag(i) for i in range(num_candidates)]
+    check_tags([*(name for tied in ties for name in tied), *map(str, abstained)], tags)
+    share = standardised_ranks({name: -float(place) for place, tied in enumerate(ties) for name in tied})
+    low, high = scale
+    total = {name: round(low + (high - low) * value, 6) for name, value in share.items()}
+    rationale = _words(reply.get("rationale"))
+    return [Mark(total=total.get(name), rationale=rationale) for name in tags]
+
+
+def _words(said: object) -> str | None:
+    return said if isinstance(said, str) and said.strip() else None

@@ -1,0 +1,127 @@
+"""Questions to a chat model of the recipe's own, through its chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from data.records import Candidate, Judgement, Prompt
+from data.settings import Seed
+from stages.chat.json_replies import SYSTEM, Question, Schema, in_rounds
+from stages.chat.reply import Reply
+from stages.generate.answers import row_seed
+from stages.grading import TaskSettings
+from stages.judge import panel
+from stages.judge.panel_settings import PanelSettings
+
+if TYPE_CHECKING:
+    from stages.models.lazy import LazyModel
+
+MODULES = (
+    "stages.judge.local_panel",
+    "stages.generate.answers",
+    "data.thinking",
+    "stages.models.tokens",
+    "stages.models.chat_template",
+    "stages.models.control_tokens",
+    "stages.models.end_tokens",
+    "stages.models.load",
+    "stages.models.lazy",
+)
+
+
+class LocalChatSettings(PanelSettings):
+    """A judge that the recipe's section `teacher` names."""
+
+    seed: Seed = Field(default=0, description="Another seed, other presentation orders and samples.")
+    temperature: float = Field(default=0.0, ge=0, description="Of the replies; 0 is greedy.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
+    )
+    max_tokens: int = Field(
+        default=1024, ge=1, description="Tokens of a reply, at most; it must hold the judgement of all candidates."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question as the model gets it."""
+
+    token_ids: list[int]
+    seed: int
+    schema: Schema
+
+
+Written = Sequence[tuple[str, str | None]]
+"""(text, finish_reason) of each reply, in order."""
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]],
+    settings: Any,
+    task: TaskSettings,
+    model: LazyModel,
+    *,
+    context: int,
+    repeat: int,
+    writes: Callable[[list[Asked], Any, LazyModel], Written],
+) -> Iterator[list[Judgement]]:
+    """As a teacher does, in the name of its settings; `writes` has the model answer, `context` is what fits into it."""
+    said = partial(
+        replies,
+        settings=settings,
+        tokenizer=model.tokenizer,
+        context=context,
+        repeat=repeat,
+        writes=lambda asked: writes(asked, settings, model),
+    )
+    yield from in_rounds((panel.conversation(*item, settings, task, teacher=settings.teacher) for item in items), said)
+
+
+def replies(
+    questions: Sequence[Question[Any]],
+    *,
+    settings: LocalChatSettings,
+    tokenizer: Any,
+    context: int,
+    repeat: int,
+    writes: Callable[[list[Asked]], Written],
+) -> list[Reply]:
+    """One reply a question; `filtered` where it does not fit. A seed is a function of the question alone."""
+    room = context - settings.max_tokens
+    asked = [
+        Asked(
+            token_ids=_token_ids(question, tokenizer),
+            seed=row_seed(settings.seed, question.text, str(repeat)),
+            schema=question.schema,
+        )
+        for question in questions
+    ]
+    fitting = [one for one in asked if len(one.token_ids) <= room]
+    written = iter(writes(fitting) if fitting else [])
+    return [
+        _reply(*next(written)) if len(one.token_ids) <= room else _too_long(len(one.token_ids), room, settings)
+        for one in asked
+    ]
+
+
+def _token_ids(question: Question[Any], tokenizer: Any) -> list[int]:
+    """The instruction stands before the question, in the user's turn: not every template has one for a system."""
+    from stages.models.tokens import prompt_token_ids
+
+    return prompt_token_ids(tokenizer, f"{SYSTEM}\n\n{question.text}")
+
+
+def _reply(text: str, finish_reason: str | None) -> Reply:
+    if finish_reason == "length":
+        return Reply(text=text, status="truncated", error="the reply is longer than max_tokens")
+    return Reply(text=text, status="ok") if text.strip() else Reply(text="", status="refused", error="an empty answer")
+
+
+def _too_long(length: int, room: int, settings: LocalChatSettings) -> Reply:
+    error = f"the question has {length} tokens; {room} fit beside {settings.max_tokens} new ones"
+    return Reply(text="", status="filtered", error=error)

@@ -1,0 +1,104 @@
+"""Pairs on which two scored lists disagree, the verdicts asked for them, and totals that respect the verdicts.
+
+Totals are moved as little as cyclic projections need: in turn, the two totals of each pair whose difference is not
+allowed are moved equally far to the nearest difference that is. Where the verdicts contradict each other no totals can
+respect all of them; the audit counts those that are left.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from stages.chat.json_replies import Schema, json_object, object_schema
+from stages.statistics.comparison import Comparison
+
+Pair = tuple[str, str]
+Totals = Mapping[str, float]
+
+WORDS = {"A": "win", "B": "lose", "TIE": "tie", "ABSTAIN": "abstain"}
+TURNED = {"win": "lose", "lose": "win", "tie": "tie"}
+
+SCHEMA: Schema = object_schema(
+    {"rationale": {"type": "string"}, "verdict": {"type": "string", "enum": ["A", "B", "tie", "abstain"]}}
+)
+"""Of the reply that `read_verdict` reads."""
+
+GAP = 0.01
+"""How far a verdict sets two totals apart, in units of the scale."""
+ROUNDS = 1000
+PRECISION = 6
+"""Decimals of a total, so that those of a tie are equal and not only near."""
+
+
+def reversed_pairs(first: Totals, second: Totals) -> list[Pair]:
+    """Pairs of which one list puts one candidate higher and the other list the other; a tie is no disagreement."""
+    return [(a, b) for a, b in combinations(first, 2) if (first[a] - first[b]) * (second[a] - second[b]) < 0]
+
+
+def read_verdict(text: str) -> str:
+    """win, lose, tie or abstain, for the candidate shown as A. Raises ValueError."""
+    stated = json_object(text, "verdict")["verdict"]
+    word = WORDS.get(str(stated).strip().upper())
+    if word is None:
+        raise ValueError(f"the verdict is {stated!r}; it must be A, B, tie or abstain")
+    return word
+
+
+def decide(pair: Pair, said: str, said_turned: str) -> str | None:
+    """Of the first of the pair, from the verdicts when it was shown first and when it was shown second.
+
+    win or lose only where both say so, else a tie; None where both abstain or are unusable.
+    """
+    first = said if said in TURNED else None
+    return Comparison(prompt_id=str(pair), first=first, second=TURNED.get(said_turned)).verdict  # type: ignore[arg-type]  words of Comparison
+
+
+def settle(first: Totals, second: Totals, verdicts: Mapping[Pair, str | None]) -> dict[str, float]:
+    """The mean of both lists, moved so that decided pairs stand as decided and no other pair is turned over."""
+    total = {name: (first[name] + second[name]) / 2 for name in first}
+    allowed = {
+        (a, b): _allowed(verdicts.get((a, b)), total[a] - total[b])
+        for a, b in combinations(first, 2)
+        if (a, b) not in verdicts or verdicts[a, b] is not None
+    }
+    for _ in range(ROUNDS if any(verdicts.values()) else 0):
+        if _project(total, allowed) < 0.1**PRECISION / 100:
+            break
+    return {name: round(value, PRECISION) for name, value in total.items()}
+
+
+def contradicted(total: Totals, verdicts: Mapping[Pair, str | None]) -> int:
+    """How many decided pairs do not stand as decided."""
+    signs = {"win": 1, "lose": -1, "tie": 0}
+    return sum(
+        signs[verdict] != (total[a] > total[b]) - (total[a] < total[b])
+        for (a, b), verdict in verdicts.items()
+        if verdict is not None
+    )
+
+
+def num_calls_of_all_pairs(num_candidates: int) -> int:
+    """Questions that would compare every pair of a prompt in both orders."""
+    return num_candidates * (num_candidates - 1)
+
+
+def _allowed(verdict: str | None, difference: float) -> tuple[float, float]:
+    """Bounds of the difference between two totals; `difference`: what it is now."""
+    if verdict == "tie":
+        return 0.0, 0.0
+    if verdict is None:  # not asked: its lists agree, and at most its lead may shrink
+        near = min(GAP, abs(difference))
+        return (near, math.inf) if difference > 0 else (-math.inf, -near) if difference < 0 else (-math.inf, math.inf)
+    return (GAP, math.inf) if verdict == "win" else (-math.inf, -GAP)
+
+
+def _project(total: dict[str, float], allowed: Mapping[Pair, Sequence[float]]) -> float:
+    """One turn over all pairs; gives the longest way that a total was moved."""
+    longest = 0.0
+    for (a, b), (low, high) in allowed.items():
+        difference = total[a] - total[b]
+        shift = (min(max(difference, low), high) - difference) / 2
+        total[a] += shift
+        total[b] -= shift
+        longest = max(longest, abs(shift))
+    return longest

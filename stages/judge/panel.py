@@ -1,0 +1,181 @@
+"""List-wise judging by a chat model, whoever puts the questions to it.
+
+All answers to a prompt are judged in one question, by aspects: scored, or put in order. Each prompt is asked in one or
+two presentation orders; with two, totals are means, and what each order gave is kept in `presentations`. A prompt one
+of whose orders gave no usable reply has no totals, and so has a candidate that one of them abstains from: half of a
+balanced design would carry the judge's preference for a place. With `pairwise: disagreements`, pairs on which the two
+orders contradict each other are asked on their own, in both orders, and the totals are moved until they respect the
+verdicts.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import permutations
+from statistics import fmean
+from typing import Any
+
+from data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
+from pipeline.rows import OPEN
+from stages.chat.json_replies import Answer, Question, Talk, ask_once, ask_twice
+from stages.grading import TaskSettings, stated
+from stages.judge.list_questions import Mark, presentation_orders, read_scores, render, scores_schema
+from stages.judge.list_ranks import ranking_schema, read_ranking
+from stages.judge.pair_questions import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
+from stages.judge.panel_settings import PanelSettings
+
+MODULES = (
+    "stages.judge.panel",
+    "stages.judge.panel_settings",
+    "stages.judge.scales",
+    "stages.judge.list_questions",
+    "data.rendering",
+    "stages.judge.list_ranks",
+    "stages.judge.pair_questions",
+    "stages.chat.json_replies",
+    "data.thinking",
+    "stages.chat.templates",
+    "stages.statistics.comparison",
+    "stages.chat.reply",
+)
+
+
+@dataclass(kw_only=True)
+class Panel:
+    """A prompt with its lists, each with what was answered to it, and what was said of its pairs."""
+
+    prompt: Prompt
+    candidates: list[Candidate]
+    orders: list[list[Candidate]]
+    answers: list[Answer[list[Mark]]] = field(default_factory=list)
+    verdicts: dict[Pair, str] = field(default_factory=dict)
+    """(shown first, shown second) -> as in PairVerdict."""
+
+    @property
+    def marks(self) -> list[dict[str, Mark]]:
+        """Of each list: candidate_id -> mark; empty where the reply is unusable."""
+        shown = zip(self.orders, self.answers, strict=True)
+        return [{c.candidate_id: m for c, m in zip(order, a.value or [], strict=False)} for order, a in shown]
+
+    @property
+    def totals(self) -> list[dict[str, float]]:
+        """Of each list: candidate_id -> total, of the candidates that every list gives one, in their own order."""
+        given = [{name: m.total for name, m in marks.items() if m.total is not None} for marks in self.marks]
+        common = [c.candidate_id for c in self.candidates if all(c.candidate_id in found for found in given)]
+        return [{name: found[name] for name in common} for found in given]
+
+
+def conversation(
+    prompt: Prompt, candidates: list[Candidate], settings: PanelSettings, task: TaskSettings, *, teacher: str
+) -> Talk[list[Judgement]]:
+    """One judgement a candidate, in the name of `teacher`."""
+    panel = _panel(prompt, candidates, settings)
+    panel.answers = yield from ask_twice([_list_question(prompt, order, settings) for order in panel.orders])
+    if settings.pairwise == "disagreements" and len(panel.orders) == 2:
+        panel.verdicts = yield from _verdicts(panel, settings)
+    return _judgements(panel, task, teacher)
+
+
+def questions(
+    items: Iterable[tuple[Prompt, list[Candidate]]], settings: PanelSettings
+) -> Iterator[tuple[Question[Any], bool]]:
+    """What is asked: the lists, surely; and all pairs, of which those are asked on which the lists disagree."""
+    for prompt, candidates in items:
+        panel = _panel(prompt, candidates, settings)
+        for order in panel.orders:
+            yield _list_question(prompt, order, settings), True
+        if settings.pairwise == "disagreements" and len(panel.orders) == 2:
+            for a, b in permutations(candidates, 2):
+                yield _pair_question(panel, (a.candidate_id, b.candidate_id), settings), False
+
+
+def _panel(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings) -> Panel:
+    return Panel(prompt=prompt, candidates=candidates, orders=_orders(prompt, candidates, settings))
+
+
+def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings) -> list[list[Candidate]]:
+    """None where there is nothing to put in order."""
+    if settings.mode == "ranking" and len(candidates) == 1:
+        return []
+    return presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed)
+
+
+def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettings) -> Question[list[Mark]]:
+    low, high = (f"{bound:g}" for bound in settings.scale)
+    text = render(settings.list_path, prompt, order, aspects=settings.aspects, low=low, high=high)
+    if settings.mode == "ranking":
+        read = partial(read_ranking, num_candidates=len(order), scale=settings.scale)
+        return Question(text=text, schema=ranking_schema(len(order)), read=read)
+    schema = scores_schema(len(order), settings.aspects, settings.scale)
+    read = partial(read_scores, num_candidates=len(order), aspects=settings.aspects, scale=settings.scale)
+    return Question(text=text, schema=schema, read=read)
+
+
+def _verdicts(panel: Panel, settings: PanelSettings) -> Talk[dict[Pair, str]]:
+    """Of each pair that the lists put differently, one way round and the other."""
+    pairs = [pair for a, b in reversed_pairs(*panel.totals) for pair in ((a, b), (b, a))]
+    answers = yield from ask_once([_pair_question(panel, pair, settings) for pair in pairs])
+    return {pair: answer.value or answer.status for pair, answer in zip(pairs, answers, strict=True)}
+
+
+def _pair_question(panel: Panel, pair: Pair, settings: PanelSettings) -> Question[str]:
+    by_id = {candidate.candidate_id: candidate for candidate in panel.candidates}
+    shown = [by_id[name] for name in pair]
+    text = render(settings.pair_path, panel.prompt, shown, aspects=settings.aspects)
+    return Question(text=text, schema=SCHEMA, read=read_verdict)
+
+
+def _judgements(panel: Panel, task: TaskSettings, teacher: str) -> list[Judgement]:
+    decided = {
+        (a, b): decide((a, b), said, panel.verdicts[b, a])
+        for (a, b), said in list(panel.verdicts.items())[::2]  # each pair stands there twice, turned round
+    }
+    totals, given = panel.totals, panel.marks
+    final = settle(totals[0], totals[-1], decided) if totals else {}
+    return [_judgement(candidate, panel, given, final, task, teacher) for candidate in panel.candidates]
+
+
+def _judgement(
+    candidate: Candidate,
+    panel: Panel,
+    given: list[dict[str, Mark]],
+    final: dict[str, float],
+    task: TaskSettings,
+    teacher: str,
+) -> Judgement:
+    name = candidate.candidate_id
+    label, correct = stated(candidate.text, panel.prompt, task)
+    unusable = _unusable(panel)
+    found = [marks.get(name) for marks in given]
+    marks = [mark for mark in found if mark is not None]
+    return Judgement(
+        prompt_id=candidate.prompt_id,
+        candidate_id=name,
+        teacher=teacher,
+        aspects=_mean(marks) if name in final else (),
+        total=final.get(name),
+        label=label,
+        correct=correct,
+        rationale=next((mark.rationale for mark in marks if mark.rationale), None),
+        presentation_order=tuple(c.candidate_id for c in panel.orders[0]) if panel.orders else (),
+        presentations=tuple(
+            Presentation(slot=order.index(candidate) + 1, total=mark and mark.total, num_asks=answer.num_asks)
+            for order, mark, answer in zip(panel.orders, found, panel.answers, strict=True)
+        ),
+        verdicts=tuple(PairVerdict(other=b, verdict=said) for (a, b), said in panel.verdicts.items() if a == name),
+        status=unusable.status if unusable else "ok",  # type: ignore[arg-type]  one of the statuses
+        error=unusable.error if unusable else None,
+    )
+
+
+def _unusable(panel: Panel) -> Answer | None:
+    """What keeps the prompt from being judged: first of all what was not asked, for that is asked by the next run."""
+    if "budget_stopped" in panel.verdicts.values():
+        return Answer(value=None, status="budget_stopped", error="not all of its pairs were asked")
+    found = [answer for answer in panel.answers if answer.value is None]
+    return min(found, key=lambda answer: answer.status not in OPEN, default=None)
+
+
+def _mean(marks: Sequence[Mark]) -> tuple[AspectScore, ...]:
+    columns = zip(*(mark.aspects for mark in marks), strict=True)
+    return tuple(AspectScore(name=column[0].name, score=fmean(a.score for a in column)) for column in columns)

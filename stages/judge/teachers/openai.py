@@ -1,0 +1,69 @@
+"""Teacher `openai`: a chat model behind an endpoint judges all answers to a prompt in one question."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data.records import Candidate, Judgement, Prompt
+from data.settings import unkeyed
+from stages.chat.ask import ChatSettings, Conversation, Payer, converse
+from stages.chat.json_replies import SYSTEM, Question, Structured, Talk
+from stages.chat.money.estimate import Planned
+from stages.chat.request import Request, question
+from stages.grading import TaskSettings
+from stages.judge import panel, panel_settings
+from stages.judge.panel_settings import PanelSettings
+
+NEEDS_MODEL = False
+REPEATS = True
+MODULES = (*panel.MODULES, "stages.chat.request")
+external = panel_settings.external
+
+
+class Settings(PanelSettings):
+    teacher: Literal["openai"] = "openai"
+    chat: ChatSettings = Field(
+        description="Which model is asked; its max_tokens must hold the judgement of all candidates."
+    )
+    chunk_size: int = unkeyed(100, ge=1, description="Prompts between two commits; replies are kept one by one anyway.")
+    structured: Structured = Field(
+        default="json_schema",
+        description="json_schema: the endpoint holds replies to a schema; text: for servers that do not know that.",
+    )
+
+
+def judge(
+    items: Iterable[tuple[Prompt, list[Candidate]]],
+    settings: Settings,
+    task: TaskSettings,
+    model: None,
+    *,
+    payer: Payer,
+    repeat: int = 0,
+) -> Iterator[list[Judgement]]:
+    """Items may come from a stream: they are drawn as fast as questions are let through."""
+    talks = (panel.conversation(*item, settings, task, teacher="openai") for item in items)
+    yield from converse((_sent(talk, settings, repeat) for talk in talks), settings.chat, payer=payer)
+
+
+def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Settings) -> Iterator[Planned]:
+    for asked, sure in panel.questions(items, settings):
+        yield Planned(request=_request(asked, settings), chat=settings.chat, sure=sure)
+
+
+def _sent(talk: Talk[list[Judgement]], settings: Settings, repeat: int) -> Conversation[list[Judgement]]:
+    """The same, question by question a request."""
+    said = None
+    while True:
+        try:
+            questions = talk.send(said)  # type: ignore[arg-type]  None begins
+        except StopIteration as end:
+            return end.value
+        replies = yield [_request(asked, settings, repeat=repeat) for asked in questions]
+        said = [reply for (reply,) in replies]
+
+
+def _request(asked: Question[Any], settings: Settings, *, repeat: int = 0) -> Request:
+    schema = asked.schema if settings.structured == "json_schema" else None
+    return question(SYSTEM, asked.text, schema, repeat=repeat)

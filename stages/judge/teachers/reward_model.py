@@ -1,0 +1,91 @@
+"""Teacher `reward_model`: a model with a scalar head scores each answer on its own.
+
+It is a sequence classifier with one label, by its own forward pass: prompt and answer through the chat template, as a
+finished conversation, or as a pair of texts where the tokenizer has no template.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from data.records import Candidate, Judgement, Prompt
+from data.settings import Config, unkeyed
+from pipeline.fingerprint import model_digests
+from stages.grading import TaskSettings, stated
+from stages.models.checkpoints import locate
+from stages.models.model_folders import check_weights, read_config
+
+if TYPE_CHECKING:
+    from stages.models.scalar_head import ScalarModel
+
+NEEDS_MODEL = False
+IN_CHILD = True
+MODULES = (
+    "stages.models.scalar_head",
+    "stages.models.checkpoints",
+    "stages.models.load",
+    "stages.models.tokens",
+    "stages.models.control_tokens",
+)
+
+
+class Settings(Config):
+    teacher: Literal["reward_model"] = "reward_model"
+    model: str = unkeyed(description="A hub name or a local folder, digested by its content.")
+    revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
+    micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
+    chunk_size: int = unkeyed(500, ge=1, description="Prompts between two commits to the store.")
+
+
+def external(settings: Settings) -> dict[str, str]:
+    """Digests of weights, tokenizer and chat template. Raises InputError when there is no such model."""
+    folder = locate(settings.model, revision=settings.revision)
+    read_config(folder)
+    check_weights(folder)
+    return model_digests(folder)
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings, model: None
+) -> Iterator[list[Judgement]]:
+    """One judgement a candidate; the total is the score, in the model's own units."""
+    scalar = _load(locate(settings.model, revision=settings.revision))
+    texts = [scalar.encode(prompt, candidate.text) for prompt, candidates in items for candidate in candidates]
+    scores = iter(scalar.scores(texts, micro_batch_tokens=settings.micro_batch_tokens))
+    for prompt, candidates in items:
+        yield [_judgement(prompt, candidate, next(scores), task) for candidate in candidates]
+
+
+def close() -> None:
+    """Give the model's memory back."""
+    _load.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path) -> ScalarModel:
+    from stages.models.scalar_head import load
+
+    return load(folder)
+
+
+def _judgement(prompt: Prompt, candidate: Candidate, score: float | None, task: TaskSettings) -> Judgement:
+    label, correct = stated(candidate.text, prompt, task)
+    status, error = "ok", None
+    if score is None:
+        status, error = "filtered", "prompt and answer do not fit into the reward model's context"
+    elif not math.isfinite(score):
+        score, status, error = None, "failed", f"the reward model gives {score}"
+    return Judgement(
+        prompt_id=candidate.prompt_id,
+        candidate_id=candidate.candidate_id,
+        teacher="reward_model",
+        total=score,
+        label=label,
+        correct=correct,
+        status=status,
+        error=error,
+    )

@@ -1,0 +1,124 @@
+"""Teacher `several`: several judges with weights, whose totals are made comparable within each prompt.
+
+Each judge has its own rows in the store, under the keys it would have alone: another weight, another way to combine or
+one judge more asks nobody again. A candidate that fewer than `min_judges` scored has no total; where a judge failed, it
+has that judge's status.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import Field, create_model, model_validator
+
+from data.records import Candidate, Judgement, JudgeTotal, Prompt
+from data.settings import Config, registry
+from stages.grading import TaskSettings, stated
+from stages.judge.scales import SCALES, weighted_mean
+
+NEEDS_MODEL = False
+MODULES = ("stages.judge.scales",)
+TEACHERS = "stages.judge.teachers"
+
+
+def _weighted(name: str) -> type[Config]:
+    """A teacher's settings with a weight."""
+    settings: Any = importlib.import_module(f"{TEACHERS}.{name}").Settings
+    weight = Field(default=1.0, gt=0, allow_inf_nan=False, description="In the total, a weighted mean.")
+    made: Any = create_model(
+        f"{name.title().replace('_', '')}Judge", __base__=settings, __module__=__name__, weight=(float, weight)
+    )
+    return made
+
+
+JUDGES = {name: _weighted(name) for name in registry.names(TEACHERS) if name != "several"}
+globals().update((judge.__name__, judge) for judge in JUDGES.values())  # a child process looks them up by name
+Judge = Annotated[Union[tuple(JUDGES.values())], Field(discriminator="teacher")]  # noqa: UP007  made at run time
+
+
+class Settings(Config):
+    teacher: Literal["several"] = "several"
+    judges: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Judge] = Field(  # type: ignore[valid-type]
+        min_length=2, description="Name of a judge -> its teacher's settings, and `weight`."
+    )
+    combine: Literal["ranks", "z_scores", "totals"] = Field(
+        default="ranks",
+        description="What is averaged. ranks: the share of the prompt's other answers that one leaves behind, a tie "
+        "for half; z_scores: standard deviations above the prompt's mean; totals: as they are, of judges on one scale.",
+    )
+    min_judges: int | None = Field(
+        default=None,
+        ge=1,
+        description="Judges that must have scored an answer for it to have a total; all if left out.",
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Settings":
+        if self.min_judges is not None and self.min_judges > len(self.judges):
+            raise ValueError(f"min_judges is {self.min_judges}, but there are {len(self.judges)} judges")
+        return self
+
+
+def members(settings: Settings) -> dict[str, Config]:
+    """Name -> the judge's settings as if it judged alone."""
+    found: dict[str, Config] = {}
+    for name, judge in settings.judges.items():
+        plain: type[Config] = type(judge).__base__  # type: ignore[assignment]  what `_weighted` extended
+        found[name] = plain.model_validate({key: getattr(judge, key) for key in plain.model_fields})
+    return found
+
+
+def combine(
+    prompt: Prompt,
+    candidates: Sequence[Candidate],
+    said: Mapping[str, Sequence[Judgement]],
+    settings: Settings,
+    task: TaskSettings,
+) -> list[Judgement]:
+    """One judgement a candidate. said: judge -> its judgements, one a candidate, in order."""
+    scale = SCALES[settings.combine]
+    shares = {
+        name: scale({j.candidate_id: j.total for j in judged if j.status == "ok" and j.total is not None})
+        for name, judged in said.items()
+    }
+    return [
+        _combined(prompt, candidate, {name: judged[i] for name, judged in said.items()}, shares, settings, task)
+        for i, candidate in enumerate(candidates)
+    ]
+
+
+def _combined(
+    prompt: Prompt,
+    candidate: Candidate,
+    said: Mapping[str, Judgement],
+    shares: Mapping[str, Mapping[str, float]],
+    settings: Settings,
+    task: TaskSettings,
+) -> Judgement:
+    key = candidate.candidate_id
+    scored = {name: found[key] for name, found in shares.items() if key in found}
+    weights = {name: judge.weight for name, judge in settings.judges.items()}
+    enough = len(scored) >= (settings.min_judges or len(said))
+    failed = None if enough else next(((name, j) for name, j in said.items() if j.status != "ok"), None)
+    label, correct = stated(candidate.text, prompt, task)
+    return Judgement(
+        prompt_id=prompt.prompt_id,
+        candidate_id=key,
+        teacher="several",
+        total=weighted_mean(scored, weights) if enough else None,
+        label=label,
+        correct=correct,
+        rationale="\n".join(f"{name}: {j.rationale}" for name, j in said.items() if j.rationale) or None,
+        judges=tuple(_share(name, j) for name, j in said.items()),
+        status=failed[1].status if failed else "ok",
+        error=_why(failed) if failed else None,
+    )
+
+
+def _share(name: str, judgement: Judgement) -> JudgeTotal:
+    return JudgeTotal(judge=name, teacher=judgement.teacher, total=judgement.total, status=judgement.status)
+
+
+def _why(failed: tuple[str, Any]) -> str:
+    name, judgement = failed
+    return f"judge {name}: {judgement.error or judgement.status}"

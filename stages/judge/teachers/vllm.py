@@ -1,0 +1,68 @@
+"""Teacher `vllm`: the recipe's teacher model, in engines of vLLM, judges all answers to a prompt in one question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from data.records import Candidate, Judgement, Prompt
+from stages.chat.json_replies import Structured
+from stages.grading import TaskSettings
+from stages.judge import local_panel as local_chat
+from stages.judge import panel, panel_settings
+from stages.judge.local_panel import Asked, LocalChatSettings
+from stages.models.end_tokens import end_token_ids
+from stages.models.vllm_engine import EngineSettings, close_pools, pool
+
+if TYPE_CHECKING:
+    from stages.models.lazy import LazyModel
+
+NEEDS_MODEL = True
+OWN_PROCESS = True
+REPEATS = True
+MODULES = (*panel.MODULES, *local_chat.MODULES, "stages.models.vllm_engine", "stages.models.vllm_worker")
+external = panel_settings.external
+close = close_pools
+
+
+class Settings(LocalChatSettings, EngineSettings):
+    teacher: Literal["vllm"] = "vllm"
+    structured: Structured = Field(
+        default="json_schema", description="json_schema: the engine holds replies to a schema; text: it does not."
+    )
+
+
+def judge(
+    items: Sequence[tuple[Prompt, list[Candidate]]],
+    settings: Settings,
+    task: TaskSettings,
+    model: LazyModel,
+    *,
+    repeat: int = 0,
+) -> Iterator[list[Judgement]]:
+    context = min(model.context, settings.max_model_len or model.context)
+    yield from local_chat.judge(items, settings, task, model, context=context, repeat=repeat, writes=_written)
+
+
+def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
+    ends = end_token_ids(model.tokenizer)
+    requests = [(one.token_ids, _sampling(settings, one, ends)) for one in asked]
+    outputs = pool(model.folder, settings).outputs(requests)
+    (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
+    return [(reply["text"], reply["finish_reason"]) for reply in replies]
+
+
+def _sampling(settings: Settings, asked: Asked, ends: list[int]) -> dict[str, Any]:
+    held = {"json_schema": asked.schema} if settings.structured == "json_schema" else {}
+    return {
+        "n": 1,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "max_tokens": settings.max_tokens,
+        "seed": asked.seed,
+        "stop_token_ids": ends,
+        "skip_special_tokens": True,
+        **held,
+    }

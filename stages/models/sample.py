@@ -1,0 +1,223 @@
+"""Sampling from a model of the transformers library; each answer has a seed of its own and is the same in any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from data.thinking import ends_in_thinking, split_thinking
+from stages.models.end_tokens import end_token_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """token_ids: thinking included, with EOS when finish_reason is "stop", or none where the text was cut; logprobs: of
+    the model itself, nats, one a token; text: the answer alone; reasoning: the thinking before it, if any.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: str
+    reasoning: str | None = None
+
+    @property
+    def has_no_answer(self) -> bool:
+        """Whether the model thought and then gave no answer."""
+        return self.reasoning is not None and not self.text
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    *,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    batch_size: int,
+) -> list[Sampled]:
+    """One answer for each prompt (token ids), in order. Prompts of like length share a batch."""
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    results: list[Sampled | None] = [None] * len(prompts)
+    for start in range(0, len(by_length), batch_size):
+        indices = by_length[start : start + batch_size]
+        batch = _generate_batch(
+            model,
+            tokenizer,
+            [prompts[i] for i in indices],
+            [seeds[i] for i in indices],
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+        )
+        for i, sampled in zip(indices, batch, strict=True):
+            results[i] = sampled
+    return [sampled for sampled in results if sampled is not None]
+
+
+def greedy(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, max_tokens: int, batch_size: int
+) -> list[Sampled | None]:
+    """The most likely answer to each text, token by token; None where the text does not fit into the context."""
+    from stages.models.load import context_length
+    from stages.models.tokens import prompt_token_ids
+
+    ids = [prompt_token_ids(tokenizer, text) for text in texts]
+    room = context_length(model) - max_tokens
+    fitting = [i for i in ids if len(i) <= room]
+    found = iter(
+        generate(
+            model,
+            tokenizer,
+            fitting,
+            [0] * len(fitting),
+            temperature=0.0,
+            top_p=1.0,
+            max_tokens=max_tokens,
+            batch_size=batch_size,
+        )
+    )
+    return [next(found) if len(i) <= room else None for i in ids]
+
+
+def gumbel_noise(seed_N: Tensor, position: int, size: int) -> Tensor:
+    """Standard Gumbel noise, [N, size] float32: a hash (splitmix64's finaliser) of seed, position and token id."""
+    import torch
+
+    token_V = torch.arange(size, device=seed_N.device)
+    state_NV = seed_N[:, None] + (position * size + token_V)[None] * -7046029254386353131
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        state_NV = (state_NV ^ _shift_right(state_NV, shift)) * factor
+    bits_NV = _shift_right(state_NV ^ _shift_right(state_NV, 31), 11)
+    uniform_NV = (bits_NV.double() + 0.5) * 2.0**-53
+    return -torch.log(-torch.log(uniform_NV)).float()
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Of the unsigned 64-bit number."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _generate_batch(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[Sequence[int]],
+    seeds: list[int],
+    *,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+) -> list[Sampled]:
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    input_ids, mask = _left_padded(prompts, tokenizer.pad_token_id, model.device)
+    recorder = _TokenLogprobs(input_ids.shape[1])
+    processors = LogitsProcessorList([recorder, *_choice(seeds, temperature, top_p, input_ids)])
+    ends = end_token_ids(tokenizer, model)
+    config = GenerationConfig(
+        max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
+    )
+    with torch.inference_mode(), _only(model, config):
+        output = model.generate(
+            input_ids=input_ids, attention_mask=mask, generation_config=config, logits_processor=processors
+        )
+    new_ids = output[:, input_ids.shape[1] :]
+    logprobs = recorder.finish(output)
+    return [
+        _cut(ids, values, ends, asked, tokenizer)
+        for ids, values, asked in zip(new_ids.tolist(), logprobs.tolist(), prompts, strict=True)
+    ]  # fmt: skip
+
+
+@contextmanager
+def _only(model: Any, config: Any) -> Iterator[None]:
+    """For a while, the model has no generation settings but these: its own would fill in what they leave out."""
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _left_padded(prompts: list[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
+    import torch
+
+    width = max(len(ids) for ids in prompts)
+    input_ids = torch.tensor([[pad_id] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+    return input_ids, mask
+
+
+def _choice(seeds: list[int], temperature: float, top_p: float, input_ids: Tensor) -> list[Any]:
+    """Processors after which the arg max is the sample (Gumbel-max), or nothing for greedy decoding."""
+    import torch
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    if temperature == 0:
+        return []
+    seed_N = torch.tensor(seeds, device=input_ids.device)
+    truncation = [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    return [TemperatureLogitsWarper(temperature), *truncation, _Gumbel(seed_N, input_ids.shape[1])]
+
+
+class _Gumbel:
+    def __init__(self, seed_N: Tensor, prompt_width: int):
+        self.seed_N, self.prompt_width = seed_N, prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        position = input_ids.shape[1] - self.prompt_width
+        return scores.float() + gumbel_noise(self.seed_N, position, scores.shape[1])
+
+
+class _TokenLogprobs:
+    """Keeps the log-prob of each chosen token: one step's distribution is held until its token is known."""
+
+    def __init__(self, prompt_width: int):
+        self.prompt_width = prompt_width
+        self.last: Tensor | None = None
+        self.kept: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._keep(input_ids)
+        self.last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def finish(self, sequences: Tensor) -> Tensor:
+        """[N, new tokens]"""
+        import torch
+
+        self._keep(sequences)
+        return torch.stack(self.kept, dim=1)
+
+    def _keep(self, input_ids: Tensor) -> None:
+        if self.last is not None:
+            self.kept.append(self.last.gather(1, input_ids[:, -1:])[:, 0])
+
+
+def _cut(ids: list[int], logprobs: list[float], ends: list[int], prompt: Sequence[int], tokenizer: Any) -> Sampled:
+    end = next((i for i, token in enumerate(ids) if token in ends), None)
+    length = len(ids) if end is None else end + 1
+    text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=True)
+    answer, reasoning = spoken(text, prompt, tokenizer)
+    reason = "length" if end is None else "stop"
+    return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), answer, reason, reasoning)
+
+
+OPENING_TOKENS = 24
+"""Last tokens of a prompt, among which a chat template's tag that opens thinking is looked for."""
+
+
+def spoken(text: str, prompt_ids: Sequence[int], tokenizer: Any) -> tuple[str, str | None]:
+    """(answer, thinking) of what was sampled after a prompt, whose template may have opened the thinking."""
+    opened = ends_in_thinking(tokenizer.decode(list(prompt_ids[-OPENING_TOKENS:])))
+    found = split_thinking(text, opened=opened)
+    return found.answer, found.thinking or None

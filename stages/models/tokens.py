@@ -1,0 +1,68 @@
+"""Text to token ids, once: prompts with at most one BOS, completions with exactly one EOS where they ended.
+
+Prompts and answers are text: no control token is ever read out of them (see `stages.models.control_tokens`).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from data.errors import InputError
+from data.records import Message
+from stages.models.chat_template import Turns, render_chat
+from stages.models.control_tokens import control_tokens
+from stages.models.end_tokens import trained_end_id
+
+
+def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | None = None) -> list[int]:
+    """The ids after which the answer starts: through the chat template where there is one, else the text as it is.
+
+    Raises InputError when `messages` are given without a template, when the template refuses them, or when the ids
+    begin with two BOS.
+    """
+    if tokenizer.chat_template:
+        ids = chat_token_ids(tokenizer, turns_of(text, messages), add_generation_prompt=True)
+    elif messages:
+        raise InputError("the prompt is a list of messages but the model's tokenizer has no chat template")
+    else:
+        ids = text_token_ids(tokenizer, text)["input_ids"]
+        if ids and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()
+    bos = tokenizer.bos_token_id
+    if bos is not None and bos != tokenizer.eos_token_id and ids[:2] == [bos, bos]:
+        raise InputError("the tokenised prompt starts with two BOS tokens: the chat template adds one of its own")
+    return ids
+
+
+def turns_of(text: str, messages: Sequence[Message] | None = None) -> list[dict[str, str]]:
+    """A conversation as chat templates take it."""
+    return [{"role": m.role, "content": m.content} for m in messages or [Message(role="user", content=text)]]
+
+
+def chat_token_ids(tokenizer: Any, turns: Turns, *, add_generation_prompt: bool) -> list[int]:
+    """A conversation through the chat template. Raises InputError where the template refuses it."""
+    render = partial(render_chat, tokenizer, add_generation_prompt=add_generation_prompt)
+    control = control_tokens(tokenizer)
+    if control.are_in(turn["content"] for turn in turns):
+        return control.encode_chat(turns, render)
+    return list(tokenizer(render(turns), add_special_tokens=False).input_ids)
+
+
+def text_token_ids(tokenizer: Any, text: str, pair: str | None = None) -> dict[str, list[int]]:
+    """A text without a chat template, or a pair of texts, as the tokenizer frames them: what a model takes."""
+    control = control_tokens(tokenizer)
+    if control.are_in([text, pair or ""]):
+        ids, types = control.encode_text(text, pair, add_special_tokens=True)
+        found = {"input_ids": ids, "token_type_ids": types}
+        return {name: found[name] for name in found if name in tokenizer.model_input_names}
+    return {name: list(ids) for name, ids in tokenizer(text, pair, return_attention_mask=False).items()}
+
+
+def completion_token_ids(tokenizer: Any, text: str, *, ended: bool = True) -> list[int]:
+    """The answer's ids, without BOS, and with the token that ends an answer unless it was cut off."""
+    control = control_tokens(tokenizer)
+    if control.are_in([text]):
+        ids, _ = control.encode_text(text, add_special_tokens=False)
+    else:
+        ids = list(tokenizer(text, add_special_tokens=False).input_ids)
+    return [*ids, trained_end_id(tokenizer)] if ended else ids

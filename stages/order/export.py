@@ -1,0 +1,116 @@
+"""Orders as data sets that other trainers read: a folder that `datasets.load_dataset` loads, with a card."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.errors import InputError
+from data.joins import join
+from data.records import Candidate, PartialOrder, Prompt
+from data.tables import write_rows
+from pipeline.store import Artifact, Store
+
+Row = dict[str, Any]
+Item = tuple[Prompt, dict[str, str], PartialOrder]
+"""A prompt, the text of each of its candidates, their order."""
+
+
+def preferences(item: Item) -> Iterator[Row]:
+    """TRL's preference format: every ordered pair."""
+    prompt, text, order = item
+    for pair in order.pairs:
+        chosen, rejected = (_answer(prompt, text[i]) for i in (pair.above, pair.below))
+        yield {**_prompt(prompt), "chosen": chosen, "rejected": rejected}
+
+
+def prompt_completion(item: Item) -> Iterator[Row]:
+    """TRL's prompt-completion format: the target of each order."""
+    prompt, text, order = item
+    if order.target is not None:
+        yield {**_prompt(prompt), "completion": _answer(prompt, text[order.target])}
+
+
+def ranked(item: Item) -> Iterator[Row]:
+    """One row a prompt: its candidates, their levels, and the pairs as positions."""
+    prompt, text, order = item
+    place = {candidate_id: i for i, candidate_id in enumerate(order.candidate_ids)}
+    yield {
+        **_prompt(prompt),
+        "completions": [text[i] for i in order.candidate_ids],
+        "levels": list(order.levels),
+        "pairs": [[place[pair.above], place[pair.below]] for pair in order.pairs],
+    }
+
+
+def kto(item: Item) -> Iterator[Row]:
+    """TRL's unpaired format: an answer is good when none is above it and some is below, bad the other way round."""
+    prompt, text, order = item
+    above, below = {pair.above for pair in order.pairs}, {pair.below for pair in order.pairs}
+    for candidate_id in order.candidate_ids:
+        if (candidate_id in above) != (candidate_id in below):
+            yield {**_prompt(prompt), "completion": _answer(prompt, text[candidate_id]), "label": candidate_id in above}
+
+
+FORMATS: dict[str, Callable[[Item], Iterator[Row]]] = {
+    "trl-preference": preferences,
+    "trl-prompt-completion": prompt_completion,
+    "ranked": ranked,
+    "kto": kto,
+}
+
+
+def export(store: Store, orders: Artifact, folder: Path, *, kind: str) -> int:
+    """Write the folder; gives the number of rows. Rows are in the order of prompt ids."""
+    inputs = orders.manifest.inputs
+    prompts = (p for p in store.resolve(inputs["prompts"][0]).records(Prompt) if p.status == "ok")
+    candidates = store.resolve(inputs["candidates"][0]).records(Candidate)
+    rows = [
+        row
+        for prompt, found, order in join(prompts, candidates, orders.records(PartialOrder))
+        if order
+        for row in FORMATS[kind]((prompt, {c.candidate_id: c.text for c in found}, order[0]))
+    ]
+    if not rows:
+        raise InputError(f"{orders.ref} holds nothing for the format {kind}; `hasse show` counts its orders by status")
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "data" / "train.parquet", rows)
+    (folder / "README.md").write_text(_card(orders, kind, len(rows), rows[0] if rows else {}), encoding="utf-8")
+    return len(rows)
+
+
+def _prompt(prompt: Prompt) -> Row:
+    if prompt.messages:
+        return {"prompt": [{"role": m.role, "content": m.content} for m in prompt.messages]}
+    return {"prompt": prompt.text}
+
+
+def _answer(prompt: Prompt, text: str) -> Any:
+    return [{"role": "assistant", "content": text}] if prompt.messages else text
+
+
+def _card(orders: Artifact, kind: str, num_rows: int, example: Row) -> str:
+    head = {
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train.parquet"}]}],
+        "tags": ["preference", "partial-order"],
+    }
+    manifest = orders.manifest
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False).strip()}
+---
+# Candidate answers in a partial order
+
+{num_rows} rows in the format `{kind}`, from the orders `{orders.ref}` of {manifest.created}.
+
+Settings of the ordering: `{json.dumps(manifest.key["config"])}`
+
+Made from: {", ".join(f"{name} `{refs[0]}`" for name, refs in manifest.inputs.items())}
+
+An example:
+
+```json
+{json.dumps(example, indent=1, ensure_ascii=False)}
+```
+"""

@@ -1,0 +1,109 @@
+"""Stage order: a partial order over the candidates of every prompt."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from pydantic import Field
+
+from data.joins import CANDIDATE_COLUMNS, join
+from data.parquet import total_length
+from data.records import Candidate, Judgement, PartialOrder, Prompt
+from data.settings import Config, key_of, registry
+from pipeline.fingerprint import canonical, text_digest
+from pipeline.rows import Unit, map_rows
+from pipeline.stage import Job, Stage
+from pipeline.store import table_name
+from stages.order.partial_order import Judged
+
+STRATEGIES = "stages.order.strategies"
+Strategy = registry.settings_union(STRATEGIES, "strategy")
+
+JUDGEMENT_COLUMNS = ["prompt_id", "candidate_id", "teacher", "total", "label", "correct", "status"]
+
+Item = tuple[Prompt, list[Judged]]
+
+
+class OrderSettings(Config):
+    """Settings of the order stage."""
+
+    strategy: Strategy = Field(description="What makes one candidate better than another.")  # type: ignore[valid-type]
+
+
+def external(settings: OrderSettings) -> dict[str, str]:
+    """Digests of files that the strategy reads."""
+    strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
+    return strategy.external(settings.strategy) if hasattr(strategy, "external") else {}
+
+
+def run(job: Job) -> None:
+    settings: OrderSettings = job.settings
+    strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
+    start = canonical([key_of(settings.strategy), external(settings)]).decode()
+    columns = ["prompt_id", *REQUIRED]
+    judgements = Counter(j.prompt_id for j in job.input("judgements").records(Judgement, columns=columns))
+    joined: list[int] = []
+    map_rows(
+        job,
+        (Unit(_row_key(start, item), item) for item in _counted(_items(job), joined)),
+        lambda chunk: [[order] for order in _with_status(chunk, strategy.orders(chunk, settings.strategy))],
+        PartialOrder,
+        total=len(judgements),
+        chunk_size=settings.strategy.chunk_size,
+    )
+    job.conserve("judgements", expected=judgements.total(), found=sum(joined))
+    written = job.path / f"{table_name(PartialOrder)}.parquet"
+    job.metrics |= {"pairs": total_length(written, "pairs"), "dropped_pairs": total_length(written, "dropped")}
+
+
+REQUIRED = ["candidate_id", "teacher"]
+
+
+def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:
+    """An order without a pair says why by its status. It may have a target all the same, which SFT imitates."""
+    for (_, judged), order in zip(items, orders, strict=True):
+        if order.pairs or order.status != "ok":
+            yield order
+        elif not any(j is not None and j.status == "ok" for _, j in judged):
+            yield replace(order, status="unjudged")
+        else:
+            yield replace(order, status="single" if len(judged) == 1 else "unordered")
+
+
+def _counted(items: Iterable[Item], joined: list[int]) -> Iterator[Item]:
+    """The items; `joined` gets the number of judged candidates of each."""
+    for item in items:
+        joined.append(len(item[1]))
+        yield item
+
+
+def _items(job: Job) -> Iterator[Item]:
+    """Every prompt with a judged candidate, with its judged candidates."""
+    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+    candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
+    judgements = job.input("judgements").records(Judgement, columns=JUDGEMENT_COLUMNS)
+    for prompt, found, judged in join(prompts, candidates, judgements):
+        verdicts = {j.candidate_id: j for j in judged}
+        if verdicts:
+            yield prompt, [(c, verdicts[c.candidate_id]) for c in found if c.candidate_id in verdicts]
+
+
+def _row_key(start: str, item: Item) -> str:
+    prompt, judged = item
+    parts = [start, prompt.prompt_id]
+    for candidate, j in judged:
+        verdict = f"{j.total} {j.label} {j.correct} {j.status}" if j else ""
+        parts += [candidate.candidate_id, candidate.source, candidate.text, verdict]
+    return text_digest(*parts)
+
+
+STAGE = Stage(
+    name="order",
+    run=run,
+    modules=(
+        "stages.order.stage",
+        "data.joins",
+        "stages.order.partial_order",
+        "stages.order.majority",
+    ),
+)

@@ -1,0 +1,184 @@
+"""Stage improve_rl: the improver learns by REINFORCE with a leave-one-out baseline, from the gap reward model.
+
+The reward of a sampled answer is r_gap(answer, reference) - beta (log pi - log pi_anchor), where the anchor is the
+supervised improver, whatever this phase starts from. So TRL's trainer is given no penalty of its own: it would take as
+its anchor the model that it starts with.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data.errors import InputError
+from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
+from data.rendering import shown
+from data.settings import Config, Seed
+from pipeline.stage import Job, Stage
+from stages.models.checkpoints import identity, model_folder, publish_model
+from stages.pit.improver import GapJudge, fold_of, improver_ids, triples
+from stages.prompts.held_out import prove_disjoint
+from stages.train.loss_terms import penalised_reward
+from stages.train.methods.pit import TEMPLATE, RlSettings
+
+KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
+"""What of TRL's log becomes the curve."""
+PASSES = 5
+"""Of each sampled answer through a model: sampled, scored by the policy and the anchor, rewarded, trained on."""
+
+
+class ImproveRlSettings(Config):
+    """Settings of the improve_rl stage."""
+
+    rl: RlSettings
+    references: Literal["easy", "hard"] = Field(
+        description="easy: both answers of each triple; hard: answers that the policy samples."
+    )
+    reference_temperature: float = Field(default=0.8, ge=0, description="Of the policy's answers.")
+    blind: bool = Field(default=False, description="The reward model does not see the reference (additive ablation).")
+    template: str = TEMPLATE
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Ordered pairs of a prompt, at most.")
+    seed: Seed = 0
+
+
+def run(job: Job) -> None:
+    import torch
+
+    from stages.models.load import load_model, load_reward_model, load_tokenizer, save_model
+    from stages.pit.reinforce import reinforce
+    from stages.train.fit import curve
+    from stages.train.trainer_folder import keep_logs
+
+    settings: ImproveRlSettings = job.settings
+    start, anchor = job.input("student"), job.input("anchor")
+    tokenizer = load_tokenizer(model_folder(start))
+    prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok"]
+    prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split in HELD_OUT])
+    references = _references(job, settings)
+    policy = load_model(model_folder(start), dtype=torch.float32)
+    reward = Reward(
+        load_reward_model(model_folder(job.input("reward"))),
+        policy=policy,
+        anchor=load_model(model_folder(anchor), dtype=torch.float32),
+        tokenizer=tokenizer,
+        settings=settings,
+    )
+    log = reinforce(
+        policy,
+        reward,
+        references,
+        tokenizer=tokenizer,
+        template=settings.template,
+        settings=settings.rl,
+        seed=settings.seed,
+        folder=job.path / "trainer",
+        on_step=job.progress,
+    )
+    points = [p for p in curve(log) if p.metric in KEPT]
+    keep_logs(job.path)
+    save_model(job.path / "model", policy, tokenizer, like=model_folder(start))
+    job.write(points, CurvePoint)
+    (base,) = start.records(Checkpoint)
+    sampled = settings.rl.steps * settings.rl.prompts_per_step * settings.rl.num_generations
+    final = {p.metric: p.value for p in points if p.step == points[-1].step}
+    job.metrics |= {"references": len(references), "cost": {"sequences": PASSES * sampled}, "final": final}
+    publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
+
+
+class Reward:
+    """What TRL asks for the reward of each sampled answer."""
+
+    __name__ = "gap"
+
+    def __init__(self, reward_model: Any, *, policy: Any, anchor: Any, tokenizer: Any, settings: ImproveRlSettings):
+        self.judge = GapJudge(reward_model, tokenizer, settings.template)
+        self.policy, self.anchor, self.tokenizer, self.settings = policy, anchor, tokenizer, settings
+
+    def __call__(self, completion_ids: list[list[int]], x: list[str], y_ref: list[str], **_: Any) -> list[float]:
+        import torch
+
+        from stages.scoring.score_texts import logprobs_of, rewards_of
+
+        template = self.settings.template
+        asked = [improver_ids(self.tokenizer, a, b, template) for a, b in zip(x, y_ref, strict=True)]
+        seen = [improver_ids(self.tokenizer, a, "", template) for a in x] if self.settings.blind else asked
+        gaps = rewards_of(self.judge.model, list(zip(seen, completion_ids, strict=True)))
+        pairs = list(zip(asked, completion_ids, strict=True))
+        was_training = self.policy.training
+        self.policy.eval()
+        logp, anchored = (torch.tensor(logprobs_of(m, pairs)) for m in (self.policy, self.anchor))
+        self.policy.train(was_training)
+        return penalised_reward(torch.tensor(gaps), logp, anchored, beta=self.settings.rl.beta).tolist()
+
+
+def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
+    """(prompt, answer to be improved) of the fold `rl`. Raises InputError when there is none."""
+    if settings.references == "easy":
+        found = list(triples(job, "rl", {}, pairs_per_prompt=settings.pairs_per_prompt))
+        asked = [(shown(t.prompt), answer) for t in found for answer in (t.other, t.preferred)]
+    else:
+        asked = _sampled(job, settings)
+    if not asked:
+        raise InputError(f"{job.name}: the fold for RL has no prompt with an ordered pair")
+    return asked
+
+
+def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
+    """Answers of the policy that is to be improved."""
+    from stages.generate.samplers import transformers
+    from stages.models.lazy import LazyModel
+
+    prompts = [
+        p
+        for p in job.input("prompts").records(Prompt)
+        if p.status == "ok" and p.split == "train" and fold_of(p) == "rl"
+    ]
+    sampling = transformers.Settings(
+        num_samples=1,
+        temperature=settings.reference_temperature,
+        max_tokens=settings.rl.max_tokens,
+        seed=settings.seed,
+    )
+    found = transformers.sample(prompts, sampling, LazyModel(job.input("policy")).loaded)
+    return [(shown(p), c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
+
+
+STAGE = Stage(
+    name="improve_rl",
+    run=run,
+    modules=(
+        "stages.pit.rl",
+        "data.rendering",
+        "stages.pit.reinforce",
+        "stages.train.fit",
+        "stages.train.whole_checkpoints",
+        "stages.train.trainer",
+        "stages.pit.improver",
+        "stages.models.lazy",
+        "stages.generate.samplers.transformers",
+        "stages.generate.answers",
+        "data.thinking",
+        "stages.scoring.score",
+        "stages.scoring.rows",
+        "stages.scoring.branch_attention",
+        "stages.scoring.token_logps",
+        "stages.scoring.batch",
+        "stages.models.tokens",
+        "stages.models.chat_template",
+        "stages.models.control_tokens",
+        "stages.models.end_tokens",
+        "data.joins",
+        "stages.models.load",
+        "stages.models.checkpoints",
+        "data.template",
+        "data.text",
+        "stages.prompts.held_out",
+        "stages.train.optimiser",
+        "stages.scoring.score_texts",
+        "stages.train.trainer_folder",
+        "stages.models.model_folders",
+    ),
+    in_child=True,
+    identity=identity,
+)

@@ -1,0 +1,211 @@
+"""Where every prompt goes: its id, its near-duplicate cluster, its split and its status.
+
+Rows are looked at one at a time and not kept. Of each stay its id, a few digests and what decides about it, some
+hundred bytes, so that a source may have any number of rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from data.errors import SourceError
+from data.near_duplicates import Clusters
+from data.raw_prompt import RawPrompt
+from data.records import HELD_OUT, Prompt, Status
+from data.rendering import compared
+from data.settings.registry import unknown
+from data.text import normalise, short_digest, unit_hash
+from stages.grading.tokens import canonical
+from stages.prompts import carry_over as carried
+from stages.prompts.carry_over import Carried, Place
+from stages.prompts.splits import SplitSettings, split_of
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of a row."""
+
+    prompt_id: str
+    copy_of: int | None
+    """The number of the first row that is the same prompt."""
+    split: str | None
+    has_reference: bool
+    error: str | None
+
+
+class Placement:
+    """Takes all rows of a source in order (`add`), settles what they are (`settle`), and makes prompts of them."""
+
+    def __init__(
+        self,
+        settings: SplitSettings,
+        *,
+        source: str,
+        labels: tuple[str, ...],
+        before: Mapping[str, Carried] | None = None,
+        folder: Path | None = None,
+    ):
+        self.settings, self.source, self.labels, self.before = settings, source, labels, before or {}
+        self.clusters = Clusters(threshold=settings.near_duplicate_threshold, folder=folder)
+        self.rows: list[Seen] = []
+        self.places: list[Place] = []
+        self.notes: dict[int, tuple[Status, str]] = {}
+        """Number of a row -> its status and error, where it is not ok."""
+        self.without_reference: set[int] = set()
+        self.first: dict[bytes, int] = {}
+        self.repeats: dict[str, int] = {}
+        self.given: dict[str, tuple[str | None, int | None]] = {}
+
+    def add(self, row: RawPrompt) -> None:
+        """The next row. Raises SourceError for a label outside the set, for gold answers that are blank, and for an id
+
+        that was given before.
+        """
+        canonical_label(row, self.labels)
+        _check_gold(row)
+        number = len(self.rows)
+        turns = [(m.role, normalise(m.content)) for m in row.messages or ()] or [("user", normalise(row.text))]
+        first = self.first.setdefault(_identity(row, turns), number)
+        self.rows.append(
+            Seen(
+                prompt_id=self._given(row) if row.prompt_id is not None else self._digest(row, turns),
+                copy_of=first if first != number else None,
+                split=row.split,
+                has_reference=row.reference is not None,
+                error=row.error,
+            )
+        )
+        text = normalise(compared(row.text, row.messages)) if row.messages else turns[0][1]
+        self.clusters.add(text, row.cluster_key)
+
+    def settle(self) -> None:
+        """Clusters, splits and statuses of all rows. Raises SourceError when there is none."""
+        if not self.rows:
+            raise SourceError(f"the source {self.source!r} holds no rows")
+        roots = self.clusters.roots()
+        self.places = self._placed(roots)
+        held_out = {
+            root: row.split
+            for root, row, place in zip(roots, self.rows, self.places, strict=True)
+            if row.split in HELD_OUT and place.clash is None
+        }
+        for i, (row, place, root) in enumerate(zip(self.rows, self.places, roots, strict=True)):
+            copied = self.rows[row.copy_of].prompt_id if row.copy_of is not None else None
+            if (note := _note(row, place, held_out.get(root), copied)) is not None:
+                self.notes[i] = note
+        self._hide_experts()
+
+    def prompt(self, number: int, row: RawPrompt) -> Prompt:
+        """The prompt that a row is, given the row again."""
+        place = self.places[number]
+        status, error = self.notes.get(number, ("ok", None))
+        return Prompt(
+            prompt_id=self.rows[number].prompt_id,
+            text=row.text,
+            messages=row.messages,
+            variants=row.variants,
+            context=row.context,
+            reference=None if number in self.without_reference else row.reference,
+            drafts=row.drafts,
+            label=canonical_label(row, self.labels),
+            answers=row.answers,
+            group=row.group,
+            source=self.source,
+            cluster_id=place.cluster_id,
+            split=place.split,
+            status=status,
+            error=error,
+        )
+
+    def _placed(self, roots: list[int]) -> list[Place]:
+        """Cluster and split of every row: as carried over, as the source says, or by the cluster's hash."""
+        ids = [row.prompt_id for row in self.rows]
+        earlier = carried.members(ids, roots, self.before) if self.before else {}
+        places = []
+        for row, root in zip(self.rows, roots, strict=True):
+            if root in earlier:
+                places.append(carried.place(row.split, self.before.get(row.prompt_id), earlier[root]))
+            else:
+                split = row.split or split_of(ids[root], self.settings)
+                places.append(Place(cluster_id=ids[root], split=split))
+        return places
+
+    def _hide_experts(self) -> None:
+        """Only `num_expert` training prompts keep their reference: those that had it, then by the smallest hash."""
+        if self.settings.num_expert is None:
+            return
+        training = [i for i, place in enumerate(self.places) if place.split == "train"]
+        offered = [i for i in training if i not in self.notes and self.rows[i].has_reference]
+        kept = set(sorted(offered, key=self._rank)[: self.settings.num_expert])
+        self.without_reference = {i for i in training if i not in kept}
+
+    def _rank(self, number: int) -> tuple[bool, float]:
+        prompt_id = self.rows[number].prompt_id
+        had_it = prompt_id in self.before and self.before[prompt_id].has_reference
+        return not had_it, unit_hash("expert", self.settings.split_seed, prompt_id)
+
+    def _digest(self, row: RawPrompt, turns: list[tuple[str, str]]) -> str:
+        """A digest of the texts; a prompt that occurs again gets a number behind its id."""
+        parts = [part for turn in turns for part in turn] if row.messages else []
+        base = short_digest(self.source, normalise(row.text) if row.messages else turns[0][1], *parts)
+        self.repeats[base] = self.repeats.get(base, 0) + 1
+        return base if self.repeats[base] == 1 else f"{base}-{self.repeats[base]}"
+
+    def _given(self, row: RawPrompt) -> str:
+        """The source's own id. Raises SourceError, naming both rows, when another row has it."""
+        assert row.prompt_id is not None
+        if row.prompt_id in self.given:
+            file, number = self.given[row.prompt_id]
+            elsewhere = "" if file == row.file else f" of {file}"
+            raise SourceError(
+                f"{row.prompt_id!r} is the id of row {number}{elsewhere} too; ids must be different",
+                file=row.file,
+                row=row.row,
+                field="prompt_id",
+            )
+        self.given[row.prompt_id] = (row.file, row.row)
+        return row.prompt_id
+
+
+def canonical_label(row: RawPrompt, labels: tuple[str, ...]) -> str | None:
+    """As the task spells it. Raises SourceError for a label that is not one of the task's."""
+    if row.label is None or not labels:
+        return row.label
+    found = next((label for label in labels if label.lower() == row.label.strip().lower()), None)
+    if found is None and row.error is None:
+        raise SourceError(unknown(row.label, list(labels), kind="label"), file=row.file, row=row.row, field="label")
+    return found
+
+
+def _identity(row: RawPrompt, turns: list[tuple[str, str]]) -> bytes:
+    """Equal for rows that are the same prompt."""
+    given = [row.prompt_id] if row.prompt_id is not None else ["", *(part for turn in turns for part in turn)]
+    return blake2b("\x1f".join(given).encode(), digest_size=16).digest()
+
+
+def _note(row: Seen, place: Place, held_out_as: str | None, copy_of: str | None) -> tuple[Status, str] | None:
+    """Status and error of a row that is no usable prompt."""
+    if row.error is not None:
+        return "failed", row.error
+    if copy_of is not None:
+        return "duplicate", f"the same prompt as {copy_of}"
+    if place.clash is not None:
+        return "duplicate", f"it or its near-duplicate was in the split {place.clash} before"
+    if held_out_as is not None and place.split not in HELD_OUT:
+        return "duplicate", f"its near-duplicate is in the split {held_out_as}"
+    if held_out_as is not None and place.split != held_out_as:
+        return "duplicate", f"its near-duplicate is in the split {held_out_as} too"
+    return None
+
+
+def _check_gold(row: RawPrompt) -> None:
+    """Raises SourceError for gold answers that are all blank: no answer could ever be right."""
+    if row.answers and row.error is None and not any(canonical(answer).strip() for answer in row.answers):
+        raise SourceError(
+            f"the gold answers {list(row.answers)} are blank, so that no answer could be right; leave them out where a "
+            "question has no answer",
+            file=row.file,
+            row=row.row,
+            field="answers",
+        )

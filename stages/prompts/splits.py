@@ -1,0 +1,49 @@
+"""Splits: shares of the clusters, and which split a cluster falls into."""
+
+from typing import Protocol
+
+from pydantic import Field, model_validator
+
+from data.records import SPLITS
+from data.settings import Config
+from data.text import unit_hash
+
+
+class Fractions(Config):
+    """Share of the clusters in each split; they add up to 1."""
+
+    pretrain: float = Field(default=0.0, ge=0, le=1, description="For a student trained from scratch.")
+    train: float = Field(default=0.8, ge=0, le=1, description="To learn from.")
+    validation: float = Field(default=0.1, ge=0, le=1, description="To choose settings on.")
+    test: float = Field(default=0.1, ge=0, le=1, description="To report.")
+
+    @model_validator(mode="after")
+    def _add_up(self) -> "Fractions":
+        total = self.pretrain + self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the fractions add up to {total:g} instead of 1")
+        return self
+
+
+class SplitSettings(Protocol):
+    """What decides where prompts go; a part of the recipe's section `prompts`."""
+
+    @property
+    def fractions(self) -> Fractions: ...
+    @property
+    def split_seed(self) -> int: ...
+    @property
+    def near_duplicate_threshold(self) -> float: ...
+    @property
+    def num_expert(self) -> int | None: ...
+
+
+def split_of(cluster_id: str, settings: SplitSettings) -> str:
+    """By a hash of the cluster alone: no row that comes or goes moves another cluster."""
+    position = unit_hash("split", settings.split_seed, cluster_id)
+    for split in SPLITS:
+        share = getattr(settings.fractions, split)
+        if position < share:
+            return split
+        position -= share
+    return next(split for split in reversed(SPLITS) if getattr(settings.fractions, split) > 0)

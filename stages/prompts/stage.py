@@ -1,0 +1,218 @@
+"""Stage prompts: raw rows become prompts with an id, a near-duplicate cluster and a split; nothing is lost."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from pydantic import Field
+
+from data.parquet import read_records
+from data.raw_prompt import RawPrompt
+from data.record_file import MappedRecords
+from data.records import HELD_OUT, SPLITS, Prompt
+from data.settings import Config, Seed, registry, unkeyed
+from pipeline.fingerprint import canonical
+from pipeline.stage import Job, Stage
+from pipeline.store import content_digest, describe_files, disk_errors
+from stages.prompts import carry_over as carried
+from stages.prompts.carry_over import Carried
+from stages.prompts.held_out import SplitProof, prove_disjoint
+from stages.prompts.placement import Placement
+from stages.prompts.splits import Fractions, split_of
+
+__all__ = ["HELD_OUT", "SPLITS", "Fractions", "split_of"]
+
+SPOOL = "rows.arrow"
+ROWS_SORTED = 20_000
+"""Prompts that are in memory together."""
+
+SOURCES = "data.sources"
+Source = registry.settings_union(SOURCES, "kind")
+
+
+class PromptsSection(Config):
+    """The recipe's section `prompts`."""
+
+    fractions: Fractions = Fractions()
+    split_seed: Seed = Field(
+        default=0, description="Another seed, other splits; ignored for rows whose source gives a split."
+    )
+    near_duplicate_threshold: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of 3-grams from which prompts share a cluster; of words, or of characters "
+        "in scripts without spaces.",
+    )
+    num_expert: int | None = Field(
+        default=None, ge=0, description="Keep the expert's answer for only so many training prompts; all when left out."
+    )
+    before: str | None = unkeyed(
+        None,
+        description="prompt.parquet of an earlier run, whose prompts keep cluster, split and expert's answer; "
+        "`hasse nightly` fills it in.",
+    )
+
+
+class PromptsSettings(Config):
+    """Settings of the prompts stage."""
+
+    source: Source  # type: ignore[valid-type]
+    prompts: PromptsSection
+    labels: tuple[str, ...]
+
+
+def run(job: Job) -> None:
+    settings: PromptsSettings = job.settings
+    source = registry.load(SOURCES, settings.source.kind, kind="source")
+    placement = Placement(
+        settings.prompts,
+        source=settings.source.kind,
+        labels=settings.labels,
+        before=carried.read(settings.prompts.before),
+        folder=job.path,
+    )
+    with disk_errors(job.store.root), spool(job.path) as path:
+        rows = MappedRecords.write(path, _added(source.rows(settings.source), placement), RawPrompt)
+        placement.settle()
+        found = Found()
+        counts = job.write(found.counted(sorted_prompts(rows, placement), placement.before), Prompt)
+    job.conserve("rows", expected=len(rows), found=sum(counts.values()))
+    proof = prove_disjoint(*(_usable(job.path / "prompt.parquet", held_out=held_out) for held_out in (False, True)))
+    job.metrics |= {
+        "splits": {split: found.splits[split] for split in SPLITS},
+        "experts": found.num_experts,
+        "clusters": len(found.clusters),
+        "largest_cluster": max(found.clusters.values()),
+        "carried": found.num_carried,
+        "split_proof": {name: getattr(proof, name) for name in SplitProof.__slots__},
+    }
+
+
+def build_prompts(
+    raw: Sequence[RawPrompt],
+    settings: PromptsSection,
+    *,
+    source: str,
+    labels: tuple[str, ...],
+    before: Mapping[str, Carried] | None = None,
+) -> list[Prompt]:
+    """One prompt a row, sorted by id. Raises SourceError for a label outside the set and for ids given twice.
+
+    A text that occurs again, a training row whose cluster the source also put into a held-out split, and a row that
+    cannot stand beside what is carried over from `before`, are kept with status `duplicate`.
+    """
+    placement = Placement(settings, source=source, labels=labels, before=before)
+    for row in raw:
+        placement.add(row)
+    placement.settle()
+    return sorted((placement.prompt(i, row) for i, row in enumerate(raw)), key=lambda p: p.prompt_id)
+
+
+def sorted_prompts(rows: MappedRecords[RawPrompt], placement: Placement) -> Iterator[Prompt]:
+    """The prompts by id, of which a part at a time is in memory: the rows are gone through once for each part."""
+    order = sorted(range(len(placement.rows)), key=lambda i: placement.rows[i].prompt_id)
+    for begin in range(0, len(order), ROWS_SORTED):
+        part = order[begin : begin + ROWS_SORTED]
+        found = {i: placement.prompt(i, row) for i, row in rows.some(set(part))}
+        yield from (found[i] for i in part)
+
+
+@dataclass
+class Found:
+    """Counts of the prompts that are written."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    clusters: Counter[str] = field(default_factory=Counter)
+    num_experts: int = 0
+    num_carried: int = 0
+
+    def counted(self, prompts: Iterable[Prompt], before: Mapping[str, Carried]) -> Iterator[Prompt]:
+        for prompt in prompts:
+            self.clusters[prompt.cluster_id] += 1
+            if prompt.status == "ok":
+                self.splits[prompt.split] += 1
+                self.num_experts += prompt.split == "train" and prompt.reference is not None
+                self.num_carried += prompt.prompt_id in before
+            yield prompt
+
+
+def _added(rows: Iterable[RawPrompt], placement: Placement) -> Iterator[RawPrompt]:
+    for row in rows:
+        placement.add(row)
+        yield row
+
+
+@contextmanager
+def spool(folder: Path) -> Iterator[Path]:
+    """A place for the rows while they are sorted; nothing is left there, not even by a run that was killed."""
+    path = folder / SPOOL
+    path.unlink(missing_ok=True)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _usable(path: Path, *, held_out: bool) -> Iterator[Prompt]:
+    return (p for p in read_records(path, Prompt) if p.status == "ok" and (p.split in HELD_OUT) == held_out)
+
+
+def identity(path: Path) -> dict[str, str]:
+    """The digest of all, and one of each split's usable rows, on which a step may depend alone."""
+    parts = {split: Digest() for split in SPLITS}
+    for prompt in read_records(path / "prompt.parquet", Prompt):
+        if prompt.status == "ok":
+            parts[prompt.split].add(repr(prompt))
+    digests = {f"part:{split}": part.hex() for split, part in parts.items()}
+    return {"content": content_digest(describe_files(path)), **digests}
+
+
+class Digest:
+    """The digest of a list, as `pipeline.fingerprint.digest` gives it, whose items are added one at a time."""
+
+    def __init__(self) -> None:
+        self.state, self.separator = sha256(b"["), b""
+
+    def add(self, item: str) -> None:
+        self.state.update(self.separator + canonical(item))
+        self.separator = b","
+
+    def hex(self) -> str:
+        state = self.state.copy()
+        state.update(b"]")
+        return state.hexdigest()
+
+
+STAGE = Stage(
+    name="prompts",
+    run=run,
+    modules=(
+        "stages.prompts.stage",
+        "stages.prompts.carry_over",
+        "stages.prompts.placement",
+        "stages.prompts.splits",
+        "data.near_duplicates",
+        "data.grams",
+        "data.conversations",
+        "data.tables.csv_rows",
+        "data.tables.json_rows",
+        "data.field_mapping",
+        "data.tables.parquet_rows",
+        "data.rendering",
+        "data.tables",
+        "data.template",
+        "data.text",
+        "data.tables.text_files",
+        "data.raw_prompt",
+        "data.repeated",
+        "data.record_file",
+        "stages.grading.numbers",
+        "stages.grading.tokens",
+        "stages.prompts.held_out",
+    ),
+    identity=identity,
+)

@@ -1,0 +1,82 @@
+"""The judge's audit as a table: a measure a row, with what it says and the bound that was set on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.store import Artifact
+from stages.judge.audit import MEASURES, Audit
+
+EITHER_WAY = {"first_slot_preference", "first_shown_wins", "length_correlation"}
+"""Measures of which a bound holds for the size, whichever the sign."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """values: one a column, "" where it was not measured."""
+
+    measure: str
+    values: list[str]
+    bound: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """How two of several judges agree."""
+
+    judges: str
+    tau: str
+    alike: str
+    num_prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTable:
+    """columns: of several judges, what they say together and then each; of one, its values alone."""
+
+    columns: list[str]
+    rows: list[Row]
+    pairs: list[Pair]
+
+
+def audit_table(judgements: Artifact, bounds: Mapping[str, Any]) -> AuditTable | None:
+    """None where a rule judged. bounds: the recipe's section `audit`."""
+    metrics = judgements.manifest.metrics
+    if "audit" not in metrics:
+        return None
+    judges = metrics.get("judges", {})
+    audits: list[Audit] = [metrics["audit"], *(judge.get("audit", {}) for judge in judges.values())]
+    rows = [
+        Row(
+            measure=name.replace("_", " "),
+            values=[_number(found.get(name)) for found in audits],
+            bound=_bound(name, bounds),
+            meaning=meaning,
+        )
+        for name, meaning in MEASURES.items()
+        if any(name in found for found in audits)
+    ]
+    pairs = [
+        Pair(
+            judges=" and ".join(found["judges"]),
+            tau=_number(found["tau"]),
+            alike=_number(found["alike"]),
+            num_prompts=found["prompts"],
+        )
+        for found in metrics.get("agreement", [])
+    ]
+    return AuditTable(columns=["Together", *judges] if judges else ["Value"], rows=rows, pairs=pairs)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def _bound(name: str, bounds: Mapping[str, Any]) -> str:
+    low, high = bounds.get(f"min_{name}"), bounds.get(f"max_{name}")
+    if low is not None:
+        return f"at least {low:g}"
+    return "" if high is None else f"at most {high:g}{' either way' if name in EITHER_WAY else ''}"

@@ -1,0 +1,109 @@
+"""Many completions in one row, each exactly as if it stood alone.
+
+A row holds documents; a document is a trunk and its branches: a prompt, once, and the responses to it. A token sees
+what comes before it in its own branch and in the trunk, and positions restart at the trunk's end for every branch. So
+
+    shared   [prompt | response 1 | ... | response K]     a document is a prompt with its K responses
+    packed   [prompt response 1][prompt response 2] ...   a document is one completion, without branches
+
+A response's first token is predicted from the trunk's last hidden state, and a response's last token predicts nothing:
+it is left out of the row. So K responses of R tokens to a prompt of P cost P + K (R - 1) tokens, instead of K (P + R).
+
+Legend: L tokens of the row, N completions, T response tokens of all completions.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from stages.scoring.batch import CandidateBatch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of L tokens.
+
+    ids_L: token ids; structure_3L: the document of each token, its branch (0 is the trunk) and its position in the
+    completion; predicting_T: place in L of the state that predicts each response token; target_T: these tokens;
+    last_N: place in L of each completion's last token, -1 where it was left out.
+    """
+
+    ids_L: Tensor
+    structure_3L: Tensor
+    predicting_T: Tensor
+    target_T: Tensor
+    last_N: Tensor
+
+    def to(self, device: torch.device) -> "Row":
+        return Row(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+def lay_out(batch: CandidateBatch, *, shared: bool, keep_last: bool = False) -> Row:
+    """The batch in one row. `keep_last`: with every completion's last token, which a reward is read at.
+
+    Raises ValueError for an empty prompt: nothing would predict the first token of its responses.
+    """
+    ids: list[Tensor] = []
+    structure: list[Tensor] = []
+    predicting: list[Tensor] = []
+    last: list[int] = []
+    place = document = 0
+    for prompt_ids, responses in _prompts(batch):
+        if not len(prompt_ids):
+            raise ValueError("a prompt has no tokens; the first token of its answers could not be predicted")
+        for group in [responses] if shared else [[response] for response in responses]:
+            trunk = place + len(prompt_ids)
+            ids.append(prompt_ids)
+            structure.append(_structure(document, 0, 0, len(prompt_ids)))
+            place = trunk
+            for branch, response in enumerate(group, start=1):
+                length = len(response) if keep_last else len(response) - 1
+                ids.append(response[:length])
+                structure.append(_structure(document, branch if len(group) > 1 else 0, len(prompt_ids), length))
+                predicting += [torch.tensor([trunk - 1]), torch.arange(place, place + len(response) - 1)]
+                last.append(place + length - 1 if keep_last else -1)
+                place += length
+            document += 1
+    return Row(
+        ids_L=torch.cat(ids),
+        structure_3L=torch.cat(structure, dim=1),
+        predicting_T=torch.cat(predicting),
+        target_T=torch.cat(batch.completion_ids),
+        last_N=torch.tensor(last),
+    )
+
+
+def tokens_in_row(prompt_length: int, response_lengths: Sequence[int], *, shared: bool) -> int:
+    """How long a row these responses to a prompt make."""
+    prompts = 1 if shared else len(response_lengths)
+    return prompts * prompt_length + sum(response_lengths) - len(response_lengths)
+
+
+def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Items by index into as few bins as first-fit decreasing finds; one that is larger than a bin has its own."""
+    filled: list[list[int]] = []
+    room: list[int] = []
+    for item in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        place = next((b for b, left in enumerate(room) if sizes[item] <= left), None)
+        if place is None:
+            filled.append([])
+            room.append(capacity)
+            place = len(room) - 1
+        filled[place].append(item)
+        room[place] -= sizes[item]
+    return [sorted(members) for members in filled]
+
+
+def _prompts(batch: CandidateBatch) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Each prompt with its completions; those of a prompt stand together."""
+    responses: list[list[Tensor]] = [[] for _ in batch.prompt_ids]
+    for b, response in zip(batch.prompt_N.tolist(), batch.completion_ids, strict=True):
+        responses[b].append(response)
+    yield from zip(batch.prompt_ids, responses, strict=True)
+
+
+def _structure(document: int, branch: int, start: int, length: int) -> Tensor:
+    position = torch.arange(start, start + length)
+    return torch.stack([torch.full_like(position, document), torch.full_like(position, branch), position])

@@ -1,0 +1,231 @@
+"""Stage student: the model to be improved, named by the user or trained here from scratch on a small task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from data.errors import InputError
+from data.records import Completion, CurvePoint, Prompt, TrainingExample
+from data.rendering import compared
+from data.settings import Config, Seed, unkeyed
+from pipeline.fingerprint import model_digests
+from pipeline.stage import Job, Stage
+from stages.models.adapters import adapter_digests, check_adapter, save_merged
+from stages.models.checkpoints import MODEL, identity, locate, publish_model
+from stages.models.model_folders import check_model_folder, is_adapter
+from stages.train.optimiser import OptimiserSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}{{ sep_token }}"
+
+
+class ScratchSettings(Config):
+    """A small Llama with a byte-level BPE tokenizer, trained on the answers of the split `pretrain`."""
+
+    vocab_size: int = Field(default=400, ge=261, description="Tokens; 256 bytes and 4 special ones are always there.")
+    hidden_size: int = Field(default=128, ge=8, description="Width.")
+    num_layers: int = Field(default=3, ge=1, description="Depth.")
+    num_heads: int = Field(default=4, ge=1, description="Attention heads; must divide hidden_size.")
+    context_length: int = Field(default=256, ge=16, description="Tokens, prompt and answer together.")
+    seed: Seed = Field(default=0, description="Of the initial weights and the order of the examples.")
+    optimiser: OptimiserSettings = OptimiserSettings(steps=480, prompts_per_step=64, learning_rate=2e-3, warmup=0.05)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ScratchSettings:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+        return self
+
+
+class StudentSettings(Config):
+    """Exactly one of `model` and `scratch`."""
+
+    model: str | None = unkeyed(
+        None, description="A hub name or a local folder of a model or of a LoRA adapter, digested by its content."
+    )
+    revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
+    scratch: ScratchSettings | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StudentSettings:
+        if (self.model is None) == (self.scratch is None):
+            raise ValueError("give either model (a hub name or folder) or scratch (a small model trained here)")
+        return self
+
+
+def external(settings: StudentSettings, *, is_trained: bool = True) -> dict[str, str]:
+    """Digests of a model that lies outside the store; of an adapter, also those of its base.
+
+    Raises InputError for a folder that could not be used, so that a run does not begin. `is_trained`: weights that can
+    only be asked, such as quantised ones, will not do.
+    """
+    if settings.model is None:
+        return {}
+    folder = locate(settings.model, revision=settings.revision)
+    if is_adapter(folder):
+        check_adapter(folder)
+        return adapter_digests(folder)
+    check_model_folder(folder, is_trained=is_trained)
+    return model_digests(folder)
+
+
+def run(job: Job) -> None:
+    settings: StudentSettings = job.settings
+    if settings.scratch is None:
+        publish_given(job, locate(settings.model or "", revision=settings.revision).resolve())
+    else:
+        train_from_scratch(job, settings.scratch)
+
+
+def publish_given(job: Job, folder: Path) -> None:
+    """A model that stays where it lies, or an adapter merged into its base. Raises InputError for an unusable one."""
+    from stages.models.load import check_vocabulary
+
+    if is_adapter(folder):
+        save_merged(folder, job.path / MODEL)
+    check_vocabulary(job.path / MODEL if is_adapter(folder) else folder)
+    publish_model(job, method="given", seed=0, num_steps=0, location=None if is_adapter(folder) else folder)
+    job.write([], CurvePoint)
+
+
+def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
+    """Tokenizer and model from the `pretrain` answers alone. Raises InputError when there are none."""
+    from stages.models.load import save_model
+    from stages.train.fit import fit
+    from stages.train.methods import sft
+    from stages.train.trainer_folder import keep_logs
+
+    prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
+    if not prompts:
+        raise InputError("a student from scratch needs prompts with an answer in the split 'pretrain'; there are none")
+    tokenizer = make_tokenizer(prompts, settings)
+    model = make_model(tokenizer, settings)
+    examples, num_long = lessons(prompts, tokenizer, settings.context_length)
+    points, plan = fit(
+        model,
+        examples,
+        method=sft,
+        method_settings=sft.Settings(target="best"),
+        settings=settings.optimiser,
+        seed=settings.seed,
+        folder=job.path / "trainer",
+        on_step=job.progress,
+    )
+    keep_logs(job.path)
+    save_model(job.path / "model", model, tokenizer)
+    job.write(points, CurvePoint)
+    job.metrics |= {
+        "plan": plan.summary(),
+        "examples": {"used": len(examples), "too_long": num_long},
+        "parameters": model.num_parameters(),
+    }
+    publish_model(job, method="scratch", seed=settings.seed, num_steps=points[-1].step)
+
+
+def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrainedTokenizerBase:
+    """Byte-level BPE over prompts and answers, with a chat template that ends the prompt by a separator."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    core = ByteLevelBPETokenizer()
+    texts = (text for p in prompts for text in (compared(p.text, p.messages), _answer(p) or ""))
+    specials = ["<pad>", "<s>", "</s>", "<answer>"]
+    core.train_from_iterator(texts, settings.vocab_size, special_tokens=specials, show_progress=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core._tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        sep_token="<answer>",
+        chat_template=TEMPLATE,
+        model_max_length=settings.context_length,
+    )
+
+
+def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from stages.models.load import move
+
+    torch.manual_seed(settings.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.hidden_size * 2,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        max_position_embeddings=settings.context_length,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return move(LlamaForCausalLM(config))
+
+
+def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:
+    """One example a prompt, and how many were left out because they do not fit."""
+    from stages.models.tokens import completion_token_ids, prompt_token_ids
+
+    examples = []
+    for p in prompts:
+        prompt_ids = prompt_token_ids(tokenizer, p.text, p.messages)
+        answer_ids = completion_token_ids(tokenizer, _answer(p) or "")
+        if len(prompt_ids) + len(answer_ids) <= context_length:
+            completion = Completion(candidate_id="reference", token_ids=tuple(answer_ids), source="human")
+            examples.append(
+                TrainingExample(
+                    prompt_id=p.prompt_id,
+                    cluster_id=p.cluster_id,
+                    prompt_token_ids=tuple(prompt_ids),
+                    completions=(completion,),
+                    target=0,
+                )
+            )
+    return examples, len(prompts) - len(examples)
+
+
+def _is_lesson(prompt: Prompt) -> bool:
+    return prompt.status == "ok" and prompt.split == "pretrain" and _answer(prompt) is not None
+
+
+def _answer(prompt: Prompt) -> str | None:
+    return prompt.reference or (prompt.answers[0] if prompt.answers else None)
+
+
+STAGE = Stage(
+    name="student",
+    run=run,
+    modules=(
+        "stages.student.stage",
+        "stages.models.adapters",
+        "stages.models.model_folders",
+        "data.rendering",
+        "stages.train.fit",
+        "stages.train.whole_checkpoints",
+        "stages.train.trainer",
+        "stages.scoring.score",
+        "stages.scoring.rows",
+        "stages.scoring.branch_attention",
+        "stages.scoring.token_logps",
+        "stages.scoring.batch",
+        "stages.train.loss_terms",
+        "stages.models.tokens",
+        "stages.models.chat_template",
+        "stages.models.control_tokens",
+        "stages.models.end_tokens",
+        "stages.models.load",
+        "stages.models.checkpoints",
+        "stages.train.methods.sft",
+        "stages.train.optimiser",
+        "stages.train.trainer_folder",
+    ),
+    in_child=True,
+    identity=identity,
+)

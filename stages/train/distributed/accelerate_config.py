@@ -1,0 +1,74 @@
+"""Training over several processes and machines: what a recipe says of it, and what `accelerate launch` is told.
+
+Nothing is launched by hand: accelerate starts the processes, exchanges gradients, and shards weights by FSDP2.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from stages.models.vllm_engine import visible_gpus
+from stages.train.distributed.settings import FsdpSettings, LaunchSettings
+from stages.train.optimiser import OptimiserSettings
+
+WORKER = "stages.train.distributed.worker"
+
+
+def accelerate_config(launch: LaunchSettings, optimiser: OptimiserSettings, machine_rank: int) -> dict[str, Any]:
+    """The configuration file of `accelerate launch` on one of the machines.
+
+    MULTI_GPU is accelerate's name for processes that torch's launcher starts; without a GPU, `environment` has them
+    train on the CPU all the same.
+    """
+    has_gpu = bool(visible_gpus())
+    several = launch.machines > 1
+    return {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "MULTI_GPU" if launch.fsdp is None else "FSDP",
+        "num_machines": launch.machines,
+        "machine_rank": machine_rank,
+        "num_processes": launch.total,
+        "main_process_ip": launch.main_address if several else None,
+        "main_process_port": launch.main_port if several else 0,  # 0: any free one
+        "mixed_precision": "bf16" if has_gpu and optimiser.precision != "float32" else "no",
+        "use_cpu": not has_gpu,
+        **({} if launch.fsdp is None else {"fsdp_config": _fsdp_config(launch.fsdp)}),
+    }
+
+
+def command(config: Path, spec: Path) -> list[str]:
+    """Of one machine, without the interpreter."""
+    return ["launch", "--config_file", str(config), "-m", WORKER, str(spec)]
+
+
+def shown(config: Path, spec: Path) -> str:
+    """The same as a user would type it."""
+    return shlex.join(["accelerate", *command(config, spec)])
+
+
+def interpreter() -> list[str]:
+    """What runs accelerate's command line: this interpreter, whatever stands in PATH."""
+    return [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
+
+
+def environment() -> dict[str, str]:
+    """Of the processes: this code, and the CPU where there is no GPU."""
+    root = str(Path(__file__).parents[3])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **({} if visible_gpus() else {"ACCELERATE_USE_CPU": "true"})}
+
+
+def _fsdp_config(fsdp: FsdpSettings) -> dict[str, Any]:
+    """Activation checkpointing is left to the trainer, which plans memory with it."""
+    return {
+        "fsdp_version": 2,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        **({} if fsdp.layers is None else {"fsdp_transformer_layer_cls_to_wrap": ",".join(fsdp.layers)}),
+        "fsdp_reshard_after_forward": fsdp.reshard_after_forward,
+        "fsdp_offload_params": fsdp.cpu_offload,
+        "fsdp_state_dict_type": "SHARDED_STATE_DICT",
+        "fsdp_cpu_ram_efficient_loading": False,
+        "fsdp_activation_checkpointing": False,
+    }

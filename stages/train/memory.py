@@ -1,0 +1,156 @@
+"""What one forward pass of training may hold: from a probe of the longest group, before the first step.
+
+Activations are counted as what autograd keeps for backward, so the probe is the same on every device. Beside them a
+training run holds gradients and the optimiser's two moments; weights are loaded already when the probe is made.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from data.records import TrainingExample
+from stages.models.this_process import is_offloaded, is_sharded
+from stages.scoring.batch import CandidateBatch, collate
+from stages.scoring.score import Layout, group_of, tokens_of
+
+MOST_TOKENS = 16_384
+"""Of one forward pass: more does not go faster."""
+SHARE = 0.8
+"""Of the free memory that is planned with; the rest is for what is not counted and for fragmentation."""
+MOMENTS_AND_GRADIENT = 12
+"""Bytes of a trained parameter in float32, beside its weight."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed; peak_bytes: with the longest
+
+    pass that will be made.
+    """
+
+    max_tokens: int
+    checkpointing: bool
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The longest group of completions and the longest single one, in tokens of a forward pass."""
+
+    group: int
+    single: int
+    group_example: TrainingExample
+    single_prompt: str
+
+    @staticmethod
+    def of(examples: Sequence[TrainingExample], layout: Layout) -> "Sizes":
+        group = single = 0
+        group_example, single_prompt = examples[0], ""
+        for example in examples:
+            prompt, lengths = group_of(example)
+            tokens = tokens_of(prompt, lengths, layout)
+            if tokens > group:
+                group, group_example = tokens, example
+            if prompt + max(lengths) > single:
+                single, single_prompt = prompt + max(lengths), example.prompt_id
+        return Sizes(group, single, group_example, single_prompt)
+
+
+def plan_memory(
+    model: Any,
+    forward: Callable[[Any, CandidateBatch, Layout], Tensor],
+    sizes: Sizes,
+    layout: Layout,
+    *,
+    max_tokens: int | None = None,
+    checkpointing: bool | str = "auto",
+    free_bytes: int | None = None,
+) -> Budget:
+    """The budget of one forward pass. `forward` gives the outputs of a batch with their graph.
+
+    Raises InputError that names the prompt whose longest answer cannot fit even alone and with checkpointing.
+    """
+    room = SHARE * (free_memory() if free_bytes is None else free_bytes) - fixed_bytes(model)
+    for on in [False, True] if checkpointing == "auto" else [bool(checkpointing)]:
+        set_checkpointing(model, on)
+        per_token = _bytes_per_token(model, forward, sizes, layout)
+        fits = int(max(room, 0) / per_token)
+        if fits >= sizes.single:
+            tokens = max_tokens or min(MOST_TOKENS, fits)
+            held = min(max(tokens, sizes.single), max(sizes.group, tokens))
+            return Budget(tokens, on, int(held * per_token + fixed_bytes(model)))
+    needed = (sizes.single * per_token + fixed_bytes(model)) / SHARE  # type: ignore[possibly-undefined]
+    raise InputError(
+        f"prompt {sizes.single_prompt}: its longest answer is {sizes.single} tokens with its prompt, for which "
+        f"training needs about {needed / 2**30:.2g} GiB of free memory; lower examples.max_length, or train with lora"
+    )
+
+
+def fixed_bytes(model: Any) -> int:
+    """Gradients and moments of what is trained; for a model that will be sharded a share of them and of its weights."""
+    held = MOMENTS_AND_GRADIENT * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if not is_sharded():
+        return held
+    if is_offloaded():
+        return 0
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return (held + weights) // int(os.environ["WORLD_SIZE"])
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take, on the device that it trains on."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def set_checkpointing(model: Any, on: bool) -> None:
+    """Recompute activations in backward, or keep them."""
+    if on:
+        model.activation_checkpointing_enable()
+        if any(not p.requires_grad for p in model.parameters()):
+            model.enable_input_require_grads()
+    elif model.is_activation_checkpointing:
+        model.activation_checkpointing_disable()
+
+
+def activation_bytes(run: Callable[[], Any], model: Any) -> int:
+    """What autograd keeps of a forward pass, parameters left out; each storage counts once."""
+    kept: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = run()  # the graph lives as long as its outputs, so no storage is used twice
+    total = sum(kept.values())
+    del outputs
+    return total
+
+
+def _bytes_per_token(model: Any, forward: Any, sizes: Sizes, layout: Layout) -> float:
+    batch = collate([sizes.group_example]).only([_longest(sizes.group_example)])
+    was_training = model.training
+    model.train()
+    try:
+        kept = activation_bytes(lambda: forward(model, batch.to(next(model.parameters()).device), layout), model)
+    finally:
+        model.train(was_training)
+    tokens = len(batch.prompt_ids[0]) + len(batch.completion_ids[0])
+    return kept / tokens
+
+
+def _longest(example: TrainingExample) -> int:
+    return max(range(len(example.completions)), key=lambda i: len(example.completions[i].token_ids))

@@ -1,0 +1,32 @@
+"""Rejection sampling: supervised fine-tuning on the expert's answer where there is one, else on a good candidate.
+
+The rival that a ranking loss has to beat: it learns from the same judged candidates, but only from the best one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from data.records import TrainingExample
+from data.settings import Config
+from stages.train.methods import sft
+from stages.train.methods.sft import Metrics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.scoring.batch import CandidateBatch, SequenceLogps
+
+
+class Settings(Config):
+    """Nothing to set: the order's target is the human answer, else the first candidate at the top level."""
+
+    method: Literal["best_of_k"] = "best_of_k"
+
+
+def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
+    return sft.prepare(example, sft.Settings(target="best"))
+
+
+def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
+    return sft.loss(policy, batch, sft.Settings(target="best"))

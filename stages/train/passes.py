@@ -1,0 +1,128 @@
+"""How examples go through a model in training: the layout, the size of a pass, one pass or two, checkpointing.
+
+A plan changes time and memory, and results by no more than rounding. A resumed run keeps to the plan of its beginning,
+so that it ends where the undisturbed one does to the last bit.
+"""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from pydantic import TypeAdapter
+
+from data.errors import InputError
+from data.records import TrainingExample
+from pipeline.store import write_atomically
+from stages.models.load import has_dropout
+from stages.scoring.batch import collate
+from stages.scoring.score import Layout, choose_layout, innermost, outputs_of, prepared
+from stages.train.memory import Sizes, plan_memory
+from stages.train.optimiser import OptimiserSettings
+
+LOG = logging.getLogger("hasse")
+
+FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed in backward; peak_bytes: by
+
+    the probe, weights included.
+    """
+
+    layout: Layout
+    why: str
+    passes: str
+    max_tokens: int
+    checkpointing: bool
+    peak_bytes: int
+
+    def summary(self) -> dict[str, Any]:
+        """What does not depend on the machine's memory of the moment."""
+        return {"layout": self.layout, "why": self.why, "passes": self.passes, "checkpointing": self.checkpointing}
+
+    def keep(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / FILE, json.dumps(asdict(self)))
+
+    @staticmethod
+    def kept(folder: Path) -> "Plan | None":
+        """Of the beginning of a run that goes on. None, with a warning, for one that cannot be read."""
+        try:
+            return TypeAdapter(Plan).validate_json((folder / FILE).read_text())
+        except (OSError, ValueError) as error:
+            said = str(error).splitlines()[0]
+            LOG.warning(
+                "%s cannot be read: %s. A plan is made anew; results may differ by rounding.", folder / FILE, said
+            )
+            return None
+
+
+def make_plan(model: Any, examples: Sequence[TrainingExample], settings: OptimiserSettings, *, is_reward: bool) -> Plan:
+    """By the model, a probe of memory, and the examples. Raises InputError for what cannot fit or be honoured.
+
+    A model with dropout, an adapter's included, takes one pass: the second would see other units than the first.
+    """
+    layout, why = choose_layout(model, examples, settings.layout)
+    with prepared(model, layout):
+        budget = plan_memory(
+            model,
+            partial(outputs_of, is_reward=is_reward),
+            Sizes.of(examples, layout),
+            layout,
+            max_tokens=settings.micro_batch_tokens,
+            checkpointing=settings.gradient_checkpointing,
+            free_bytes=None if settings.memory_gib is None else int(settings.memory_gib * 2**30),
+        )
+    passes = "one" if has_dropout(model) else settings.passes
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return _agreed(Plan(layout, why, passes, budget.max_tokens, budget.checkpointing, budget.peak_bytes + weights))
+
+
+def _agreed(plan: Plan) -> Plan:
+    """Where several processes train, the plan of the one with the least memory."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return plan
+    PartialState(cpu=not torch.cuda.is_available())
+    plans: list[Plan] = gather_object([plan])
+    return min(plans, key=lambda p: (not p.checkpointing, p.max_tokens))
+
+
+def apply_liger(model: Any) -> None:
+    """Put Liger's kernels into the model's body; its head stays. Raises InputError where the package is missing."""
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise InputError("liger: true needs the package liger-kernel; pip install 'hasse[liger]'") from error
+    _apply_liger_kernel_to_instance(model=innermost(model), fused_linear_cross_entropy=False, cross_entropy=False)
+
+
+def compile_body(model: Any, attempt: Callable[[], Any]) -> bool:
+    """torch.compile the model's body; where `attempt`, a pass, fails with it, say so and leave it as it was."""
+    body = innermost(model).base_model
+    try:
+        body.compile(dynamic=True)
+        attempt()
+        return True
+    except Exception as error:
+        body._compiled_call_impl = None
+        torch._dynamo.reset()
+        reason = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(f"torch.compile failed, training goes on without: {type(error).__name__}: {reason}", stacklevel=2)
+        return False
+
+
+def try_pass(model: Any, example: TrainingExample, plan: Plan, is_reward: bool) -> None:
+    batch = collate([example]).to(next(model.parameters()).device)
+    outputs_of(model, batch, plan.layout, is_reward=is_reward).sum().backward()
+    model.zero_grad()

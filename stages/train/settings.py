@@ -1,0 +1,60 @@
+"""Settings of one training run: its method, optimiser, adapter, seed and launch."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from data.settings import Config, Seed, registry, unkeyed
+from stages.train.distributed.settings import LaunchSettings
+from stages.train.optimiser import OptimiserSettings
+
+if TYPE_CHECKING:
+    pass
+
+
+METHODS = "stages.train.methods"
+Method = registry.settings_union(METHODS, "method")
+
+
+class LoraSettings(Config):
+    r: int = Field(default=16, ge=1, description="Rank.")
+    alpha: float = Field(default=32.0, gt=0, description="Scale; the adapter's output is multiplied by alpha / r.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="On the adapter's input.")
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        default="all-linear", description="Layers that get an adapter."
+    )
+
+
+class TrainSettings(Config):
+    """One run of the train stage."""
+
+    method: Method = Field(description="What the student learns by.")  # type: ignore[valid-type]
+    optimiser: OptimiserSettings
+    lora: LoraSettings | None = None
+    seed: Seed
+    launch: LaunchSettings = unkeyed(LaunchSettings(), description="Over which processes and machines.")
+
+    @model_validator(mode="after")
+    def _passes_agree(self) -> "TrainSettings":
+        check_passes(self.optimiser, self.lora)
+        return self
+
+
+def check_passes(optimiser: OptimiserSettings, lora: LoraSettings | None) -> None:
+    """Raises ValueError where two passes are asked for and an adapter drops inputs at random."""
+    if optimiser.passes == "two" and lora is not None and lora.dropout > 0:
+        raise ValueError(
+            f"passes: two scores every answer twice, which lora.dropout {lora.dropout:g} would make differ; "
+            "set lora.dropout: 0, or passes: auto"
+        )
+
+
+def needs_reference(settings: Any) -> bool:
+    """Whether a method with these settings needs the frozen student's log-probs."""
+    method = registry.load(METHODS, settings.method, kind="method")
+    return hasattr(method, "needs_reference") and method.needs_reference(settings)
+
+
+def examples_kind(settings: Any) -> str:
+    """What a method learns from: "order", "feedback" or "gap"."""
+    return getattr(registry.load(METHODS, settings.method, kind="method"), "EXAMPLES", "order")

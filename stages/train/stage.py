@@ -1,0 +1,150 @@
+"""Stage train: one method, one seed, from the student to a checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from data.errors import InputError
+from data.joins import join
+from data.record_file import MappedRecords
+from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt, TrainingExample
+from data.settings import registry
+from pipeline.stage import Job, Stage
+from stages.models.checkpoints import identity, model_folder, publish_model
+from stages.prompts.held_out import prove_disjoint
+from stages.train.settings import METHODS, TrainSettings, needs_reference
+from stages.train.trainer_folder import EXAMPLES, TRAINER, keep_logs
+
+if TYPE_CHECKING:
+    from stages.train.run_spec import Work
+
+
+def run(job: Job) -> None:
+    from stages.train.distributed.launcher import learn_together
+    from stages.train.fit import cost
+    from stages.train.one_run import learn
+
+    settings: TrainSettings = job.settings
+    work, examples, counts = _prepared(job)
+    launch = work.settings.launch
+    points, plan = learn_together(job, work) if launch.is_launched else learn(work, job.progress)
+    keep_logs(job.path)
+    job.write(points, CurvePoint)
+    (base,) = job.input("student").records(Checkpoint)
+    spent = cost(examples, settings.optimiser, seed=settings.seed)
+    if needs_reference(settings.method):
+        spent["reference_sequences"] = sum(len(example.completions) for example in examples)
+    final = {p.metric: p.value for p in points if p.step == points[-1].step}
+    job.metrics |= {"plan": plan.summary(), "examples": counts, "cost": spent, "final": final}
+    if launch.is_launched:
+        job.metrics["launch"] = {"processes": launch.processes, "machines": launch.machines}
+    if work.settings.method != settings.method:
+        job.metrics["resolved"] = work.settings.method.model_dump(mode="json")
+    publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
+
+
+def estimate(job: Job) -> dict[str, Any]:
+    """What this step would take in one process. Raises InputError for a prompt that cannot fit into memory."""
+    from stages.train import fit as fitting
+    from stages.train.one_run import student_of
+
+    work, examples, _ = _prepared(job)
+    return fitting.estimate(student_of(work), examples, **work.what())
+
+
+def _prepared(job: Job) -> tuple["Work", Sequence[TrainingExample], dict[str, int]]:
+    """What is to be learned, how and from what; and the examples with their counts."""
+    from stages.train.run_spec import Work
+
+    settings: TrainSettings = job.settings
+    method = registry.load(METHODS, settings.method.method, kind="method")
+    launch = settings.launch.settled(settings.optimiser.prompts_per_step)
+    examples, counts = select(job, method, settings.method)
+    resolved = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
+    changes = {"method": resolved, "launch": launch}
+    student = model_folder(job.input("student"))
+    return Work(settings=settings.model_copy(update=changes), student=student, path=job.path), examples, counts
+
+
+def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExample], dict[str, int]]:
+    """The examples that the method can use, after a proof that they share nothing with what is held out.
+
+    They are streamed from table to table, and read one at a time. Raises InputError when none is left.
+    """
+    held_out = [p for p in _usable_prompts(job) if p.split in HELD_OUT]
+    prove_disjoint(_trained(job), held_out)
+    offered = 0
+
+    def prepared() -> Iterator[TrainingExample]:
+        nonlocal offered
+        for example in _offered(job):
+            offered += 1
+            found = method.prepare(example, settings)
+            if found is not None:
+                yield found
+
+    used = MappedRecords.write(job.path / TRAINER / EXAMPLES, prepared(), TrainingExample)
+    if not len(used):
+        raise InputError(
+            f"{job.name}: none of {offered} usable examples is of use to this method; "
+            "it needs an expert's answer, a good candidate or an ordered pair"
+        )
+    unusable = sum(e.status != "ok" for e in job.input("examples").records(TrainingExample))
+    counts = {"offered": offered, "used": len(used), "of_no_use": offered - len(used)}
+    return used, {**counts, "unusable": unusable} if unusable else counts
+
+
+def _trained(job: Job) -> Iterator[Prompt]:
+    """The prompts of the examples. Raises InputError when an example has none, or they are not in order."""
+    missing = sum(1 for _ in _offered(job))
+    for prompt, examples in join(_usable_prompts(job), _offered(job)):
+        missing -= len(examples)
+        if examples:
+            yield prompt
+    if missing:
+        raise InputError(f"{job.name}: {missing} examples have no usable prompt, or are not sorted by prompt_id")
+
+
+def _usable_prompts(job: Job) -> Iterator[Prompt]:
+    return (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
+
+
+def _offered(job: Job) -> Iterator[TrainingExample]:
+    return (e for e in job.input("examples").records(TrainingExample) if e.status == "ok")
+
+
+STAGE = Stage(
+    name="train",
+    run=run,
+    modules=(
+        "stages.train.stage",
+        "stages.train.run_spec",
+        "stages.train.one_run",
+        "stages.train.fit",
+        "stages.train.whole_checkpoints",
+        "stages.train.trainer",
+        "stages.scoring.score",
+        "stages.scoring.rows",
+        "stages.scoring.branch_attention",
+        "stages.scoring.token_logps",
+        "stages.scoring.batch",
+        "stages.train.loss_terms",
+        "stages.models.load",
+        "stages.models.end_tokens",
+        "stages.models.checkpoints",
+        "stages.train.optimiser",
+        "data.joins",
+        "data.record_file",
+        "data.rendering",
+        "data.text",
+        "stages.models.chat_template",
+        "stages.prompts.held_out",
+        "stages.train.trainer_folder",
+        "stages.models.control_tokens",
+        "stages.models.model_folders",
+        "stages.models.tokens",
+    ),
+    in_child=True,
+    identity=identity,
+    estimate=estimate,
+    estimate_in_child=True,
+)
