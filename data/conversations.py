@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from reprlib import Repr
 from typing import Any
 
-from data.records import Message
-from data.settings.registry import unknown
-from data.tables.json_rows import parsed
-from data.tables.text_files import utf8_problem
+from hasse.data.records import Message
+from hasse.data.settings.registry import unknown
+from hasse.data.tables.json_rows import parsed
+from hasse.data.tables.text_files import utf8_problem
 
 ROLES = ("system", "user", "assistant")
 SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}

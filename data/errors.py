@@ -12,6 +12,8 @@ HasseError
     └── ChildDied       a child process ended without a result
 """
 
+NOT_IN_KEYS = "it names errors"
+
 
 class HasseError(Exception):
     """Base of every error this package raises on purpose; `exit_code` is what the command line returns."""

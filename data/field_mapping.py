@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from data.conversations import Conversation, conversation, quoted
-from data.errors import SourceError
-from data.raw_prompt import RawPrompt
-from data.records import SPLITS
-from data.settings import Config, unkeyed
-from data.settings.registry import unknown
-from data.tables import find_files, read_rows
-from data.tables.json_rows import parsed
-from data.tables.text_files import utf8_problem
-from data.template import fill, places
+from hasse.data.conversations import Conversation, conversation, quoted
+from hasse.data.errors import SourceError
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.records import SPLITS
+from hasse.data.settings import Config, unkeyed
+from hasse.data.settings.registry import unknown
+from hasse.data.tables import find_files, read_rows
+from hasse.data.tables.json_rows import parsed
+from hasse.data.tables.text_files import utf8_problem
+from hasse.data.template import fill, places
 
 NumberedRow = tuple[int, dict[str, Any]]
 

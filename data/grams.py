@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.text import normalise
+from hasse.data.text import normalise
 
 SIZE = 3
 

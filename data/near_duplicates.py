@@ -19,8 +19,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from data.grams import gram_sets, tokens
-from data.text import normalise
+from hasse.data.grams import gram_sets, tokens
+from hasse.data.text import normalise
 
 BATCH = 2048
 """Texts whose grams are computed together."""

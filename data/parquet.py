@@ -10,8 +10,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import CorruptFile
-from data.schema import _without_none, conform, schema_of
+from hasse.data.errors import CorruptFile
+from hasse.data.schema import _without_none, conform, schema_of
+
+NOT_IN_KEYS = "it keeps what a stage computes; a mend that changes results raises the stage's version"
 
 R = TypeVar("R")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.records import Message
+from hasse.data.records import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

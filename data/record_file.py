@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from data.parquet import batched, from_table, to_table
-from data.schema import schema_of
+from hasse.data.parquet import batched, from_table, to_table
+from hasse.data.schema import schema_of
 
 R = TypeVar("R")
 

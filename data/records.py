@@ -2,12 +2,14 @@
 
     Prompt -> Candidate -> Judgement -> PartialOrder | Feedback -> TrainingExample -> Checkpoint -> Evaluation
 
-Field types are what `data.schema` can turn into Arrow: str, int, float, bool, a nested record, tuples of these,
-and `X | None`. A change of fields needs a new `schema_version` and a migration in `data.schema`.
+Field types are what `hasse.data.schema` can turn into Arrow: str, int, float, bool, a nested record, tuples of these,
+and `X | None`. A change of fields needs a new `schema_version` and a migration in `hasse.data.schema`.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
+
+NOT_IN_KEYS = "another field is another version of the record, with a migration"
 
 Status = Literal[
     "ok", "refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data.records import Message, Prompt
+from hasse.data.records import Message, Prompt
 
 
 def shown(prompt: Prompt) -> str:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import pyarrow as pa
 
-from data.errors import SchemaError
+from hasse.data.errors import SchemaError
+
+NOT_IN_KEYS = "it keeps what a stage computes; a mend that changes results raises the stage's version"
 
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 

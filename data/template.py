@@ -7,7 +7,7 @@
 import string
 from collections.abc import Collection, Mapping
 
-from data.settings.registry import unknown
+from hasse.data.settings.registry import unknown
 
 
 def places(template: str) -> list[str]:

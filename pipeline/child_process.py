@@ -16,14 +16,14 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from data.errors import ChildDied, HasseError, StoreError
-from pipeline.disk import disk_message, disk_problem
+from hasse.data.errors import ChildDied, HasseError, StoreError
+from hasse.pipeline.disk import disk_message, disk_problem
 
 HEARTBEAT_SECONDS = 1.0
 SILENCE_SECONDS = 300.0
 """A child that gives no sign of life for so long is taken for dead; long, since loading a model may hold the lock."""
 
-PRELOAD = ["stages.train.preload"]
+PRELOAD = ["hasse.stages.train.preload"]
 
 Event = tuple[str, Any]
 

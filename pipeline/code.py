@@ -11,15 +11,19 @@ versions add and `ast.dump` shows, are left out.
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pipeline.fingerprint import canonical, digest, file_digest
+from hasse.pipeline.fingerprint import canonical, digest, file_digest
 
 ROOT = Path(__file__).parent.parent
+
+NOT_IN_KEYS = "NOT_IN_KEYS"
+"""A module or package that decides no result assigns the reason, as a text, to this name; keys leave it out."""
 
 FIELDS_OF_SETTINGS = {"Field", "unkeyed"}
 """The functions that declare a field of a settings model; what they say to a reader decides nothing."""
@@ -28,6 +32,33 @@ ONLY_FOR_READERS = {"type_comment", "type_ignores"}
 """Fields of syntax nodes."""
 OF_TYPES = {"typing", "collections.abc", "__future__"}
 """Modules that are imported for annotations; whatever else uses their names counts where it stands."""
+
+
+def modules_behind(roots: Iterable[str], *, beside: Iterable[str] = ()) -> frozenset[str]:
+    """The roots and every module that they import, directly or through others, at the top or inside a function.
+
+    Only modules of the importer's own top-level package count: keys do not follow libraries. Modules that say
+    `NOT_IN_KEYS` are left out with all that only they import, and so are those of `beside`; a root is always in.
+    """
+    found = set(roots)
+    left_out = set(beside) - found
+    todo = sorted(found)
+    while todo:
+        imported = _imported(todo.pop()) - found - left_out
+        new = {module for module in imported if why_not_in_keys(module) is None}
+        found |= new
+        todo += sorted(new)
+    return frozenset(found)
+
+
+@cache
+def why_not_in_keys(module: str) -> str | None:
+    """The reason why a module's code is in no key, from the module or from a package around it; None: it is in keys."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == NOT_IN_KEYS:
+            return str(ast.literal_eval(node.value))
+    package = module.rpartition(".")[0]
+    return why_not_in_keys(package) if package else None
 
 
 def code_digests(modules: Iterable[str]) -> dict[str, str]:
@@ -47,10 +78,52 @@ def source_digest(source: str) -> str:
 
 
 def _source(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    path = _path(module)
+    if path is None:
         raise ModuleNotFoundError(f"no source for module {module!r}")
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _path(module: str) -> Path | None:
+    """The file of a module, which is not imported for that, or None."""
+    if module in sys.modules and (known := getattr(sys.modules[module], "__file__", None)):
+        return Path(known)
+    package, _, name = module.rpartition(".")
+    if not package:
+        spec = importlib.util.find_spec(module)
+        return Path(spec.origin) if spec and spec.origin else None
+    around = _path(package)
+    if around is None or around.name != "__init__.py":
+        return None
+    below = (around.parent / f"{name}.py", around.parent / name / "__init__.py")
+    return next((path for path in below if path.exists()), None)
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_source(module))
+
+
+@cache
+def _imported(module: str) -> frozenset[str]:
+    """The modules of the same top-level package that a module imports, but not for annotations alone."""
+    return frozenset(_imports(_tree(module), module.partition(".")[0]))
+
+
+def _imports(node: ast.AST, top: str) -> Iterator[str]:
+    if isinstance(node, ast.If) and _is_for_types(node):
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == top)
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == top:
+        parts = (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from (part if _path(part) else str(node.module) for part in parts)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, top)
+
+
+def _is_for_types(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
 
 
 class _Bare(ast.NodeTransformer):
@@ -86,8 +159,7 @@ class _Bare(ast.NodeTransformer):
         return bare
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
-        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
-        return None if is_for_types else self.generic_visit(node)
+        return None if _is_for_types(node) else self.generic_visit(node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         node.names = sorted(node.names, key=lambda alias: (alias.name, alias.asname or ""))

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
-from data.errors import WorkError
-from data.parquet import read_records
-from data.records import Candidate, Feedback, Judgement
-from pipeline.stage import Job
-from pipeline.store import table_name
+from hasse.data.errors import WorkError
+from hasse.data.parquet import read_records
+from hasse.data.records import Candidate, Feedback, Judgement
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import table_name
 
 LOST: dict[type, frozenset[str]] = {
     Candidate: frozenset({"failed", "refused", "unparsable"}),

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from data.errors import CorruptFile, StoreError
-from pipeline.disk import disk_errors, disk_problem
-from pipeline.fingerprint import file_digest
-from pipeline.manifest import FileEntry
-from pipeline.sealed import read_json
+from hasse.data.errors import CorruptFile, StoreError
+from hasse.pipeline.disk import disk_errors, disk_problem
+from hasse.pipeline.fingerprint import file_digest
+from hasse.pipeline.manifest import FileEntry
+from hasse.pipeline.sealed import read_json
 
 __all__ = ["disk_errors", "disk_problem"]
 

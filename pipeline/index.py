@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.errors import CorruptFile
-from pipeline.files import Stamp, make_folder, stamp_of, write_atomically
+from hasse.data.errors import CorruptFile
+from hasse.pipeline.files import Stamp, make_folder, stamp_of, write_atomically
 
 Summary = dict[str, Any]
 

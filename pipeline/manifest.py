@@ -14,11 +14,22 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from data.errors import CorruptFile
-from pipeline.fingerprint import digest
-from pipeline.sealed import SEALED_SINCE, read_sealed, seal
+from hasse.data.errors import CorruptFile
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.sealed import SEALED_SINCE, read_sealed, seal
 
-PACKAGES = ("hasse", "torch", "transformers", "peft", "accelerate", "trl", "vllm", "pyarrow", "prefect", "scikit-learn")
+PACKAGES = (
+    "hasse-llm",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "trl",
+    "vllm",
+    "pyarrow",
+    "prefect",
+    "scikit-learn",
+)
 
 
 Labels = Mapping[str, str | int]

@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.errors import DamagedArtifact
-from data.parquet import WRITE_OPTIONS, to_table
-from data.schema import schema_of
-from data.settings import without_limit
-from pipeline.files import BEGUN, digest_once, make_folder, set_aside
-from pipeline.fingerprint import canonical, file_digest, text_digest
-from pipeline.store import Store
+from hasse.data.errors import DamagedArtifact
+from hasse.data.parquet import WRITE_OPTIONS, to_table
+from hasse.data.schema import schema_of
+from hasse.data.settings import without_limit
+from hasse.pipeline.files import BEGUN, digest_once, make_folder, set_aside
+from hasse.pipeline.fingerprint import canonical, file_digest, text_digest
+from hasse.pipeline.store import Store
 
 I = TypeVar("I")  # noqa: E741  an input row
 

@@ -12,20 +12,20 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.parquet import WRITE_OPTIONS, batched, to_table
-from data.schema import schema_of
-from data.settings import registry
-from pipeline.executors import Work
-from pipeline.row_chunks import OPEN, Keys, Known, Place, RowChunks, Unit
-from pipeline.stage import Job
-from pipeline.store import disk_errors, table_name
+from hasse.data.parquet import WRITE_OPTIONS, batched, to_table
+from hasse.data.schema import schema_of
+from hasse.data.settings import registry
+from hasse.pipeline.executors import Work
+from hasse.pipeline.row_chunks import OPEN, Keys, Known, Place, RowChunks, Unit
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import disk_errors, table_name
 
 __all__ = ["OPEN", "Keys", "Mapped", "Remembered", "Unit", "imagine_rows", "map_rows", "missing"]
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
 
-EXECUTORS = "pipeline.executors"
+EXECUTORS = "hasse.pipeline.executors"
 
 
 def map_rows(

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.child_process import run_in_child
-from pipeline.disk import disk_errors
-from pipeline.files import forget_begun, make_folder
-from pipeline.fingerprint import digest
-from pipeline.manifest import Labels, Manifest, git_commit, package_versions
-from pipeline.remote.store import open_store
-from pipeline.stage import Job, Progress, Step, fingerprint, producer
-from pipeline.store import LOGS, Artifact, Imagined, Store, content_digest, describe_files
+from hasse.pipeline.child_process import run_in_child
+from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.files import forget_begun, make_folder
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.manifest import Labels, Manifest, git_commit, package_versions
+from hasse.pipeline.remote.store import open_store
+from hasse.pipeline.stage import Job, Progress, Step, fingerprint, producer
+from hasse.pipeline.store import LOGS, Artifact, Imagined, Store, content_digest, describe_files
 
 
 @dataclass(frozen=True, kw_only=True)

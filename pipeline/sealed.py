@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.errors import CorruptFile
+from hasse.data.errors import CorruptFile
 
 Json = dict[str, Any]
 

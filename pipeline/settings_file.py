@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from data.errors import RecipeError
-from data.settings.registry import unknown
-from pipeline.yaml_text import MAX_CHARACTERS, YamlError, parse_yaml
+from hasse.data.errors import RecipeError
+from hasse.data.settings.registry import unknown
+from hasse.pipeline.yaml_text import MAX_CHARACTERS, YamlError, parse_yaml
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from data.errors import WorkError
-from data.parquet import write_records
-from data.settings import key_of
-from pipeline.code import asset_digests, code_digests
-from pipeline.executors import local
-from pipeline.fingerprint import digest
-from pipeline.manifest import Labels
-from pipeline.store import Artifact, Store, disk_errors, table_name
+from hasse.data.errors import WorkError
+from hasse.data.parquet import write_records
+from hasse.data.settings import key_of
+from hasse.pipeline.code import asset_digests, code_digests, modules_behind
+from hasse.pipeline.executors import local
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.manifest import Labels
+from hasse.pipeline.store import Artifact, Store, disk_errors, table_name
 
 R = TypeVar("R")
 
@@ -25,13 +25,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """`run` fills a job's folder. `modules` are those whose code decides the result and so enters the key.
+    """`run` fills a job's folder. The code of its module, and of all that this imports, is in the stage's key.
 
-    `version`: raise it where results change although the code of `modules` does not: a module that is exempt from the
-    keys was mended, or a library decides otherwise than it did. The number is in the key of the stage and of its rows.
-    `beside_rows`: those of `modules` that decide no single row of a map stage, but what is made
-    of all rows (an audit, a metric). They enter the key of the artifact and not the keys of rows, so that a change of
-    them asks no endpoint again.
+    `version`: raise it where results change although that code does not: a module that is in no key was mended, or a
+    library decides otherwise than it did. The number is in the key of the stage and of its rows.
+    `beside_rows`: modules that decide no single row of a map stage, but what is made of all rows (an audit, a metric).
+    They are in the key of the artifact and not in the keys of rows, so that a change of them asks no endpoint again.
     `assets`: other files of the code, by their path from its root, that decide the result (a page's template).
     `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
     `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
@@ -43,7 +42,6 @@ class Stage:
 
     name: str
     run: Callable[["Job"], None]
-    modules: tuple[str, ...]
     beside_rows: tuple[str, ...] = ()
     version: int = 1
     in_child: bool = False
@@ -53,12 +51,14 @@ class Stage:
     estimate_in_child: bool = False
     imagine: Callable[["Job"], None] | None = None
 
+    def modules(self, plugs: tuple[str, ...]) -> frozenset[str]:
+        """The modules that decide the result of this stage with these plugs."""
+        return modules_behind((self.run.__module__, *plugs))
+
     def row_code(self, plugs: tuple[str, ...]) -> dict[str, str]:
         """The stage's version, and the digests of the code that decides one row of a map stage with these plugs."""
-        return {"version": str(self.version)} | code_digests({*self.modules, *plugs} - self._beside(plugs))
-
-    def _beside(self, plugs: tuple[str, ...]) -> set[str]:
-        return set(self.beside_rows) - set(plugs)
+        own = modules_behind((self.run.__module__,), beside=self.beside_rows) - set(self.beside_rows)
+        return {"version": str(self.version)} | code_digests(own | modules_behind(plugs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +99,8 @@ class Step:
 
     def code(self) -> dict[str, str]:
         """The stage's version, and the digests of the code that decides the result."""
-        return self.stage.row_code(self.plugs) | code_digests(self.modules) | asset_digests(self.stage.assets)
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """All whose code decides the result."""
-        return self.stage.modules + self.plugs
+        version = {"version": str(self.stage.version)}
+        return version | code_digests(self.stage.modules(self.plugs)) | asset_digests(self.stage.assets)
 
 
 def producer(step: str) -> str:

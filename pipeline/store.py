@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
-from data.errors import CorruptFile, DamagedArtifact, InputError, StoreError, WorkError
-from data.parquet import read_records
-from pipeline.disk import FULL, disk_errors, disk_message
-from pipeline.files import (
+from hasse.data.errors import CorruptFile, DamagedArtifact, InputError, StoreError, WorkError
+from hasse.data.parquet import read_records
+from hasse.pipeline.disk import FULL, disk_errors, disk_message
+from hasse.pipeline.files import (
     CORRUPT,
     STAMPS,
     digest_once,
@@ -35,9 +35,9 @@ from pipeline.files import (
     write_atomically,
     write_stamps,
 )
-from pipeline.fingerprint import digest, file_digest
-from pipeline.manifest import FileEntry, Labels, Manifest
-from pipeline.remote.conditional import Conflict
+from hasse.pipeline.fingerprint import digest, file_digest
+from hasse.pipeline.manifest import FileEntry, Labels, Manifest
+from hasse.pipeline.remote.conditional import Conflict
 
 R = TypeVar("R")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.executors.ray import QUIET
+from hasse.pipeline.executors.ray import QUIET
 
 
 @contextmanager

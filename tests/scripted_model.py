@@ -1,6 +1,6 @@
 """A real causal language model that says certain words and nothing else, for tests of what is made of its replies."""
 
-from data.records import Candidate, Prompt
+from hasse.data.records import Candidate, Prompt
 
 TEMPLATE = "{{ messages[0]['content'] }} <answer>"
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from data.settings import registry
+from hasse.data.settings import registry
 from tests.test_keys import test_a_key_holds_every_module_that_decides  # noqa: F401  with every change
 
 ROOT = Path(__file__).parent.parent
@@ -43,14 +43,14 @@ ONLY_IN = {
 }
 
 PLUGS = {
-    "data.sources": "kind",
-    "stages.train.methods": "method",
-    "stages.generate.samplers": "sampler",
-    "stages.judge.teachers": "teacher",
-    "stages.order.strategies": "strategy",
-    "stages.feedback.annotators": "annotator",
-    "stages.evaluate.benchmarks": "benchmark",
-    "pipeline.executors": "executor",
+    "hasse.data.sources": "kind",
+    "hasse.stages.train.methods": "method",
+    "hasse.stages.generate.samplers": "sampler",
+    "hasse.stages.judge.teachers": "teacher",
+    "hasse.stages.order.strategies": "strategy",
+    "hasse.stages.feedback.annotators": "annotator",
+    "hasse.stages.evaluate.benchmarks": "benchmark",
+    "hasse.pipeline.executors": "executor",
 }
 
 
@@ -97,7 +97,7 @@ def test_every_setting_has_a_description(package):
 
 def test_an_unknown_plug_is_answered_with_the_known_ones():
     with pytest.raises(Exception, match="unknown method 'resceu'; did you mean 'rescue'"):
-        registry.load("stages.train.methods", "resceu", kind="method")
+        registry.load("hasse.stages.train.methods", "resceu", kind="method")
 
 
 def test_no_other_distribution_ships_our_package_names():
@@ -113,13 +113,13 @@ def test_docker_and_tests_are_no_packages():
 
 
 def test_the_command_line_loads_nothing_heavy():
-    code = "import sys, data, pipeline, flows.cli.main; print([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one line of a program
+    code = "import sys, data, pipeline, hasse.flows.cli.main; print([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one line of a program
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_a_dry_run_loads_nothing_heavy(tmp_path):
-    code = "import sys; sys.argv = ['hasse', 'run', 'rescue-demo', '--dry-run', '--store', sys.argv[1]]\nfrom flows.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one program
+    code = "import sys; sys.argv = ['hasse', 'run', 'rescue-demo', '--dry-run', '--store', sys.argv[1]]\nfrom hasse.flows.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint([m for m in ('torch', 'prefect', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"  # noqa: E501  one program
     found = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
     )

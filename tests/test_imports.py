@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("data", "pipeline", "stages", "flows")
-ELSEWHERE = {"stages.models.vllm_worker"}
+ELSEWHERE = {"hasse.stages.models.vllm_worker"}
 """Run by another interpreter alone."""
 
 MODULES = [

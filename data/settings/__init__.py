@@ -7,7 +7,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from data.settings.form import MAX_NUMBER, MAX_SEED, check_integers, readable
+from hasse.data.settings.form import MAX_NUMBER, MAX_SEED, check_integers, readable
+
+NOT_IN_KEYS = "its settings are in the key by their values"
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 """A whole number from which random numbers are drawn."""

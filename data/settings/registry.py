@@ -1,17 +1,15 @@
 """A folder is a registry: each module in it is one plug, and its file name is the plug's name in a recipe."""
 
-import ast
 import importlib
 import pkgutil
 from difflib import get_close_matches
-from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
 
 from pydantic import Field
 
-from data.errors import RecipeError
-from data.settings.form import Choices
+from hasse.data.errors import RecipeError
+from hasse.data.settings.form import Choices
 
 
 def names(package: str) -> list[str]:
@@ -27,38 +25,10 @@ def load(package: str, name: str, *, kind: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
-def family(package: str, name: str) -> tuple[str, ...]:
-    """The plug's module and those of its package that it imports, themselves or by way of others; sorted."""
-    found: set[str] = set()
-    open_names = [name]
-    while open_names:
-        module = f"{package}.{open_names.pop()}"
-        if module not in found:
-            found.add(module)
-            open_names += _imported(module, package)
-    return tuple(sorted(found))
-
-
 def modules(package: str, name: str) -> tuple[str, ...]:
-    """The modules whose code decides what a plug does: its family, and what each of these names in `MODULES`; sorted.
-
-    A test holds `MODULES` to what the plugs import.
-    """
-    own = family(package, name)
-    named = {module for plug in own for module in getattr(importlib.import_module(plug), "MODULES", ())}
-    return tuple(sorted({*own, *named}))
-
-
-def _imported(module: str, package: str) -> list[str]:
-    """Names of the plugs of `package` that the module's source imports."""
-    source = Path(importlib.import_module(module).__file__ or "").read_text(encoding="utf-8")
-    named: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == package:
-            named |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
-            named.add((node.module or "").removeprefix(f"{package}."))
-    return sorted(named & set(names(package)))
+    """The modules of a plug: its own, and those that it names in `RUNS` because another interpreter runs them."""
+    own = f"{package}.{name}"
+    return (own, *getattr(importlib.import_module(own), "RUNS", ()))
 
 
 def unknown(name: str, known: list[str], *, kind: str) -> str:
@@ -71,7 +41,7 @@ def unknown(name: str, known: list[str], *, kind: str) -> str:
 def settings_union(package: str, tag: str) -> Any:
     """One settings type for all plugs of a package: a union of their `Settings`, told apart by the field `tag`.
 
-    `settings_union("stages.order.strategies", "strategy")` accepts {"strategy": "lp", ...} with that file's fields.
+    `settings_union("hasse.stages.judge.teachers", "teacher")` accepts {"teacher": "rule", ...} with that file's fields.
     """
     members = [importlib.import_module(f"{package}.{name}").Settings for name in names(package)]
     if len(members) == 1:

@@ -4,7 +4,6 @@ A source module has
     class Settings(Config)                            its section of the recipe
     def rows(settings) -> Iterator[RawPrompt]         in source order; raises SourceError
     def digest(settings) -> str                       sha256 of the input bytes; "" when the settings say everything
-    MODULES: tuple[str, ...]                          optional: other modules whose code decides its rows
 and, where a prompt shows parts of other rows, so that a new row can change an old prompt,
     MIXES_ROWS = True                                 such a source is not run every night
 """

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import SourceError
-from data.field_mapping import NumberedRow, TableSettings, columns_of, mapped
-from data.raw_prompt import RawPrompt
-from data.settings import unkeyed
-from data.settings.registry import unknown
-from data.tables.parquet_rows import ROWS_PER_BATCH, rows_of
+from hasse.data.errors import SourceError
+from hasse.data.field_mapping import NumberedRow, TableSettings, columns_of, mapped
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.settings import unkeyed
+from hasse.data.settings.registry import unknown
+from hasse.data.tables.parquet_rows import ROWS_PER_BATCH, rows_of
 
 
 class Settings(TableSettings):

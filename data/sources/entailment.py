@@ -17,10 +17,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.errors import SourceError
-from data.raw_prompt import RawPrompt
-from data.settings import Config, Seed
-from data.text import unit_hash
+from hasse.data.errors import SourceError
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.settings import Config, Seed
+from hasse.data.text import unit_hash
 
 LABELS = ("entailment", "neutral", "contradiction")
 NAMES = ("Ann", "Bob", "Cal", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo")

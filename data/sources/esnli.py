@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.field_mapping import Fields, TableSettings, files_digest, table_rows
-from data.raw_prompt import RawPrompt
-from data.settings import Config, unkeyed
+from hasse.data.field_mapping import Fields, TableSettings, files_digest, table_rows
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.settings import Config, unkeyed
 
 FIELDS = Fields(
     text="premise: {premise}\nhypothesis: {hypothesis}",

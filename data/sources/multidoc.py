@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.conversations import quoted, text_problem
-from data.errors import SourceError
-from data.field_mapping import files_digest
-from data.raw_prompt import RawPrompt
-from data.settings import Config, Seed, unkeyed
-from data.settings.registry import unknown
-from data.tables import find_files, read_rows
-from data.text import normalise_answer, unit_hash
+from hasse.data.conversations import quoted, text_problem
+from hasse.data.errors import SourceError
+from hasse.data.field_mapping import files_digest
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.settings import Config, Seed, unkeyed
+from hasse.data.settings.registry import unknown
+from hasse.data.tables import find_files, read_rows
+from hasse.data.text import normalise_answer, unit_hash
 
 Position = Literal["first", "middle", "last"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from data.field_mapping import TableSettings, files_digest, table_rows
-from data.raw_prompt import RawPrompt
+from hasse.data.field_mapping import TableSettings, files_digest, table_rows
+from hasse.data.raw_prompt import RawPrompt
 
 SUFFIX = ".parquet"
 

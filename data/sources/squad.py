@@ -10,17 +10,16 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.conversations import quoted, text_problem
-from data.errors import SourceError
-from data.field_mapping import files_digest
-from data.raw_prompt import RawPrompt
-from data.settings import Config, unkeyed
-from data.tables import find_files
-from data.tables.json_rows import parsed
-from data.tables.text_files import READ_ERRORS, whole
-from data.template import check_places, fill
+from hasse.data.conversations import quoted, text_problem
+from hasse.data.errors import SourceError
+from hasse.data.field_mapping import files_digest
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.settings import Config, unkeyed
+from hasse.data.tables import find_files
+from hasse.data.tables.json_rows import parsed
+from hasse.data.tables.text_files import READ_ERRORS, whole
+from hasse.data.template import check_places, fill
 
-MODULES = ("data.template",)
 TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
 
 

@@ -7,21 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import SourceError
-from data.tables import csv_rows, json_rows, parquet_rows
-from data.tables.text_files import COMPRESSED, READ_ERRORS
+from hasse.data.errors import SourceError
+from hasse.data.tables import csv_rows, json_rows, parquet_rows
+from hasse.data.tables.text_files import COMPRESSED, READ_ERRORS
 
 Row = dict[str, Any]
 
-READERS = (
-    "data.tables",
-    "data.tables.csv_rows",
-    "data.tables.json_rows",
-    "data.tables.parquet_rows",
-    "data.tables.text_files",
-    "data.repeated",
-)
-"""The modules that decide what a table's rows are, for the keys of stages that read one."""
 
 SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.errors import SourceError
-from data.repeated import first_repeated
-from data.tables import text_files
+from hasse.data.errors import SourceError
+from hasse.data.repeated import first_repeated
+from hasse.data.tables import text_files
 
 ENDED = "unexpected end of data"
 """What Python's reader says of a quote that is open at the end of the file."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.errors import SourceError
-from data.repeated import first_repeated
-from data.tables import text_files
+from hasse.data.errors import SourceError
+from hasse.data.repeated import first_repeated
+from hasse.data.tables import text_files
 
 
 class RepeatedKey(ValueError):

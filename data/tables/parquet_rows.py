@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import SourceError
-from data.repeated import first_repeated
+from hasse.data.errors import SourceError
+from hasse.data.repeated import first_repeated
 
 ROWS_PER_BATCH = 4096
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from data.errors import SourceError
+from hasse.data.errors import SourceError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """Suffixes that may stand behind that of a text file. What decides is how the file begins."""

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from data.parquet import write_records
-from data.records import Feedback
-from flows.plan.steps import plan
-from flows.recipe.recipe import Recipe
-from flows.run.run import stored, up_to
-from pipeline.store import Artifact, Store
-from stages.feedback.queue import agreement, queue, read_filled, write_queue
-from stages.feedback.stage import answers, choose
+from hasse.data.errors import InputError
+from hasse.data.parquet import write_records
+from hasse.data.records import Feedback
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.run import stored, up_to
+from hasse.pipeline.store import Artifact, Store
+from hasse.stages.feedback.queue import agreement, queue, read_filled, write_queue
+from hasse.stages.feedback.stage import answers, choose
 
 
 def export_queue(recipe: Recipe, store: Store, out: Path) -> int:

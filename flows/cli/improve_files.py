@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from data.template import check_places
-from flows.run.references import find_artifact
-from pipeline.store import Store
-from stages.models.checkpoints import locate, model_folder
-from stages.pit.improve_file import improve, read_answers, write_jsonl
-from stages.train.methods.pit import TEMPLATE
+from hasse.data.errors import InputError
+from hasse.data.template import check_places
+from hasse.flows.run.references import find_artifact
+from hasse.pipeline.store import Store
+from hasse.stages.models.checkpoints import locate, model_folder
+from hasse.stages.pit.improve_file import improve, read_answers, write_jsonl
+from hasse.stages.train.methods.pit import TEMPLATE
 
 
 def improve_file(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flows.cli.main import SET, STORE, run
+from hasse.flows.cli.main import SET, STORE, run
 
 
 @click.command()
@@ -37,10 +37,10 @@ def launch(
 
     Machine 0 walks the plan as `hasse run` does; the others join its training steps and end with it.
     """
-    from data.errors import InputError
-    from flows.recipe.recipe import load_recipe
-    from pipeline.remote.store import open_store
-    from stages.train.distributed.machines import Meeting
+    from hasse.data.errors import InputError
+    from hasse.flows.recipe.recipe import load_recipe
+    from hasse.pipeline.remote.store import open_store
+    from hasse.stages.train.distributed.machines import Meeting
 
     given = {"machines": machines, "main_address": main_address, "main_port": main_port}
     assignments += tuple(f"launch.{name}={json.dumps(value)}" for name, value in given.items() if value is not None)
@@ -64,9 +64,9 @@ def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
     """What starts the processes of a training step on this machine, and the configuration that it names."""
     import yaml
 
-    from stages.train.distributed.accelerate_config import accelerate_config, shown
-    from stages.train.distributed.launcher import FOLDER, SPEC
-    from stages.train.trainer_folder import TRAINER
+    from hasse.stages.train.distributed.accelerate_config import accelerate_config, shown
+    from hasse.stages.train.distributed.launcher import FOLDER, SPEC
+    from hasse.stages.train.trainer_folder import TRAINER
 
     settled = recipe.launch.settled(recipe.train.prompts_per_step)
     if not settled.is_launched:
@@ -82,7 +82,7 @@ def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
 
 def follow(meeting: Any, machine_rank: int) -> None:
     """Join each training step of machine 0 until its run is done. Raises WorkError when that failed or fell silent."""
-    from stages.train.distributed.machines import BEAT_SECONDS, Heard, beating
+    from hasse.stages.train.distributed.machines import BEAT_SECONDS, Heard, beating
 
     main, joined = Heard(meeting.folder, 0), ""
     with beating(meeting.folder, machine_rank):
@@ -100,9 +100,9 @@ def follow(meeting: Any, machine_rank: int) -> None:
 
 def _join(spec: Path, machine_rank: int, main: Any) -> None:
     """This machine's part of a training step; what it fails of is told to machine 0, which fails of it."""
-    from data.errors import HasseError
-    from stages.train.distributed.launcher import take_part, write_report
-    from stages.train.run_spec import Work
+    from hasse.data.errors import HasseError
+    from hasse.stages.train.distributed.launcher import take_part, write_report
+    from hasse.stages.train.run_spec import Work
 
     folder = spec.parent
     click.echo(f"joins {folder}")

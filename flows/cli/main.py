@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from data.errors import HasseError
-from pipeline.disk import disk_message, disk_problem
+from hasse.data.errors import HasseError
+from hasse.pipeline.disk import disk_message, disk_problem
 
 STORE = click.option(
     "--store",
@@ -27,7 +27,7 @@ SET = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help=
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="hasse")
+@click.version_option(package_name="hasse-llm")
 def cli() -> None:
     """Prompts and a student model in, a better student out, by way of candidate answers in a partial order."""
 
@@ -52,12 +52,12 @@ def run(
     as_json: bool,
 ) -> None:
     """Run RECIPE: the name of a shipped one (see `hasse recipes`) or a YAML file."""
-    from flows.cli import screen
-    from flows.recipe.recipe import load_recipe
-    from flows.run.forecast import forecast
-    from flows.run.run import walk
-    from pipeline.remote.store import open_store
-    from stages.train.distributed.machines import Meeting
+    from hasse.flows.cli import screen
+    from hasse.flows.recipe.recipe import load_recipe
+    from hasse.flows.run.forecast import forecast
+    from hasse.flows.run.run import walk
+    from hasse.pipeline.remote.store import open_store
+    from hasse.stages.train.distributed.machines import Meeting
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if dry_run:
@@ -65,7 +65,7 @@ def run(
         return
     Meeting.of(store, settings.launch).check_hosted()
     if prefect or os.environ.get("PREFECT_API_URL"):
-        from flows.server.flows import run_as_flow
+        from hasse.flows.server.flows import run_as_flow
 
         finished = run_as_flow(settings, store, from_stage=from_stage, only=only)
     else:
@@ -81,8 +81,8 @@ def run(
 @JSON
 def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool) -> None:
     """List what is in the store."""
-    from flows.run import listing
-    from pipeline.remote.store import open_store
+    from hasse.flows.run import listing
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     print_rows(listing.run_rows(store) if runs else listing.artifact_rows(store, stage=stage), as_json=as_json)
@@ -95,8 +95,8 @@ def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool
 @JSON
 def show(ref: str, store_path: str, run_name: str | None, as_json: bool) -> None:
     """Show the manifest of artifact REF: a step, such as `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint."""
-    from flows.run import views
-    from pipeline.remote.store import open_store
+    from hasse.flows.run import views
+    from hasse.pipeline.remote.store import open_store
 
     manifest = views.manifest(named_artifact(open_store(store_path), ref, run_name))
     click.echo(json.dumps(manifest, indent=1) if as_json else views.as_yaml(manifest))
@@ -124,9 +124,9 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Show rows of artifact REF."""
-    from flows.run import views
-    from flows.run.query import query
-    from pipeline.remote.store import open_store
+    from hasse.flows.run import views
+    from hasse.flows.run.query import query
+    from hasse.pipeline.remote.store import open_store
 
     artifact = named_artifact(open_store(store_path), ref, run_name)
     if sql is not None:
@@ -144,8 +144,8 @@ def inspect(
 @JSON
 def explain(ref: str, other: str | None, store_path: str, run_name: str | None, as_json: bool) -> None:
     """Print the parts of REF's key, and what differs from OTHER or from the last artifact of the same step."""
-    from flows.run import views
-    from pipeline.remote.store import open_store
+    from hasse.flows.run import views
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     artifact = named_artifact(store, ref, run_name)
@@ -158,8 +158,8 @@ def explain(ref: str, other: str | None, store_path: str, run_name: str | None, 
 @JSON
 def verify(store_path: str, as_json: bool) -> None:
     """Check the store: artifacts, row chunks, records, work folders; exit code 1 when something is wrong."""
-    from flows.run.verify import verify as check
-    from pipeline.remote.store import open_store
+    from hasse.flows.run.verify import verify as check
+    from hasse.pipeline.remote.store import open_store
 
     rows = check(open_store(store_path))
     print_rows(rows, as_json=as_json)
@@ -176,9 +176,9 @@ def verify(store_path: str, as_json: bool) -> None:
 @JSON
 def prune(store_path: str, keep_runs: int, replies: bool, unfinished: bool, yes: bool, as_json: bool) -> None:
     """Delete what no recent run uses, and no run that goes on, was killed or has failed; replies only when asked."""
-    from flows.run.listing import sizes
-    from flows.run.prune import delete_unused, prunable, unknown
-    from pipeline.remote.store import open_store
+    from hasse.flows.run.listing import sizes
+    from hasse.flows.run.prune import delete_unused, prunable, unknown
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     if replies:
@@ -197,7 +197,7 @@ def prune(store_path: str, keep_runs: int, replies: bool, unfinished: bool, yes:
 
 
 def _prune_replies(store: Any, *, yes: bool, as_json: bool) -> None:
-    from flows.run import replies
+    from hasse.flows.run import replies
 
     print_rows(replies.shown(store), as_json=as_json)
     if yes:
@@ -212,7 +212,7 @@ def _prune_replies(store: Any, *, yes: bool, as_json: bool) -> None:
 @JSON
 def recipes(as_json: bool) -> None:
     """List the shipped recipes."""
-    from flows.run import views
+    from hasse.flows.run import views
 
     print_rows(views.recipes(), as_json=as_json)
 
@@ -221,20 +221,20 @@ def recipes(as_json: bool) -> None:
 @JSON
 def methods(as_json: bool) -> None:
     """List the training methods and their settings."""
-    from flows.run import views
+    from hasse.flows.run import views
 
     print_rows(views.methods(), as_json=as_json)
 
 
 def named_artifact(store: Any, name: str, run: str | None = None) -> Any:
     """The artifact of that name; says on stderr which run it was taken from, where the user has not said."""
-    from flows.run.references import find_artifact
+    from hasse.flows.run.references import find_artifact
 
     return find_artifact(store, name, run=run, say=lambda line: click.echo(line, err=True))
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    from flows.cli.tables import show_rows
+    from hasse.flows.cli.tables import show_rows
 
     if as_json:
         click.echo(json.dumps(rows, indent=1, default=str))
@@ -244,10 +244,10 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def register() -> None:
     """Add the commands that live in a file of their own."""
-    from flows.cli import launch as launching
-    from flows.cli import nightly as night_commands
-    from flows.cli import server as serving
-    from flows.cli import tools
+    from hasse.flows.cli import launch as launching
+    from hasse.flows.cli import nightly as night_commands
+    from hasse.flows.cli import server as serving
+    from hasse.flows.cli import tools
 
     commands = (*tools.COMMANDS, *night_commands.COMMANDS, *serving.COMMANDS, *launching.COMMANDS)
     for command in commands:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flows.cli.main import JSON, SET, STORE, print_rows
+from hasse.flows.cli.main import JSON, SET, STORE, print_rows
 
 SHOWN_NIGHTS = 10
 
@@ -23,16 +23,16 @@ def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect:
 
     Only one night of a recipe runs at a time; a second one says so and ends with exit code 1.
     """
-    from flows.cli import screen
-    from flows.nightly.night import night
-    from flows.recipe.recipe import load_recipe
-    from flows.run.history import read_history
-    from flows.run.run import walk
-    from pipeline.remote.store import open_store
+    from hasse.flows.cli import screen
+    from hasse.flows.nightly.night import night
+    from hasse.flows.recipe.recipe import load_recipe
+    from hasse.flows.run.history import read_history
+    from hasse.flows.run.run import walk
+    from hasse.pipeline.remote.store import open_store
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if prefect or os.environ.get("PREFECT_API_URL"):
-        from flows.server.nightly_flow import run_as_flow
+        from hasse.flows.server.nightly_flow import run_as_flow
 
         run_as_flow(settings, store_path)
         found = read_history(store, settings.name).nights[-1]
@@ -51,9 +51,9 @@ def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect:
 @JSON
 def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) -> None:
     """Show which model of RECIPE is the latest, and the last nights; without RECIPE the latest of each."""
-    from flows.recipe.recipe import load_recipe
-    from flows.run import views
-    from pipeline.remote.store import open_store
+    from hasse.flows.recipe.recipe import load_recipe
+    from hasse.flows.run import views
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     if recipe is None:
@@ -72,7 +72,7 @@ def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) 
 
 
 def _show(found: dict[str, Any]) -> None:
-    from flows.run import views
+    from hasse.flows.run import views
 
     shown = {name: value for name, value in found.items() if name not in ("nights", "latest")}
     click.echo(views.as_yaml({**shown, **(found["latest"] or {})}))

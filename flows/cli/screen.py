@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from flows.cli.tables import console, show_rows
-from flows.run.forecast import Forecast
-from flows.run.run import Run, report_path
-from flows.run.spending import expected, spent
-from pipeline.run import Done
-from pipeline.stage import Progress as OnProgress
-from pipeline.stage import Step
-from stages.report.shortfalls import shortfalls
+from hasse.flows.cli.tables import console, show_rows
+from hasse.flows.run.forecast import Forecast
+from hasse.flows.run.run import Run, report_path
+from hasse.flows.run.spending import expected, spent
+from hasse.pipeline.run import Done
+from hasse.pipeline.stage import Progress as OnProgress
+from hasse.pipeline.stage import Step
+from hasse.stages.report.shortfalls import shortfalls
 
 
 @contextlib.contextmanager

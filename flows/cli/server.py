@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.main import JSON, STORE
+from hasse.flows.cli.main import JSON, STORE
 
 LIMIT = click.option("--limit", default=4, show_default=True, type=click.IntRange(1), help="Runs at a time, at most.")
 RECIPES = click.option(
@@ -22,9 +22,9 @@ def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
 
     Runs may read and write below the working directory and the store, or below the folders of HASSE_ROOTS.
     """
-    from flows.server.deployments import serve as serve_flows
-    from flows.server.roots import VARIABLE, allowed_roots
-    from flows.server.up import end_without_parent
+    from hasse.flows.server.deployments import serve as serve_flows
+    from hasse.flows.server.roots import VARIABLE, allowed_roots
+    from hasse.flows.server.up import end_without_parent
 
     alone = end_without_parent()
     store = store_path if "://" in store_path else str(Path(store_path).absolute())
@@ -48,7 +48,7 @@ def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
 )
 def up(store_path: str, recipes: tuple[str, ...], limit: int, host: str, port: int, home: Path) -> None:
     """Start a Prefect server and serve the flows, until Ctrl-C stops both."""
-    from flows.server.up import up as start
+    from hasse.flows.server.up import up as start
 
     start(store=store_path, recipes=recipes, host=host, port=port, home=home, limit=limit)
 
@@ -60,15 +60,15 @@ def up(store_path: str, recipes: tuple[str, ...], limit: int, host: str, port: i
 @JSON
 def resume(run: str, store_path: str, prefect: bool, as_json: bool) -> None:
     """Start RUN again as it was: an id of `hasse ls --runs`, the beginning of one, or a Prefect flow run."""
-    from flows.cli import screen
-    from flows.run.resume import arguments_of, find_run, recipe_of
-    from flows.run.resume import resume as resume_here
-    from pipeline.remote.store import open_store
+    from hasse.flows.cli import screen
+    from hasse.flows.run.resume import arguments_of, find_run, recipe_of
+    from hasse.flows.run.resume import resume as resume_here
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     found = find_run(store, run)
     if prefect or os.environ.get("PREFECT_API_URL"):
-        from flows.server.flows import run_as_flow
+        from hasse.flows.server.flows import run_as_flow
 
         finished = run_as_flow(recipe_of(found), store, **arguments_of(found))
     else:
@@ -83,7 +83,7 @@ def prepare() -> None:
 
     `hasse up` and `hasse serve` do so themselves; before `prefect deploy` it is yours to do.
     """
-    from flows.server.deployments import prepare as make
+    from hasse.flows.server.deployments import prepare as make
 
     make()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flows.cli.main import JSON, RUN, SET, STORE, named_artifact, print_rows
+from hasse.flows.cli.main import JSON, RUN, SET, STORE, named_artifact, print_rows
 
 
 @click.command()
@@ -15,7 +15,7 @@ from flows.cli.main import JSON, RUN, SET, STORE, named_artifact, print_rows
 @JSON
 def golden(file: Path, as_json: bool) -> None:
     """Check losses and gradients against FILE, in float64; exit code 1 when one is off by more than 1e-9."""
-    from stages.train.golden_vectors import TOLERANCE, check_file
+    from hasse.stages.train.golden_vectors import TOLERANCE, check_file
 
     checks = check_file(file)
     rows = [
@@ -46,8 +46,8 @@ def golden(file: Path, as_json: bool) -> None:
 @JSON
 def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json: bool) -> None:
     """Show examples of artifact REF as the trainer sees them: the prompt, and the segments whose tokens are learned."""
-    from flows.run import views
-    from pipeline.remote.store import open_store
+    from hasse.flows.run import views
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     print_rows(views.preview(store, named_artifact(store, ref, run_name), limit=limit), as_json=as_json)
@@ -59,7 +59,7 @@ def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json
 @RUN
 def fetch(ref: str, store_path: str, run_name: str | None) -> None:
     """Bring every file of artifact REF to this machine and print its folder, say to load a checkpoint."""
-    from pipeline.remote.store import open_store
+    from hasse.pipeline.remote.store import open_store
 
     artifact = named_artifact(open_store(store_path), ref, run_name)
     for name in {name.partition("/")[0] for name in artifact.manifest.files}:
@@ -79,9 +79,9 @@ def annotate() -> None:
 @SET
 def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[str, ...]) -> None:
     """Write the queue of RECIPE's answers, with guidelines beside it; its candidates must be judged in the store."""
-    from flows.cli.annotate_files import export_queue
-    from flows.recipe.recipe import load_recipe
-    from pipeline.remote.store import open_store
+    from hasse.flows.cli.annotate_files import export_queue
+    from hasse.flows.recipe.recipe import load_recipe
+    from hasse.pipeline.remote.store import open_store
 
     number = export_queue(load_recipe(recipe, list(assignments)), open_store(store_path), out)
     click.echo(f"{number} answers in {out}, guidelines in {out.with_suffix('.guidelines.md')}")
@@ -94,7 +94,7 @@ def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[
 @JSON
 def annotate_import(files: tuple[Path, ...], queue: Path, out: Path, as_json: bool) -> None:
     """Check every line of the filled FILES against the queue and write the feedback; reports the agreement."""
-    from flows.cli.annotate_files import import_filled
+    from hasse.flows.cli.annotate_files import import_filled
 
     print_rows([import_filled(files, queue, out)], as_json=as_json)
 
@@ -113,8 +113,8 @@ def annotate_import(files: tuple[Path, ...], queue: Path, out: Path, as_json: bo
 @STORE
 def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **options: Any) -> None:
     """Improve answers with CHECKPOINT, an improver trained by PIT: a folder, or an artifact of the store."""
-    from flows.cli.improve_files import improve_file
-    from pipeline.remote.store import open_store
+    from hasse.flows.cli.improve_files import improve_file
+    from hasse.pipeline.remote.store import open_store
 
     rows = improve_file(open_store(store_path), checkpoint, prompts, out, **options)
     changed = sum(row["improved"] != row["answer"] for row in rows)
@@ -129,11 +129,11 @@ def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **option
 @RUN
 def export(ref: str, kind: str, out: Path, store_path: str, run_name: str | None) -> None:
     """Write the orders of artifact REF as a data set that `datasets` loads."""
-    from data.errors import InputError
-    from data.settings.registry import unknown
-    from pipeline.remote.store import open_store
-    from stages.order.export import FORMATS
-    from stages.order.export import export as write
+    from hasse.data.errors import InputError
+    from hasse.data.settings.registry import unknown
+    from hasse.pipeline.remote.store import open_store
+    from hasse.stages.order.export import FORMATS
+    from hasse.stages.order.export import export as write
 
     if kind not in FORMATS:
         raise InputError(unknown(kind, list(FORMATS), kind="format"))
@@ -155,10 +155,10 @@ def sweep(
     recipe: str, over: tuple[str, ...], seeds: int | None, store_path: str, assignments: tuple[str, ...], as_json: bool
 ) -> None:
     """Run RECIPE once for each combination of settings; what they share is computed once."""
-    from flows.cli import screen
-    from flows.run.run import walk
-    from flows.run.sweep import sweep as run_all
-    from pipeline.remote.store import open_store
+    from hasse.flows.cli import screen
+    from hasse.flows.run.run import walk
+    from hasse.flows.run.sweep import sweep as run_all
+    from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     with screen.listener(quiet=as_json) as listener:
@@ -211,14 +211,14 @@ def duel(
     as_json: bool,
 ) -> None:
     """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
-    from flows.cli.improve_files import model_of
-    from flows.run.endpoint_keys import check_key
-    from pipeline.remote.store import open_store
-    from stages.chat.ask import Account, ChatSettings
-    from stages.chat.cache.file import path_in
-    from stages.chat.money.prices import price_of
-    from stages.evaluate.duel import answers, read_questions
-    from stages.evaluate.duel import duel as compare
+    from hasse.flows.cli.improve_files import model_of
+    from hasse.flows.run.endpoint_keys import check_key
+    from hasse.pipeline.remote.store import open_store
+    from hasse.stages.chat.ask import Account, ChatSettings
+    from hasse.stages.chat.cache.file import path_in
+    from hasse.stages.chat.money.prices import price_of
+    from hasse.stages.evaluate.duel import answers, read_questions
+    from hasse.stages.evaluate.duel import duel as compare
 
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
     price_of(endpoint)
@@ -246,8 +246,8 @@ def duel(
 @JSON
 def replies(store_path: str, as_json: bool) -> None:
     """Show the replies that were paid for, by status; `hasse prune --replies` deletes them."""
-    from flows.run.replies import shown
-    from pipeline.remote.store import open_store
+    from hasse.flows.run.replies import shown
+    from hasse.pipeline.remote.store import open_store
 
     print_rows(shown(open_store(store_path)), as_json=as_json)
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from data.errors import InputError, StoreError, WorkError
-from data.records import Prompt
-from flows.nightly.promotion import check_terms, judge_night, terms
-from flows.recipe.recipe import Recipe
-from flows.run.history import History, Night, history_path, read_history, write_history
-from flows.run.prune import delete_unused, outdated
-from flows.run.run import Run
-from pipeline.files import make_folder, set_aside
-from pipeline.remote.conditional import Conflict
-from pipeline.remote.lease import Leased
-from pipeline.store import Artifact, Store, disk_errors
-from stages.models.checkpoints import model_folder
+from hasse.data.errors import InputError, StoreError, WorkError
+from hasse.data.records import Prompt
+from hasse.flows.nightly.promotion import check_terms, judge_night, terms
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.history import History, Night, history_path, read_history, write_history
+from hasse.flows.run.prune import delete_unused, outdated
+from hasse.flows.run.run import Run
+from hasse.pipeline.files import make_folder, set_aside
+from hasse.pipeline.remote.conditional import Conflict
+from hasse.pipeline.remote.lease import Leased
+from hasse.pipeline.store import Artifact, Store, disk_errors
+from hasse.stages.models.checkpoints import model_folder
 
 
 class AlreadyRunning(WorkError):

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from data.settings import key_of
-from flows.recipe.nightly_section import LATEST
-from flows.recipe.recipe import Recipe
-from flows.run.history import Comparison, History, Night
-from pipeline.fingerprint import differences
-from pipeline.store import Artifact
-from stages.report.results import Answers
-from stages.statistics.bootstrap import Bootstrap
-from stages.student import stage as student
+from hasse.data.errors import InputError
+from hasse.data.settings import key_of
+from hasse.flows.recipe.nightly_section import LATEST
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.history import Comparison, History, Night
+from hasse.pipeline.fingerprint import differences
+from hasse.pipeline.store import Artifact
+from hasse.stages.report.results import Answers
+from hasse.stages.statistics.bootstrap import Bootstrap
+from hasse.stages.student import stage as student
 
 
 def terms(recipe: Recipe) -> dict[str, Any]:

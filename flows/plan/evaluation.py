@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from data.settings import registry
-from data.settings.form import MAX_SEED
-from flows.plan.rounds import Trained
-from flows.recipe.nightly_section import LATEST
-from flows.recipe.recipe import RESAMPLE, Recipe
-from pipeline.stage import Step
-from stages.evaluate import benchmark, lm_eval
-from stages.evaluate import stage as evaluate
-from stages.pit import rl as improve_rl
-from stages.report import stage as report
-from stages.train import stage as train
+from hasse.data.settings import registry
+from hasse.data.settings.form import MAX_SEED
+from hasse.flows.plan.rounds import Trained
+from hasse.flows.recipe.nightly_section import LATEST
+from hasse.flows.recipe.recipe import RESAMPLE, Recipe
+from hasse.pipeline.stage import Step
+from hasse.stages.evaluate import benchmark, lm_eval
+from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.pit import rl as improve_rl
+from hasse.stages.report import stage as report
+from hasse.stages.train import stage as train
 
 LEARNING = {train.STAGE.name, improve_rl.STAGE.name}
 """The stages whose steps leave a model and its learning curves."""

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from data.settings import registry
-from flows.plan.rounds import Round, Trained
-from pipeline.stage import Stage, Step
-from stages.evaluate import stage as evaluate
-from stages.pit import examples as improver_examples
-from stages.pit import rl as improve_rl
-from stages.train import stage as train
-from stages.train.methods import gap_reward, pit, sft
-from stages.train.optimiser import OptimiserSettings
+from hasse.data.settings import registry
+from hasse.flows.plan.rounds import Round, Trained
+from hasse.pipeline.stage import Stage, Step
+from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.pit import examples as improver_examples
+from hasse.stages.pit import rl as improve_rl
+from hasse.stages.train import stage as train
+from hasse.stages.train.methods import gap_reward, pit, sft
+from hasse.stages.train.optimiser import OptimiserSettings
 
 
 def improver_chain(r: Round, arm: str, seed: int) -> Trained:

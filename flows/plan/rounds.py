@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.recipe.nightly_section import LATEST
-from flows.recipe.recipe import RESAMPLE, Recipe
-from pipeline.manifest import Labels
-from pipeline.stage import Step
-from stages.evaluate import stage as evaluate
-from stages.examples import from_orders as examples
-from stages.generate import stage as generate
+from hasse.flows.recipe.nightly_section import LATEST
+from hasse.flows.recipe.recipe import RESAMPLE, Recipe
+from hasse.pipeline.manifest import Labels
+from hasse.pipeline.stage import Step
+from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.examples import from_orders as examples
+from hasse.stages.generate import stage as generate
 
 
 @dataclass(frozen=True, kw_only=True)

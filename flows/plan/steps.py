@@ -5,20 +5,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from data.settings import registry
-from flows.plan.evaluation import measures, promoted_model
-from flows.plan.pit import improver_chain
-from flows.plan.rounds import Round, Trained
-from flows.recipe.endpoints import endpoints
-from flows.recipe.nightly_section import LATEST
-from flows.recipe.recipe import SOURCES, Recipe
-from pipeline import failures
-from pipeline.stage import Job, Step
-from stages import feedback, generate, judge, order, prompts, student, train
-from stages.examples import from_feedback, from_orders, reference
-from stages.judge import traits
-from stages.prompts import carry_over
-from stages.train.methods import pit
+from hasse.data.settings import registry
+from hasse.flows.plan.evaluation import measures, promoted_model
+from hasse.flows.plan.pit import improver_chain
+from hasse.flows.plan.rounds import Round, Trained
+from hasse.flows.recipe.endpoints import endpoints
+from hasse.flows.recipe.nightly_section import LATEST
+from hasse.flows.recipe.recipe import SOURCES, Recipe
+from hasse.pipeline import failures
+from hasse.pipeline.stage import Job, Step
+from hasse.stages import feedback, generate, judge, order, prompts, student, train
+from hasse.stages.examples import from_feedback, from_orders, reference
+from hasse.stages.judge import traits
+from hasse.stages.prompts import carry_over
+from hasse.stages.train.methods import pit
 
 HELD_OUT = {"purpose": "evaluation"}
 """Labels of the steps that make held-out candidates, from which nothing learns."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stages.chat.settings import ChatSettings
+from hasse.stages.chat.settings import ChatSettings
 
 
 def endpoints(settings: Any) -> Iterator[ChatSettings]:

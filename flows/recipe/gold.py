@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from data.field_mapping import Fields
-from stages.judge.traits import judging
+from hasse.data.field_mapping import Fields
+from hasse.stages.judge.traits import judging
 
 
 def has_gold(recipe: Any) -> bool:

@@ -5,8 +5,8 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
 
-from data.settings import Config, Seed
-from stages.grading import TaskSettings
+from hasse.data.settings import Config, Seed
+from hasse.stages.grading import TaskSettings
 
 LATEST = "latest"
 """Beside the arms: the model that an earlier night promoted."""

@@ -7,38 +7,38 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from data.errors import RecipeError
-from data.settings import Config, Seed, registry
-from data.settings.addresses import check_addresses
-from data.settings.form import NamedList, Opaque
-from flows.recipe.gold import check_gold, has_gold
-from flows.recipe.nightly_section import LATEST, NightlySettings
-from pipeline.executors import local
-from pipeline.rows import EXECUTORS
-from pipeline.settings_file import apply_settings, read_yaml, validate
-from stages.evaluate.benchmark import Benchmark
-from stages.evaluate.lm_eval import LmEvalSettings
-from stages.evaluate.stage import EvaluateSection
-from stages.examples.from_feedback import FeedbackExamplesSettings
-from stages.examples.from_orders import ExamplesSettings
-from stages.feedback.stage import FeedbackSettings
-from stages.generate.stage import GenerateSettings
-from stages.grading import TaskSettings
-from stages.judge.audit_bounds import AuditSettings
-from stages.judge.stage import Teacher
-from stages.judge.traits import is_audited, judging, members, needs_model, repeats
-from stages.order.stage import Strategy
-from stages.prompts.stage import PromptsSection
-from stages.report.stage import ReportSettings
-from stages.student.stage import StudentSettings
-from stages.train.distributed.settings import LaunchSettings
-from stages.train.optimiser import OptimiserSettings
-from stages.train.settings import METHODS, LoraSettings, Method, check_passes, examples_kind
+from hasse.data.errors import RecipeError
+from hasse.data.settings import Config, Seed, registry
+from hasse.data.settings.addresses import check_addresses
+from hasse.data.settings.form import NamedList, Opaque
+from hasse.flows.recipe.gold import check_gold, has_gold
+from hasse.flows.recipe.nightly_section import LATEST, NightlySettings
+from hasse.pipeline.executors import local
+from hasse.pipeline.rows import EXECUTORS
+from hasse.pipeline.settings_file import apply_settings, read_yaml, validate
+from hasse.stages.evaluate.benchmark import Benchmark
+from hasse.stages.evaluate.lm_eval import LmEvalSettings
+from hasse.stages.evaluate.stage import EvaluateSection
+from hasse.stages.examples.from_feedback import FeedbackExamplesSettings
+from hasse.stages.examples.from_orders import ExamplesSettings
+from hasse.stages.feedback.stage import FeedbackSettings
+from hasse.stages.generate.stage import GenerateSettings
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge.audit_bounds import AuditSettings
+from hasse.stages.judge.stage import Teacher
+from hasse.stages.judge.traits import is_audited, judging, members, needs_model, repeats
+from hasse.stages.order.stage import Strategy
+from hasse.stages.prompts.stage import PromptsSection
+from hasse.stages.report.stage import ReportSettings
+from hasse.stages.student.stage import StudentSettings
+from hasse.stages.train.distributed.settings import LaunchSettings
+from hasse.stages.train.optimiser import OptimiserSettings
+from hasse.stages.train.settings import METHODS, LoraSettings, Method, check_passes, examples_kind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 TAKEN = ("student", "teacher", "prompts", "human", "document", "flipped")
 """Names that a step or the source of a candidate has already, so that no further model can have them."""
-SOURCES = "data.sources"
+SOURCES = "hasse.data.sources"
 RESAMPLE = "resample"
 """The control beside arms that improve answers."""
 Source = registry.settings_union(SOURCES, "kind")
@@ -356,5 +356,5 @@ def recipe_path(name: str) -> Path:
 
 def shipped_recipes() -> dict[str, Path]:
     """Name -> file."""
-    folder = Path(str(files("flows"))) / "recipes"
+    folder = Path(str(files("hasse.flows"))) / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

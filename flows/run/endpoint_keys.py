@@ -3,13 +3,13 @@
 import os
 from collections.abc import Sequence
 
-from data.errors import InputError
-from flows.recipe.endpoints import endpoints
-from pipeline.run import look_up
-from pipeline.stage import Step, producer
-from pipeline.store import Artifact, Store
-from stages.chat.money.prices import is_on_this_machine
-from stages.chat.settings import ChatSettings
+from hasse.data.errors import InputError
+from hasse.flows.recipe.endpoints import endpoints
+from hasse.pipeline.run import look_up
+from hasse.pipeline.stage import Step, producer
+from hasse.pipeline.store import Artifact, Store
+from hasse.stages.chat.money.prices import is_on_this_machine
+from hasse.stages.chat.settings import ChatSettings
 
 
 def check_keys(steps: Sequence[Step], store: Store, *, anew_from: int) -> None:

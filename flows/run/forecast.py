@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.settings import registry
-from flows.plan.steps import plan
-from flows.recipe.endpoints import endpoints
-from flows.recipe.recipe import SOURCES, Recipe
-from flows.run.endpoint_keys import check_keys
-from flows.run.preflight import check_disk, check_ready
-from pipeline.run import estimate, imagine, look_up
-from pipeline.stage import Step, producer
-from pipeline.store import Artifact, Store
+from hasse.data.settings import registry
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.endpoints import endpoints
+from hasse.flows.recipe.recipe import SOURCES, Recipe
+from hasse.flows.run.endpoint_keys import check_keys
+from hasse.flows.run.preflight import check_disk, check_ready
+from hasse.pipeline.run import estimate, imagine, look_up
+from hasse.pipeline.stage import Step, producer
+from hasse.pipeline.store import Artifact, Store
 
 ROWS = ("prompts", "candidates", "judgements")
 """Inputs from which questions are made."""

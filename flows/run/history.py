@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from data.errors import CorruptFile
-from pipeline.sealed import read_sealed, seal
-from pipeline.store import Store
+from hasse.data.errors import CorruptFile
+from hasse.pipeline.sealed import read_sealed, seal
+from hasse.pipeline.store import Store
 
 FOLDER = "latest"
 REMEDY = "restore it, or remove it to begin the nights anew"

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from data.errors import CorruptFile
-from flows.run.records import ENDING, read_record, record_files, status_of
-from pipeline import index
-from pipeline.fingerprint import digest
-from pipeline.index import BROKEN, Summary
-from pipeline.manifest import Manifest
-from pipeline.store import Store
+from hasse.data.errors import CorruptFile
+from hasse.flows.run.records import ENDING, read_record, record_files, status_of
+from hasse.pipeline import index
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.index import BROKEN, Summary
+from hasse.pipeline.manifest import Manifest
+from hasse.pipeline.store import Store
 
 Row = dict[str, Any]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from data.errors import HasseError, InputError
-from pipeline.executors import local
-from pipeline.run import look_up
-from pipeline.stage import Step, producer
-from pipeline.store import Artifact, Store
-from stages.evaluate import lm_eval
-from stages.models.vllm_engine import EngineSettings, interpreter
+from hasse.data.errors import HasseError, InputError
+from hasse.pipeline.executors import local
+from hasse.pipeline.run import look_up
+from hasse.pipeline.stage import Step, producer
+from hasse.pipeline.store import Artifact, Store
+from hasse.stages.evaluate import lm_eval
+from hasse.stages.models.vllm_engine import EngineSettings, interpreter
 
 MODEL_FILES = ("*.safetensors", "*.bin")
 
@@ -72,9 +72,9 @@ def _problems(step: Step) -> Iterator[str]:
         yield from _said(step, lambda: lm_eval.check_interpreter(settings))
     for package, (extra, wanted) in PACKAGES.items():
         if wanted(step.settings) and find_spec(package) is None:
-            yield f"{step.name}: the package {package} is not installed here; pip install 'hasse[{extra}]'"
+            yield f"{step.name}: the package {package} is not installed here; pip install 'hasse-llm[{extra}]'"
     if not isinstance(step.executor, local.Settings) and find_spec("ray") is None:
-        yield "execution: ray is not installed here; pip install 'hasse[ray]', or leave the section out"
+        yield "execution: ray is not installed here; pip install 'hasse-llm[ray]', or leave the section out"
 
 
 def _said(step: Step, check: Any) -> Iterator[str]:

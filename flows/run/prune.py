@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from data.parquet import batched
-from flows.run.history import read_histories
-from flows.run.listing import artifact_summaries, rows_names, run_summaries
-from flows.run.records import DONE, RUNNING, gate_of, status_of
-from pipeline.files import locked
-from pipeline.index import BROKEN, Summary
-from pipeline.sealed import SEALED_SINCE
-from pipeline.store import WORK, Store
+from hasse.data.parquet import batched
+from hasse.flows.run.history import read_histories
+from hasse.flows.run.listing import artifact_summaries, rows_names, run_summaries
+from hasse.flows.run.records import DONE, RUNNING, gate_of, status_of
+from hasse.pipeline.files import locked
+from hasse.pipeline.index import BROKEN, Summary
+from hasse.pipeline.sealed import SEALED_SINCE
+from hasse.pipeline.store import WORK, Store
 
 RUN_ID = re.compile(r"(?P<recipe>.+)-(?P<day>\d{8})-(?P<time>\d{6})-[0-9a-f]{4}")
 

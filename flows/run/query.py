@@ -4,8 +4,8 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from data.errors import InputError
-from pipeline.store import Artifact
+from hasse.data.errors import InputError
+from hasse.pipeline.store import Artifact
 
 LOCKED = {
     "python_enable_replacements": False,  # a name in the query is a table, never a variable of this process

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data.errors import CorruptFile
-from pipeline.files import is_held, write_atomically
-from pipeline.sealed import read_sealed, seal
-from pipeline.store import Store
+from hasse.data.errors import CorruptFile
+from hasse.pipeline.files import is_held, write_atomically
+from hasse.pipeline.sealed import read_sealed, seal
+from hasse.pipeline.store import Store
 
 RUNS, ENDING = "runs", ".json"
 RUNNING, DONE, KILLED = "running", "done", "killed"

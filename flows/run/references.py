@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from data.errors import InputError
-from flows.run.records import read_runs
-from flows.run.resume import find_run
-from pipeline.store import Artifact, Store
+from hasse.data.errors import InputError
+from hasse.flows.run.records import read_runs
+from hasse.flows.run.resume import find_run
+from hasse.pipeline.store import Artifact, Store
 
 FINGERPRINT = re.compile(r"[0-9a-f]{1,24}")
 NUM_NEAR = 5

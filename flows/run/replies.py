@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.store import Store
-from stages.chat.cache.file import contents, delete, path_in
-from stages.chat.settings import VARIABLE
+from hasse.pipeline.store import Store
+from hasse.stages.chat.cache.file import contents, delete, path_in
+from hasse.stages.chat.settings import VARIABLE
 
 
 def file_of(store: Store) -> Path:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from data.errors import CorruptFile, InputError
-from flows.recipe.recipe import Recipe
-from flows.run.records import all_records
-from flows.run.run import Listener, Run, walk
-from pipeline.run import Done
-from pipeline.settings_file import validate
-from pipeline.store import Store
+from hasse.data.errors import CorruptFile, InputError
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.records import all_records
+from hasse.flows.run.run import Listener, Run, walk
+from hasse.pipeline.run import Done
+from hasse.pipeline.settings_file import validate
+from hasse.pipeline.store import Store
 
 NAMED_BY = ("flow_run", "flow_run_name")
 """What a run of Prefect is also known by."""

@@ -9,20 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from data.errors import DamagedArtifact, InputError
-from data.settings import registry
-from flows.plan.steps import plan
-from flows.recipe.recipe import Recipe
-from flows.run.endpoint_keys import check_keys
-from flows.run.preflight import check_ready
-from flows.run.records import DONE, RUNNING, RUNS, gate_of, lock_of, write_record
-from flows.run.spending import check_prices, stop_unpaid
-from pipeline.disk import disk_errors
-from pipeline.files import hold, make_folder, shared
-from pipeline.fingerprint import digest
-from pipeline.run import Done, look_up, perform
-from pipeline.stage import Progress, Step, fingerprint, producer
-from pipeline.store import Artifact, Store
+from hasse.data.errors import DamagedArtifact, InputError
+from hasse.data.settings import registry
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.endpoint_keys import check_keys
+from hasse.flows.run.preflight import check_ready
+from hasse.flows.run.records import DONE, RUNNING, RUNS, gate_of, lock_of, write_record
+from hasse.flows.run.spending import check_prices, stop_unpaid
+from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.files import hold, make_folder, shared
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.run import Done, look_up, perform
+from hasse.pipeline.stage import Progress, Step, fingerprint, producer
+from hasse.pipeline.store import Artifact, Store
 
 LOG = logging.getLogger("hasse")
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from data.errors import WorkError
-from flows.recipe.endpoints import endpoints
-from pipeline.run import Done
-from pipeline.stage import Step
-from stages.chat.money.prices import price_of
+from hasse.data.errors import WorkError
+from hasse.flows.recipe.endpoints import endpoints
+from hasse.pipeline.run import Done
+from hasse.pipeline.stage import Step
+from hasse.stages.chat.money.prices import price_of
 
 
 def check_prices(steps: Sequence[Step]) -> None:

@@ -9,12 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from flows.recipe.recipe import Recipe, load_recipe
-from flows.run.run import Run
-from pipeline.settings_file import apply_settings, validate
-from pipeline.store import Store, write_atomically
-from stages.report.svg import Mark, colours, interval_plot
+from hasse.data.errors import InputError
+from hasse.flows.recipe.recipe import Recipe, load_recipe
+from hasse.flows.run.run import Run
+from hasse.pipeline.settings_file import apply_settings, validate
+from hasse.pipeline.store import Store, write_atomically
+from hasse.stages.report.svg import Mark, colours, interval_plot
 
 SWEEPS = "sweeps"
 MAX_SEEDS = 1000

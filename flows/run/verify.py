@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import CorruptFile
-from flows.run.history import FOLDER, read_histories
-from flows.run.records import RUNS, read_record, record_files
-from pipeline.files import is_held
-from pipeline.row_chunks import chunk_problem
-from pipeline.sealed import read_json
-from pipeline.store import WORK, Artifact, Store
+from hasse.data.errors import CorruptFile
+from hasse.flows.run.history import FOLDER, read_histories
+from hasse.flows.run.records import RUNS, read_record, record_files
+from hasse.pipeline.files import is_held
+from hasse.pipeline.row_chunks import chunk_problem
+from hasse.pipeline.sealed import read_json
+from hasse.pipeline.store import WORK, Artifact, Store
 
 Row = dict[str, Any]
 

@@ -10,17 +10,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from data.errors import CorruptFile, InputError
-from data.records import TrainingExample
-from data.settings import registry
-from flows.recipe.recipe import shipped_recipes
-from flows.run.history import read_histories, read_history
-from flows.run.query import is_table
-from pipeline.fingerprint import differences
-from pipeline.settings_file import read_yaml
-from pipeline.store import Artifact, Store
-from stages.models.checkpoints import model_folder
-from stages.train.settings import METHODS
+from hasse.data.errors import CorruptFile, InputError
+from hasse.data.records import TrainingExample
+from hasse.data.settings import registry
+from hasse.flows.recipe.recipe import shipped_recipes
+from hasse.flows.run.history import read_histories, read_history
+from hasse.flows.run.query import is_table
+from hasse.pipeline.fingerprint import differences
+from hasse.pipeline.settings_file import read_yaml
+from hasse.pipeline.store import Artifact, Store
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.train.settings import METHODS
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
 
     Raises InputError for an artifact without examples.
     """
-    from stages.models.load import load_tokenizer
+    from hasse.stages.models.load import load_tokenizer
 
     if not artifact.table_path(TrainingExample).is_file():
         raise InputError(f"{artifact.ref} holds no training examples; give examples or feedback_examples")

@@ -4,14 +4,14 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data.records import Candidate, Judgement, PartialOrder
-from flows.run.views import rows
-from pipeline.manifest import Manifest
-from pipeline.run import Done
-from pipeline.stage import Step, producer
-from pipeline.store import Artifact
-from stages.order.partial_order import is_human
-from stages.report.svg import Node, hasse_diagram
+from hasse.data.records import Candidate, Judgement, PartialOrder
+from hasse.flows.run.views import rows
+from hasse.pipeline.manifest import Manifest
+from hasse.pipeline.run import Done
+from hasse.pipeline.stage import Step, producer
+from hasse.pipeline.store import Artifact
+from hasse.stages.order.partial_order import is_human
+from hasse.stages.report.svg import Node, hasse_diagram
 
 SAMPLE_ROWS = 3
 MAX_CELL = 120

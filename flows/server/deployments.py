@@ -20,13 +20,13 @@ from prefect.runner import Runner
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
-from flows.environment import HEARTBEAT_SECONDS
-from flows.recipe.recipe import Recipe, load_recipe, shipped_recipes
-from flows.server.flows import evaluate_flow, hasse_flow, prune_flow, sweep_flow
-from flows.server.nightly_flow import ONE_AT_A_TIME, nightly_flow, schedule_of
-from flows.server.schedule_watch import LOGGER, ScheduleWatch
-from flows.server.schedules import TAG, keep_schedule, pause_abandoned
-from flows.server.slots import ensure_limits
+from hasse.flows.environment import HEARTBEAT_SECONDS
+from hasse.flows.recipe.recipe import Recipe, load_recipe, shipped_recipes
+from hasse.flows.server.flows import evaluate_flow, hasse_flow, prune_flow, sweep_flow
+from hasse.flows.server.nightly_flow import ONE_AT_A_TIME, nightly_flow, schedule_of
+from hasse.flows.server.schedule_watch import LOGGER, ScheduleWatch
+from hasse.flows.server.schedules import TAG, keep_schedule, pause_abandoned
+from hasse.flows.server.slots import ensure_limits
 
 Parameters = dict[str, Any]
 

@@ -10,25 +10,25 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import deployment, flow_run
 from pydantic import BaseModel, Field
 
-from data.settings.form import JSON_INTEGER
-from flows.plan.steps import HELD_OUT, plan
-from flows.recipe.recipe import Recipe, load_recipe
-from flows.run import prune
-from flows.run.endpoint_keys import check_keys
-from flows.run.preflight import check_ready
-from flows.run.resume import find_run, read_run, recipe_of
-from flows.run.run import Run, begin, go_through, span
-from flows.run.spending import check_prices
-from flows.run.sweep import sweep
-from flows.server.artifact_pages import table
-from flows.server.roots import check_roots
-from flows.server.secrets import load_keys
-from flows.server.slots import ensure_limits
-from flows.server.tasks import as_task
-from pipeline.remote.store import absolute, open_store
-from pipeline.stage import Step
-from pipeline.store import Store
-from stages.evaluate.stage import EvaluateSection
+from hasse.data.settings.form import JSON_INTEGER
+from hasse.flows.plan.steps import HELD_OUT, plan
+from hasse.flows.recipe.recipe import Recipe, load_recipe
+from hasse.flows.run import prune
+from hasse.flows.run.endpoint_keys import check_keys
+from hasse.flows.run.preflight import check_ready
+from hasse.flows.run.resume import find_run, read_run, recipe_of
+from hasse.flows.run.run import Run, begin, go_through, span
+from hasse.flows.run.spending import check_prices
+from hasse.flows.run.sweep import sweep
+from hasse.flows.server.artifact_pages import table
+from hasse.flows.server.roots import check_roots
+from hasse.flows.server.secrets import load_keys
+from hasse.flows.server.slots import ensure_limits
+from hasse.flows.server.tasks import as_task
+from hasse.pipeline.remote.store import absolute, open_store
+from hasse.pipeline.stage import Step
+from hasse.pipeline.store import Store
+from hasse.stages.evaluate.stage import EvaluateSection
 
 DEMO: Any = load_recipe("rescue-demo", []).form_values()
 """What the forms of deployments by `prefect deploy` open with."""

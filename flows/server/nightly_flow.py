@@ -16,12 +16,12 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from data.errors import InputError
-from flows.nightly.night import AlreadyRunning, hours_late, night
-from flows.nightly.promotion import as_markdown
-from flows.recipe.recipe import Recipe
-from flows.run.history import Night
-from flows.server import flows as prefect_flow
+from hasse.data.errors import InputError
+from hasse.flows.nightly.night import AlreadyRunning, hours_late, night
+from hasse.flows.nightly.promotion import as_markdown
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.history import Night
+from hasse.flows.server import flows as prefect_flow
 
 DROPPED = "Dropped"
 FROM_RECIPE = "recipe"

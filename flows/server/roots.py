@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from data.errors import InputError
-from flows.recipe import places
-from flows.server.secrets import loaded_keys
+from hasse.data.errors import InputError
+from hasse.flows.recipe import places
+from hasse.flows.server.secrets import loaded_keys
 
 VARIABLE = "HASSE_ROOTS"
 ENDPOINTS, KEYS, PROGRAMS, ADDRESSES = "HASSE_ENDPOINTS", "HASSE_KEYS", "HASSE_PROGRAMS", "HASSE_ADDRESSES"

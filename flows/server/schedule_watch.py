@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.server.nightly_flow import next_time
+from hasse.flows.server.nightly_flow import next_time
 
 Schedule = SCHEDULE_TYPES
 Problems = dict[UUID, str]

@@ -9,7 +9,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 
-from flows.server.nightly_flow import FROM_RECIPE, nightly_flow
+from hasse.flows.server.nightly_flow import FROM_RECIPE, nightly_flow
 
 TAG = "hasse"
 """On every deployment that hasse makes."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from prefect.blocks.system import Secret
 
-from flows.recipe.endpoints import endpoints
-from flows.run.endpoint_keys import block_name
+from hasse.flows.recipe.endpoints import endpoints
+from hasse.flows.run.endpoint_keys import block_name
 
 loaded_keys: set[str] = set()
 """Variables that this process has set from Secret blocks."""

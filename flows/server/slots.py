@@ -13,8 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from flows.server.secrets import endpoints
-from pipeline.stage import Step
+from hasse.flows.server.secrets import endpoints
+from hasse.pipeline.stage import Step
 
 GPU, TEACHER = "hasse-gpu", "hasse-teacher"
 LEASE_SECONDS = 60.0

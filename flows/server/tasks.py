@@ -11,12 +11,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
-from flows.server.artifact_pages import label, page
-from flows.server.progress import ProgressArtifact
-from flows.server.slots import slot
-from pipeline.run import Done, look_up, perform
-from pipeline.stage import Step, fingerprint
-from pipeline.store import Artifact, Store
+from hasse.flows.server.artifact_pages import label, page
+from hasse.flows.server.progress import ProgressArtifact
+from hasse.flows.server.slots import slot
+from hasse.pipeline.run import Done, look_up, perform
+from hasse.pipeline.stage import Step, fingerprint
+from hasse.pipeline.store import Artifact, Store
 
 
 def as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refresh: bool) -> Done:

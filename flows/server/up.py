@@ -14,10 +14,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data.errors import InputError, WorkError
-from flows.environment import server_environment
-from flows.server.quiet_pages import quieten
-from flows.server.server_watch import ServerWatch
+from hasse.data.errors import InputError, WorkError
+from hasse.flows.environment import server_environment
+from hasse.flows.server.quiet_pages import quieten
+from hasse.flows.server.server_watch import ServerWatch
 
 PARENT = "HASSE_UP"
 """In the environment of what serves the flows: the process without which it must not go on."""
@@ -52,7 +52,7 @@ def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, 
         quieten(Path(environment[PAGES]))
         serve = [
             "-m",
-            "flows.cli.main",
+            "hasse.flows.cli.main",
             "serve",
             "--store",
             store,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
-from data.settings import Config
-from pipeline.executors import Part, Rows, Work
+from hasse.data.settings import Config
+from hasse.pipeline.executors import Part, Rows, Work
 
 
 class Settings(Config):

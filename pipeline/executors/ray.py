@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import HasseError, InputError, WorkError
-from data.settings import Config
-from pipeline.executors import Part, Rows, Work
+from hasse.data.errors import HasseError, InputError, WorkError
+from hasse.data.settings import Config
+from hasse.pipeline.executors import Part, Rows, Work
 
 LOOK_SECONDS = 10.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -159,7 +159,7 @@ def _connected(settings: Settings) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise InputError("the executor ray needs the package ray: pip install 'hasse[ray]'") from error
+        raise InputError("the executor ray needs the package ray: pip install 'hasse-llm[ray]'") from error
     try:
         _look_for(settings.address)
         ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from data.errors import CorruptFile, DamagedArtifact, HasseError
-from pipeline.disk import disk_errors
-from pipeline.files import locked, problem, read_stamps, write_stamps
-from pipeline.remote.objects import Objects
-from pipeline.store import MANIFEST, Artifact
+from hasse.data.errors import CorruptFile, DamagedArtifact, HasseError
+from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.files import locked, problem, read_stamps, write_stamps
+from hasse.pipeline.remote.objects import Objects
+from hasse.pipeline.store import MANIFEST, Artifact
 
 A = TypeVar("A")
 B = TypeVar("B")

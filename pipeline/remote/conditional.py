@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from data.errors import InputError, StoreError
-from pipeline.remote.objects import CONNECT_SECONDS, SILENCE_SECONDS, Objects
+from hasse.data.errors import InputError, StoreError
+from hasse.pipeline.remote.objects import CONNECT_SECONDS, SILENCE_SECONDS, Objects
 
 CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 ABSENT = {"NoSuchKey", "404"}

@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-from data.errors import StoreError
-from pipeline.remote.conditional import ConditionalObjects, Conflict
+from hasse.data.errors import StoreError
+from hasse.pipeline.remote.conditional import ConditionalObjects, Conflict
 
 LEASE_SECONDS = 600.0
 RENEWALS = 5

@@ -10,8 +10,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
-from data.errors import HasseError, InputError, StoreError
-from data.settings.registry import unknown
+from hasse.data.errors import HasseError, InputError, StoreError
+from hasse.data.settings.registry import unknown
 
 BLOCK_BYTES = 16 << 20
 

@@ -21,16 +21,16 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from data.errors import CorruptFile, InputError
-from pipeline.disk import disk_errors
-from pipeline.files import locked, make_folder, remove, set_aside, write_atomically
-from pipeline.fingerprint import digest
-from pipeline.manifest import Labels, Manifest
-from pipeline.remote.artifact import RemoteArtifact, in_parallel
-from pipeline.remote.conditional import ConditionalObjects
-from pipeline.remote.lease import lease
-from pipeline.remote.objects import Entry, Objects
-from pipeline.store import MANIFEST, Artifact, Store
+from hasse.data.errors import CorruptFile, InputError
+from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.files import locked, make_folder, remove, set_aside, write_atomically
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.manifest import Labels, Manifest
+from hasse.pipeline.remote.artifact import RemoteArtifact, in_parallel
+from hasse.pipeline.remote.conditional import ConditionalObjects
+from hasse.pipeline.remote.lease import lease
+from hasse.pipeline.remote.objects import Entry, Objects
+from hasse.pipeline.store import MANIFEST, Artifact, Store
 
 MIRROR = ".artifacts"
 ROWS = "rows"

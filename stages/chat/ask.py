@@ -11,12 +11,14 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from stages.chat.conversations import Call, Conversation
-from stages.chat.event_loop import iterate
-from stages.chat.money.budget import Account, Ledger, Payer
-from stages.chat.reply import Replies, Reply
-from stages.chat.request import Request, question
-from stages.chat.settings import ChatSettings, Price
+from hasse.stages.chat.conversations import Call, Conversation
+from hasse.stages.chat.event_loop import iterate
+from hasse.stages.chat.money.budget import Account, Ledger, Payer
+from hasse.stages.chat.reply import Replies, Reply
+from hasse.stages.chat.request import Request, question
+from hasse.stages.chat.settings import ChatSettings, Price
+
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 __all__ = [
     "Account", "ChatSettings", "Conversation", "Ledger", "Payer", "Price", "Reply", "Request", "ask", "complete",

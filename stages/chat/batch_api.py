@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from data.errors import InputError, WorkError
-from stages.chat.batch_files import PATH
-from stages.chat.http.endpoint import Endpoint, Outcome, Response
-from stages.chat.one_by_one import pause
-from stages.chat.settings import BatchSettings
+from hasse.data.errors import InputError, WorkError
+from hasse.stages.chat.batch_files import PATH
+from hasse.stages.chat.http.endpoint import Endpoint, Outcome, Response
+from hasse.stages.chat.one_by_one import pause
+from hasse.stages.chat.settings import BatchSettings
+
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[[Any], Awaitable[Any]]

@@ -5,9 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from stages.chat.http.endpoint import Endpoint, Outcome, Response
-from stages.chat.reply import Wanted
-from stages.chat.request import Sending
+from hasse.stages.chat.http.endpoint import Endpoint, Outcome, Response
+from hasse.stages.chat.reply import Wanted
+from hasse.stages.chat.request import Sending
+
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 PATH = "/v1/chat/completions"
 

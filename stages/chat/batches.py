@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from data.errors import InputError, WorkError
-from stages.chat.batch_api import BatchCalls, State
-from stages.chat.batch_files import read_line, write_line
-from stages.chat.cache.replies import Cache, Submitted
-from stages.chat.http.endpoint import Endpoint, Outcome
-from stages.chat.money.budget import Budget, Estimate, Ledger
-from stages.chat.reply import STOPPED, Replies, Reply, failed
-from stages.chat.request import Sending
-from stages.chat.settings import BatchSettings, ChatSettings
+from hasse.data.errors import InputError, WorkError
+from hasse.stages.chat.batch_api import BatchCalls, State
+from hasse.stages.chat.batch_files import read_line, write_line
+from hasse.stages.chat.cache.replies import Cache, Submitted
+from hasse.stages.chat.http.endpoint import Endpoint, Outcome
+from hasse.stages.chat.money.budget import Budget, Estimate, Ledger
+from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
+from hasse.stages.chat.request import Sending
+from hasse.stages.chat.settings import BatchSettings, ChatSettings
+
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 NOTHING = Estimate(0, 0)
 NO_ROOM = "token_limit_exceeded"

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from data.errors import InputError
-from stages.chat.batches import Batches
-from stages.chat.cache.replies import KEPT, Cache
-from stages.chat.http.endpoint import Endpoint
-from stages.chat.money.budget import Budget, Ledger, Payer
-from stages.chat.one_by_one import Questions, known
-from stages.chat.reply import Replies
-from stages.chat.request import Request, Sending
-from stages.chat.settings import VARIABLE, ChatSettings
+from hasse.data.errors import InputError
+from hasse.stages.chat.batches import Batches
+from hasse.stages.chat.cache.replies import KEPT, Cache
+from hasse.stages.chat.http.endpoint import Endpoint
+from hasse.stages.chat.money.budget import Budget, Ledger, Payer
+from hasse.stages.chat.one_by_one import Questions, known
+from hasse.stages.chat.reply import Replies
+from hasse.stages.chat.request import Request, Sending
+from hasse.stages.chat.settings import VARIABLE, ChatSettings
+
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 T = TypeVar("T")
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeVar
 
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
+
 T = TypeVar("T")
 
 

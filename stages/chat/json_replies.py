@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, Literal, TypeVar
 
-from data.thinking import answer_spans
-from stages.chat.reply import Reply
+from hasse.data.thinking import answer_spans
+from hasse.stages.chat.reply import Reply
 
 T = TypeVar("T")
 Schema = dict[str, Any]

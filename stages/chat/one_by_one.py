@@ -4,14 +4,16 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from data.errors import InputError
-from stages.chat.cache.replies import Cache
-from stages.chat.http.endpoint import Endpoint, Outcome
-from stages.chat.http.limits import Gate, Ticket
-from stages.chat.money.budget import Budget, Ledger
-from stages.chat.reply import STOPPED, Replies, Reply, failed
-from stages.chat.request import Sending
-from stages.chat.settings import ChatSettings
+from hasse.data.errors import InputError
+from hasse.stages.chat.cache.replies import Cache
+from hasse.stages.chat.http.endpoint import Endpoint, Outcome
+from hasse.stages.chat.http.limits import Gate, Ticket
+from hasse.stages.chat.money.budget import Budget, Ledger
+from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
+from hasse.stages.chat.request import Sending
+from hasse.stages.chat.settings import ChatSettings
+
+NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a retry, at most
 # Its own generator: asking must not move the one that others draw their samples from.

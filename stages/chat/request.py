@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.fingerprint import digest
-from stages.chat.money.budget import Estimate
-from stages.chat.reply import Wanted
-from stages.chat.settings import ChatSettings
+from hasse.pipeline.fingerprint import digest
+from hasse.stages.chat.money.budget import Estimate
+from hasse.stages.chat.reply import Wanted
+from hasse.stages.chat.settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,11 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from data.settings import Config, unkeyed
-from data.settings.addresses import without_secrets
-from stages.chat.http.usage import Usage
+from hasse.data.settings import Config, unkeyed
+from hasse.data.settings.addresses import without_secrets
+from hasse.stages.chat.http.usage import Usage
+
+NOT_IN_KEYS = "its settings are in the key by their values"
 
 VARIABLE = "HASSE_CHAT_CACHE"
 

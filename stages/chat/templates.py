@@ -16,7 +16,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from data.errors import SourceError
+from hasse.data.errors import SourceError
 
 MAX_FILE_BYTES = 1_000_000
 MAX_STEPS = 100_000

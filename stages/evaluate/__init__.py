@@ -4,6 +4,6 @@
 were trained on, and `duel` has a chat model compare the answers of two models.
 """
 
-from stages.evaluate.stage import STAGE, EvaluateSection, EvaluateSettings, ImproveSettings
+from hasse.stages.evaluate.stage import STAGE, EvaluateSection, EvaluateSettings, ImproveSettings
 
 __all__ = ["STAGE", "EvaluateSection", "EvaluateSettings", "ImproveSettings"]

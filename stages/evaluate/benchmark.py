@@ -4,16 +4,16 @@ from typing import Any
 
 from pydantic import Field
 
-from data.records import Evaluation, Prompt
-from data.rendering import compared
-from data.settings import Config, registry, unkeyed
-from pipeline.stage import Job, Stage
-from stages.evaluate.benchmarks import Item, Score
-from stages.evaluate.contamination import contaminated
-from stages.models.checkpoints import model_folder
-from stages.models.sample import Sampled
+from hasse.data.records import Evaluation, Prompt
+from hasse.data.rendering import compared
+from hasse.data.settings import Config, registry, unkeyed
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.contamination import contaminated
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.sample import Sampled
 
-BENCHMARKS = "stages.evaluate.benchmarks"
+BENCHMARKS = "hasse.stages.evaluate.benchmarks"
 Benchmark = registry.settings_union(BENCHMARKS, "benchmark")
 
 TRAINED = ("pretrain", "train")
@@ -34,8 +34,8 @@ def external(settings: Any) -> dict[str, str]:
 
 
 def run(job: Job) -> None:
-    from stages.models.load import load_model, load_tokenizer
-    from stages.models.sample import greedy
+    from hasse.stages.models.load import load_model, load_tokenizer
+    from hasse.stages.models.sample import greedy
 
     settings: BenchmarkSettings = job.settings
     module = registry.load(BENCHMARKS, settings.benchmark.benchmark, kind="benchmark")
@@ -87,21 +87,5 @@ def _row(item: Item, score: Score, sampled: Sampled | None) -> Evaluation:
 STAGE = Stage(
     name="benchmark",
     run=run,
-    modules=(
-        "stages.evaluate.benchmark",
-        "stages.evaluate.contamination",
-        "stages.generate.samplers.transformers",
-        "stages.generate.answers",
-        "data.thinking",
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "stages.models.load",
-        "stages.models.checkpoints",
-        "data.text",
-        "data.rendering",
-        "stages.models.model_folders",
-    ),
     in_child=True,
 )

@@ -1,13 +1,13 @@
 """Which evaluation items were seen in training, by the n-grams of words that they share.
 
-Words are what white space separates after `data.text.normalise`; punctuation stays with its word.
+Words are what white space separates after `hasse.data.text.normalise`; punctuation stays with its word.
 """
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from data.text import normalise
+from hasse.data.text import normalise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.conversations import text_problem
-from data.errors import SourceError, WorkError
-from data.tables import read_rows
-from data.thinking import split_thinking
-from stages.chat.ask import ChatSettings, Payer, Reply, ask
-from stages.statistics.comparison import Comparison
-from stages.statistics.win_rate import WinRate, win_rate
+from hasse.data.conversations import text_problem
+from hasse.data.errors import SourceError, WorkError
+from hasse.data.tables import read_rows
+from hasse.data.thinking import split_thinking
+from hasse.stages.chat.ask import ChatSettings, Payer, Reply, ask
+from hasse.stages.statistics.comparison import Comparison
+from hasse.stages.statistics.win_rate import WinRate, win_rate
 
 SYSTEM = (
     "You compare two answers to a question: which is more helpful, relevant, accurate and detailed? Neither the order "
@@ -42,8 +42,8 @@ def read_questions(path: Path, limit: int | None) -> list[tuple[str, str]]:
 
 def answers(folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: int) -> list[str]:
     """The model's greedy answers; "" where a question does not fit."""
-    from stages.models.load import load_model, load_tokenizer
-    from stages.models.sample import greedy
+    from hasse.stages.models.load import load_model, load_tokenizer
+    from hasse.stages.models.sample import greedy
 
     texts = [text for _, text in questions]
     found = greedy(load_model(folder), load_tokenizer(folder), texts, max_tokens=max_tokens, batch_size=16)

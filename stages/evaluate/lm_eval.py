@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field
 
-from data.errors import InputError, WorkError
-from data.settings import Config, unkeyed
-from pipeline.stage import Job, Stage
-from stages.models.checkpoints import model_folder
+from hasse.data.errors import InputError, WorkError
+from hasse.data.settings import Config, unkeyed
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.checkpoints import model_folder
 
 KEPT_LINES = 15
 
@@ -42,7 +42,7 @@ def run(job: Job) -> None:
         env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
     )
     if "No module named lm_eval" in found.stderr:
-        raise InputError("lm_eval needs the package lm-eval: pip install 'hasse[lm-eval]', or name its interpreter")
+        raise InputError("lm_eval needs the package lm-eval: pip install 'hasse-llm[lm-eval]', or name its interpreter")
     if found.returncode:
         raise WorkError("lm_eval failed:\n" + "\n".join(found.stderr.strip().splitlines()[-KEPT_LINES:]))
     job.metrics["tasks"] = read_results(folder)
@@ -53,7 +53,7 @@ def check_interpreter(settings: LmEvalSettings) -> None:
     if settings.python is not None and shutil.which(settings.python) is None:
         raise InputError(f"lm_eval.python: {settings.python!r} is no program")
     if settings.python is None and find_spec("lm_eval") is None:
-        raise InputError("lm_eval needs the package lm-eval: pip install 'hasse[lm-eval]', or name its interpreter")
+        raise InputError("lm_eval needs the package lm-eval: pip install 'hasse-llm[lm-eval]', or name its interpreter")
 
 
 def command(settings: LmEvalSettings, model: Path, out: Path) -> list[str]:
@@ -106,9 +106,5 @@ def rows(arm: str, tasks: dict[str, Any]) -> list[dict[str, Any]]:
 STAGE = Stage(
     name="lm_eval",
     run=run,
-    modules=(
-        "stages.evaluate.lm_eval",
-        "stages.models.checkpoints",
-    ),
     in_child=True,
 )

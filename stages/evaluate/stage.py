@@ -6,16 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.errors import InputError
-from data.records import Evaluation, Prompt, TrainingExample
-from data.rendering import shown
-from data.settings import Config, Seed, unkeyed
-from data.template import check_places, fill
-from pipeline.stage import Job, Stage
-from stages.grading import MODULES as GRADING
-from stages.grading import READINGS, TaskSettings, grade
-from stages.models.checkpoints import model_folder
-from stages.prompts.held_out import prove_disjoint
+from hasse.data.errors import InputError
+from hasse.data.records import Evaluation, Prompt, TrainingExample
+from hasse.data.rendering import shown
+from hasse.data.settings import Config, Seed, unkeyed
+from hasse.data.template import check_places, fill
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.grading import READINGS, TaskSettings, grade
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.prompts.held_out import prove_disjoint
 
 
 class EvaluateSection(Config):
@@ -75,7 +74,7 @@ class _Question:
 
 
 def run(job: Job) -> None:
-    from stages.models.load import context_length, load_model, load_tokenizer
+    from hasse.stages.models.load import context_length, load_model, load_tokenizer
 
     settings: EvaluateSettings = job.settings
     prompts = held_out(job, settings)
@@ -123,7 +122,7 @@ def decodings(settings: EvaluateSettings) -> list[tuple[str, int]]:
 
 
 def _questions(prompts: list[Prompt], tokenizer: Any, room: int) -> tuple[list[_Question], list[Prompt]]:
-    from stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.tokens import prompt_token_ids
 
     questions = [_Question(p, prompt_token_ids(tokenizer, p.text, p.messages)) for p in prompts]
     return [q for q in questions if len(q.token_ids) <= room], [q.prompt for q in questions if len(q.token_ids) > room]
@@ -150,8 +149,8 @@ class _Improver:
     """The policy answers, the checkpoint improves."""
 
     def __init__(self, job: Job, model: Any, tokenizer: Any, settings: EvaluateSettings):
-        from stages.models.load import load_model, load_reward_model
-        from stages.pit.improver import GapJudge
+        from hasse.stages.models.load import load_model, load_reward_model
+        from hasse.stages.pit.improver import GapJudge
 
         assert settings.improve is not None
         self.settings, self.how = settings, settings.improve
@@ -164,7 +163,7 @@ class _Improver:
 
     def answers(self, questions: list[_Question], sample: int, temperature: float) -> list[Any]:
         """The policy's answer to each question, improved round by round; what is not bettered stays."""
-        from stages.pit.improver import Improver
+        from hasse.stages.pit.improver import Improver
 
         improver = Improver(
             model=self.model,
@@ -189,7 +188,7 @@ class _Improver:
 
 
 def _seeds(questions: list[_Question], settings: EvaluateSettings, sample: int | str) -> list[int]:
-    from stages.generate.answers import row_seed
+    from hasse.stages.generate.answers import row_seed
 
     return [row_seed(settings.seed, q.prompt.prompt_id, str(sample)) for q in questions]
 
@@ -197,7 +196,7 @@ def _seeds(questions: list[_Question], settings: EvaluateSettings, sample: int |
 def _sampled(
     model: Any, tokenizer: Any, ids: list[list[int]], seeds: list[int], temperature: float, settings: EvaluateSettings
 ) -> list[Any]:
-    from stages.models.sample import generate
+    from hasse.stages.models.sample import generate
 
     return generate(
         model,
@@ -215,7 +214,7 @@ def _revised(
     questions: list[_Question], rows: list[Evaluation], model: Any, tokenizer: Any, settings: EvaluateSettings
 ) -> Iterator[Evaluation]:
     """Answer, predicted feedback, second answer, all greedy; where a longer prompt does not fit, the answer stands."""
-    from stages.models.sample import greedy
+    from hasse.stages.models.sample import greedy
 
     first = {row.prompt_id: row for row in rows if row.decoding == "greedy"}
     texts = [
@@ -245,7 +244,7 @@ def _revised(
 
 def _with_pairs(rows: list[Evaluation], job: Job, model: Any) -> Iterator[Evaluation]:
     """How the model orders the held-out candidates, by their mean log-prob a token, in each prompt's greedy row."""
-    from stages.scoring.score_texts import logprobs_of
+    from hasse.stages.scoring.score_texts import logprobs_of
 
     examples = [
         e for a in job.inputs.get("pairs", []) for e in a.records(TrainingExample) if e.status == "ok" and e.pairs
@@ -269,9 +268,9 @@ def _with_references(
     rows: list[Evaluation], questions: list[_Question], model: Any, tokenizer: Any
 ) -> Iterator[Evaluation]:
     """The log-prob of the expert's answer, in each prompt's greedy row: how far models have drifted on it."""
-    from stages.models.load import context_length
-    from stages.models.tokens import completion_token_ids
-    from stages.scoring.score_texts import logprobs_of
+    from hasse.stages.models.load import context_length
+    from hasse.stages.models.tokens import completion_token_ids
+    from hasse.stages.scoring.score_texts import logprobs_of
 
     asked = {
         q.prompt.prompt_id: (q.token_ids, completion_token_ids(tokenizer, q.prompt.reference))
@@ -358,29 +357,5 @@ def _measures(rows: list[Evaluation]) -> dict[str, float]:
 STAGE = Stage(
     name="evaluate",
     run=run,
-    modules=(
-        "stages.evaluate.stage",
-        *GRADING,
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "stages.models.load",
-        "stages.scoring.batch",
-        "stages.scoring.score",
-        "stages.scoring.rows",
-        "stages.scoring.branch_attention",
-        "stages.scoring.token_logps",
-        "stages.models.checkpoints",
-        "stages.generate.samplers.transformers",
-        "stages.generate.answers",
-        "data.rendering",
-        "stages.pit.improver",
-        "data.template",
-        "stages.prompts.held_out",
-        "data.joins",
-        "stages.scoring.score_texts",
-        "stages.models.model_folders",
-    ),
     in_child=True,
 )

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from data.joins import join
-from data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
-from data.rendering import shown
-from data.settings import Config
-from data.template import check_places, fill
-from pipeline.stage import Job, Stage
-from stages.models.checkpoints import model_folder
-from stages.models.tokens import completion_token_ids, prompt_token_ids
+from hasse.data.joins import join
+from hasse.data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
+from hasse.data.rendering import shown
+from hasse.data.settings import Config
+from hasse.data.template import check_places, fill
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
 
 class FeedbackExamplesSettings(Config):
@@ -41,7 +41,7 @@ UNUSABLE = {"refused", "truncated", "unparsable", "filtered", "duplicate", "budg
 
 
 def run(job: Job) -> None:
-    from stages.models.load import load_tokenizer
+    from hasse.stages.models.load import load_tokenizer
 
     settings: FeedbackExamplesSettings = job.settings
     tokenizer = load_tokenizer(model_folder(job.input("student")))
@@ -118,18 +118,5 @@ def _example(prompt: Prompt, prompt_ids: list[int], completion: Completion, fits
 STAGE = Stage(
     name="feedback_examples",
     run=run,
-    modules=(
-        "stages.examples.from_feedback",
-        "data.rendering",
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "data.joins",
-        "stages.models.load",
-        "data.template",
-        "stages.models.checkpoints",
-        "stages.models.model_folders",
-    ),
     in_child=True,
 )

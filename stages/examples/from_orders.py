@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import Field
 
-from data.joins import join
-from data.records import Candidate, Completion, PairIndex, PartialOrder, Prompt, TrainingExample
-from data.settings import Config
-from pipeline.stage import Job, Stage
-from stages.models.checkpoints import model_folder
-from stages.models.tokens import completion_token_ids, prompt_token_ids
+from hasse.data.joins import join
+from hasse.data.records import Candidate, Completion, PairIndex, PartialOrder, Prompt, TrainingExample
+from hasse.data.settings import Config
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
 
 class ExamplesSettings(Config):
@@ -25,7 +25,7 @@ class ExamplesSettings(Config):
 
 
 def run(job: Job) -> None:
-    from stages.models.load import load_tokenizer
+    from hasse.stages.models.load import load_tokenizer
 
     settings: ExamplesSettings = job.settings
     tokenizer = load_tokenizer(model_folder(job.input("student")))
@@ -113,16 +113,5 @@ def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
 STAGE = Stage(
     name="examples",
     run=run,
-    modules=(
-        "stages.examples.from_orders",
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "data.joins",
-        "stages.models.load",
-        "stages.models.checkpoints",
-        "stages.models.model_folders",
-    ),
     in_child=True,
 )

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from data.records import TrainingExample
-from data.settings import Config, unkeyed
-from pipeline.fingerprint import canonical, text_digest
-from pipeline.rows import Unit, map_rows
-from pipeline.stage import Job, Stage
-from stages.models.lazy import LazyModel
+from hasse.data.records import TrainingExample
+from hasse.data.settings import Config, unkeyed
+from hasse.pipeline.fingerprint import canonical, text_digest
+from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.lazy import LazyModel
 
 
 class ReferenceSettings(Config):
@@ -43,9 +43,9 @@ def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) 
     """The examples with their reference log-probs, in order; one that is of no use stays as it is."""
     import torch
 
-    from stages.models.load import device
-    from stages.scoring.batch import collate
-    from stages.scoring.score import choose_layout, group_of, in_passes, prepared, sequence_logps
+    from hasse.stages.models.load import device
+    from hasse.stages.scoring.batch import collate
+    from hasse.stages.scoring.score import choose_layout, group_of, in_passes, prepared, sequence_logps
 
     usable = [example for example in examples if example.status == "ok"]
     layout, _ = choose_layout(model, usable)
@@ -69,21 +69,5 @@ def _row_key(start: str, example: TrainingExample) -> str:
 STAGE = Stage(
     name="reference",
     run=run,
-    modules=(
-        "stages.examples.reference",
-        "stages.scoring.branch_attention",
-        "stages.scoring.batch",
-        "stages.models.checkpoints",
-        "stages.scoring.score",
-        "stages.scoring.token_logps",
-        "stages.scoring.rows",
-        "stages.models.lazy",
-        "stages.models.load",
-        "stages.models.chat_template",
-        "stages.models.end_tokens",
-        "stages.models.control_tokens",
-        "stages.models.model_folders",
-        "stages.models.tokens",
-    ),
     in_child=True,
 )

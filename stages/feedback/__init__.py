@@ -4,6 +4,6 @@
 files back.
 """
 
-from stages.feedback.stage import ANNOTATORS, STAGE, FeedbackInputs, FeedbackSettings, asks, estimate, external
+from hasse.stages.feedback.stage import ANNOTATORS, STAGE, FeedbackInputs, FeedbackSettings, asks, estimate, external
 
 __all__ = ["ANNOTATORS", "STAGE", "FeedbackInputs", "FeedbackSettings", "asks", "estimate", "external"]

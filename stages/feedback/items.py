@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from data.records import Candidate, Judgement, Prompt
-from stages.grading import TaskSettings
-from stages.grading.answers import names
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.stages.grading import TaskSettings
+from hasse.stages.grading.answers import names
 
 RIGHT, WRONG = "right", "wrong"
 

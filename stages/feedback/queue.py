@@ -13,13 +13,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError, SourceError
-from data.records import Feedback
-from data.rendering import shown
-from data.tables import read_rows
-from data.text import short_digest
-from stages.feedback.items import RIGHT, WRONG, Item, right_answer
-from stages.grading import TaskSettings
+from hasse.data.errors import InputError, SourceError
+from hasse.data.records import Feedback
+from hasse.data.rendering import shown
+from hasse.data.tables import read_rows
+from hasse.data.text import short_digest
+from hasse.stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from hasse.stages.grading import TaskSettings
 
 GUIDELINES = """# How to annotate
 

@@ -14,25 +14,24 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from data.errors import InputError, SourceError
-from data.joins import join
-from data.parquet import read_records
-from data.records import Candidate, Feedback, Judgement, Prompt
-from data.rendering import shown
-from data.settings import Config, Seed, key_of, registry, unkeyed
-from data.text import unit_hash
-from pipeline.fingerprint import canonical, file_digest
-from pipeline.rows import Keys, Remembered, Unit, map_rows, missing
-from pipeline.stage import Job, Stage
-from pipeline.store import Artifact
-from stages.chat.money.estimate import Planned
-from stages.chat.money.estimate import estimate as estimated
-from stages.chat.money.spending import Spending
-from stages.feedback.items import RIGHT, WRONG, Item, names_answer
-from stages.grading import MODULES as GRADING
-from stages.grading import TaskSettings
+from hasse.data.errors import InputError, SourceError
+from hasse.data.joins import join
+from hasse.data.parquet import read_records
+from hasse.data.records import Candidate, Feedback, Judgement, Prompt
+from hasse.data.rendering import shown
+from hasse.data.settings import Config, Seed, key_of, registry, unkeyed
+from hasse.data.text import unit_hash
+from hasse.pipeline.fingerprint import canonical, file_digest
+from hasse.pipeline.rows import Keys, Remembered, Unit, map_rows, missing
+from hasse.pipeline.stage import Job, Stage
+from hasse.pipeline.store import Artifact
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.money.estimate import estimate as estimated
+from hasse.stages.chat.money.spending import Spending
+from hasse.stages.feedback.items import RIGHT, WRONG, Item, names_answer
+from hasse.stages.grading import TaskSettings
 
-ANNOTATORS = "stages.feedback.annotators"
+ANNOTATORS = "hasse.stages.feedback.annotators"
 Annotator = registry.settings_union(ANNOTATORS, "annotator")
 
 
@@ -221,12 +220,4 @@ def _decides(item: Item, human: Feedback | None) -> list[str]:
 STAGE = Stage(
     name="feedback",
     run=run,
-    modules=(
-        "stages.feedback.stage",
-        "stages.feedback.items",
-        "data.rendering",
-        *GRADING,
-        "data.joins",
-        "data.text",
-    ),
 )

@@ -4,6 +4,6 @@
 log-probs of an inference engine with those of the training stack.
 """
 
-from stages.generate.stage import SAMPLERS, STAGE, GenerateSettings, estimate
+from hasse.stages.generate.stage import SAMPLERS, STAGE, GenerateSettings, estimate
 
 __all__ = ["SAMPLERS", "STAGE", "GenerateSettings", "estimate"]

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.errors import InputError
-from data.records import Candidate, Message, Prompt
-from data.settings import Config, Seed
-from pipeline.fingerprint import text_digest
-from stages.models.sample import Sampled
+from hasse.data.errors import InputError
+from hasse.data.records import Candidate, Message, Prompt
+from hasse.data.settings import Config, Seed
+from hasse.pipeline.fingerprint import text_digest
+from hasse.stages.models.sample import Sampled
 
 PLACE = "{prompt}"
 
@@ -159,7 +159,7 @@ def views_of(prompt: Prompt, settings: Any) -> list[tuple[str, tuple[Message, ..
 
 
 def _views(prompt: Prompt, settings: Any, tokenizer: Any) -> list[list[int]]:
-    from stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.tokens import prompt_token_ids
 
     return [prompt_token_ids(tokenizer, text, messages) for text, messages in views_of(prompt, settings)]
 

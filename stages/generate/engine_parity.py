@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.errors import WorkError
-from data.parquet import read_records
-from data.records import Candidate, Prompt
-from data.text import unit_hash
-from pipeline.stage import Job
-from pipeline.store import table_name
-from stages.generate.answers import AnswerSettings, numbered, views_of, views_that_fit
-from stages.models.lazy import LazyModel
+from hasse.data.errors import WorkError
+from hasse.data.parquet import read_records
+from hasse.data.records import Candidate, Prompt
+from hasse.data.text import unit_hash
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import table_name
+from hasse.stages.generate.answers import AnswerSettings, numbered, views_of, views_that_fit
+from hasse.stages.models.lazy import LazyModel
 
 CHECKED = 64
 """Candidates of a group: those of the smallest hash."""
@@ -57,7 +57,7 @@ def _chosen(job: Job, views: Mapping[str, int]) -> list[Candidate]:
 
 
 def _gaps(job: Job, group: Any, views: Mapping[str, int], chosen: Sequence[Candidate], model: LazyModel) -> list[float]:
-    from stages.scoring.score_texts import logprobs_of
+    from hasse.stages.scoring.score_texts import logprobs_of
 
     wanted = {c.prompt_id for c in chosen}
     prompts = [p for p in job.input("prompts").records(Prompt) if p.prompt_id in wanted]

@@ -10,21 +10,21 @@ from uuid import uuid4
 
 from pydantic import Field, field_validator
 
-from data.errors import InputError
-from data.parquet import batched
-from data.records import SPLITS, Candidate, Prompt
-from data.settings import Config, key_of, registry, unkeyed
-from pipeline.fingerprint import canonical
-from pipeline.rows import Keys, Mapped, Unit, imagine_rows, missing
-from pipeline.stage import Job, Stage
-from stages.chat.money.estimate import Planned
-from stages.chat.money.estimate import estimate as estimated
-from stages.chat.money.spending import Spending
-from stages.generate import engine_parity as parity
-from stages.models.lazy import LazyModel
-from stages.models.vllm_engine import EngineSettings, close_pools
+from hasse.data.errors import InputError
+from hasse.data.parquet import batched
+from hasse.data.records import SPLITS, Candidate, Prompt
+from hasse.data.settings import Config, key_of, registry, unkeyed
+from hasse.pipeline.fingerprint import canonical
+from hasse.pipeline.rows import Keys, Mapped, Unit, imagine_rows, missing
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.money.estimate import estimate as estimated
+from hasse.stages.chat.money.spending import Spending
+from hasse.stages.generate import engine_parity as parity
+from hasse.stages.models.lazy import LazyModel
+from hasse.stages.models.vllm_engine import EngineSettings, close_pools
 
-SAMPLERS = "stages.generate.samplers"
+SAMPLERS = "hasse.stages.generate.samplers"
 Group = registry.settings_union(SAMPLERS, "sampler")
 
 Request = tuple[int, Prompt]
@@ -245,38 +245,7 @@ def _sample(
 STAGE = Stage(
     name="generate",
     run=run,
-    modules=(
-        "data.rendering",
-        "stages.generate.stage",
-        "stages.generate.answers",
-        "data.thinking",
-        "stages.generate.engine_parity",
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "stages.models.load",
-        "stages.models.lazy",
-        "data.text",
-        "stages.scoring.branch_attention",
-        "stages.scoring.batch",
-        "stages.models.checkpoints",
-        "stages.scoring.score",
-        "stages.scoring.token_logps",
-        "stages.scoring.rows",
-        "stages.scoring.score_texts",
-        "stages.models.model_folders",
-    ),
-    beside_rows=(
-        "stages.generate.engine_parity",
-        "stages.scoring.score_texts",
-        "stages.scoring.batch",
-        "stages.scoring.score",
-        "stages.scoring.branch_attention",
-        "stages.scoring.token_logps",
-        "stages.scoring.rows",
-        "data.text",
-    ),
+    beside_rows=("hasse.stages.generate.engine_parity",),
     in_child=True,
     imagine=imagine,
 )

@@ -17,31 +17,12 @@ examples, which is this room's test.
     nearness.py     SQuAD's metrics, edit distance
 """
 
-from stages.grading.grade import Grade, grade, stated
-from stages.grading.labels import loose as loose_label
-from stages.grading.nearness import SCORES, edit_similarity, exact_match, token_f1
-from stages.grading.task import READINGS, Reading, TaskSettings
-
-MODULES = (
-    "stages.grading",
-    "stages.grading.task",
-    "stages.grading.grade",
-    "stages.grading.labels",
-    "stages.grading.answers",
-    "stages.grading.denial",
-    "stages.grading.affirmed",
-    "stages.grading.statements",
-    "stages.grading.tokens",
-    "stages.grading.numbers",
-    "stages.grading.mathematics",
-    "stages.grading.nearness",
-    "data.text",
-    "data.thinking",
-)
-"""What decides a reading, for the keys of stages that read."""
+from hasse.stages.grading.grade import Grade, grade, stated
+from hasse.stages.grading.labels import loose as loose_label
+from hasse.stages.grading.nearness import SCORES, edit_similarity, exact_match, token_f1
+from hasse.stages.grading.task import READINGS, Reading, TaskSettings
 
 __all__ = [
-    "MODULES",
     "READINGS",
     "SCORES",
     "Grade",

@@ -2,13 +2,13 @@
 
 import re
 
-from data.text import normalise_answer
-from stages.grading import labels
-from stages.grading.denial import is_denied
-from stages.grading.nearness import exact_match
-from stages.grading.numbers import same
-from stages.grading.statements import explicit, marked, plain, sentences, unwrapped
-from stages.grading.tokens import Token, canonical, may_hold, places, tokens, without_articles
+from hasse.data.text import normalise_answer
+from hasse.stages.grading import labels
+from hasse.stages.grading.denial import is_denied
+from hasse.stages.grading.nearness import exact_match
+from hasse.stages.grading.numbers import same
+from hasse.stages.grading.statements import explicit, marked, plain, sentences, unwrapped
+from hasse.stages.grading.tokens import Token, canonical, may_hold, places, tokens, without_articles
 
 _LETTERS = tuple("ABCDEFGHJ")
 _PAIRS = (("yes", "no"), ("true", "false"))

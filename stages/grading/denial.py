@@ -8,7 +8,7 @@ no understanding: "she did not beat X" counts as a denial of X too.
 import re
 from functools import lru_cache
 
-from stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
+from hasse.stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
 
 _NEAR = 400
 """Characters before and behind a mention that are looked at: its clause, or the question that it stands in. With the

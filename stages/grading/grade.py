@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from data.records import Prompt
-from data.thinking import split_thinking
-from stages.grading import answers, labels, mathematics
-from stages.grading.denial import asks_for_what_is_not
-from stages.grading.nearness import SCORES
-from stages.grading.task import READINGS, Reading, TaskSettings
+from hasse.data.records import Prompt
+from hasse.data.thinking import split_thinking
+from hasse.stages.grading import answers, labels, mathematics
+from hasse.stages.grading.denial import asks_for_what_is_not
+from hasse.stages.grading.nearness import SCORES
+from hasse.stages.grading.task import READINGS, Reading, TaskSettings
 
 _LABELS: dict[Reading, Callable[[str, tuple[str, ...]], str | None]] = {
     "strict": labels.strict, "loose": labels.loose, "first": labels.first,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
-from stages.grading.denial import is_denied, is_left_open
-from stages.grading.statements import KEY, LINK, last_line, marked, plain, unwrapped
-from stages.grading.tokens import canonical, folded, is_word
+from hasse.stages.grading.denial import is_denied, is_left_open
+from hasse.stages.grading.statements import KEY, LINK, last_line, marked, plain, unwrapped
+from hasse.stages.grading.tokens import canonical, folded, is_word
 
 _OPEN, _CLOSE = r"[\"'“‘«(\[<]*\s*", r"\s*[\"'”’»)\]>]*"
 _BEFORE = re.compile(rf"\b{KEY}(?:{LINK})?\s*(?:the\s+)?{_OPEN}$", re.IGNORECASE)

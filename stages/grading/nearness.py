@@ -4,7 +4,7 @@ from collections import Counter
 
 from rapidfuzz.distance import Levenshtein
 
-from data.text import normalise_answer
+from hasse.data.text import normalise_answer
 
 
 def exact_match(prediction: str, gold: str) -> bool:

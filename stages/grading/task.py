@@ -4,9 +4,9 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from data.records import Prompt
-from data.settings import Config
-from stages.grading.mathematics import check_installed
+from hasse.data.records import Prompt
+from hasse.data.settings import Config
+from hasse.stages.grading.mathematics import check_installed
 
 Reading = Literal["strict", "loose", "first"]
 READINGS: tuple[Reading, ...] = get_args(Reading)

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from stages.grading.numbers import NUMBER, Quantity, plain_digits, quantity, same
+from hasse.stages.grading.numbers import NUMBER, Quantity, plain_digits, quantity, same
 
 _UNITS = {
     "km", "m", "cm", "mm", "nm", "mi", "ft", "in", "yd", "kg", "g", "mg", "lb", "lbs", "oz", "t", "l", "ml", "s", "ms",

@@ -5,6 +5,6 @@ chat model gets; `audit` measures whether the scores agree with themselves, with
 `audit_bounds` stops a run whose judge does not.
 """
 
-from stages.judge.stage import STAGE, JudgeSettings, Teacher, estimate, external
+from hasse.stages.judge.stage import STAGE, JudgeSettings, Teacher, estimate, external
 
 __all__ = ["STAGE", "JudgeSettings", "Teacher", "estimate", "external"]

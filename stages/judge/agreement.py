@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from data.records import Judgement
+from hasse.data.records import Judgement
 
 Scoring = Mapping[str, float]
 """candidate_id -> total, of the candidates of a prompt that were scored."""

@@ -11,11 +11,11 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
-from data.joins import by_prompt
-from data.parquet import read_records
-from data.records import Judgement
-from stages.judge.agreement import agreement, scoring, sign
-from stages.judge.pair_questions import contradicted, decide, num_calls_of_all_pairs
+from hasse.data.joins import by_prompt
+from hasse.data.parquet import read_records
+from hasse.data.records import Judgement
+from hasse.stages.judge.agreement import agreement, scoring, sign
+from hasse.stages.judge.pair_questions import contradicted, decide, num_calls_of_all_pairs
 
 STATUSES = ("refused", "truncated", "unparsable", "filtered", "budget_stopped", "failed")
 

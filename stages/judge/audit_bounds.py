@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from data.errors import SourceError, WorkError
-from data.settings import Config, unkeyed
-from data.text import unit_hash
-from pipeline.fingerprint import file_digest
-from stages.judge.audit import Audit
+from hasse.data.errors import SourceError, WorkError
+from hasse.data.settings import Config, unkeyed
+from hasse.data.text import unit_hash
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.judge.audit import Audit
 
 OF_TOTALS = {"gold_auc", "tau", "alike", "judges_tau", "judges_alike", "length_correlation", "tie", "abstained"}
 """Of several judges, what is measured on the totals they make together; everything else is measured on each judge."""

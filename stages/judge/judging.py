@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from data.joins import CANDIDATE_COLUMNS, join
-from data.records import Candidate, Judgement, Prompt
-from data.settings import key_of
-from pipeline.fingerprint import canonical
-from pipeline.rows import Keys, Remembered, Unit
-from pipeline.stage import Job
-from stages.grading import TaskSettings
-from stages.judge import traits as teacher_traits
-from stages.judge.traits import module_of
-from stages.models.lazy import LazyModel
+from hasse.data.joins import CANDIDATE_COLUMNS, join
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import key_of
+from hasse.pipeline.fingerprint import canonical
+from hasse.pipeline.rows import Keys, Remembered, Unit
+from hasse.pipeline.stage import Job
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import traits as teacher_traits
+from hasse.stages.judge.traits import module_of
+from hasse.stages.models.lazy import LazyModel
 
 Item = tuple[Prompt, list[Candidate]]
 

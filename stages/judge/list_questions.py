@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import Field
 
-from data import rendering
-from data.records import AspectScore, Candidate, Prompt
-from data.settings import Config
-from data.text import unit_hash
-from data.thinking import split_thinking
-from stages.chat.json_replies import Schema, json_object, object_schema
-from stages.chat.templates import render as rendered
-from stages.judge.scales import weighted_mean
+from hasse.data import rendering
+from hasse.data.records import AspectScore, Candidate, Prompt
+from hasse.data.settings import Config
+from hasse.data.text import unit_hash
+from hasse.data.thinking import split_thinking
+from hasse.stages.chat.json_replies import Schema, json_object, object_schema
+from hasse.stages.chat.templates import render as rendered
+from hasse.stages.judge.scales import weighted_mean
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -1,8 +1,8 @@
 """The reply to a list that puts its candidates in order instead of scoring them."""
 
-from stages.chat.json_replies import Schema, json_object, object_schema
-from stages.judge.list_questions import Mark, check_tags, tag
-from stages.judge.scales import standardised_ranks
+from hasse.stages.chat.json_replies import Schema, json_object, object_schema
+from hasse.stages.judge.list_questions import Mark, check_tags, tag
+from hasse.stages.judge.scales import standardised_ranks
 
 
 def ranking_schema(num_candidates: int) -> Schema:

@@ -9,29 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from data.records import Candidate, Judgement, Prompt
-from data.settings import Seed
-from stages.chat.json_replies import SYSTEM, Question, Schema, in_rounds
-from stages.chat.reply import Reply
-from stages.generate.answers import row_seed
-from stages.grading import TaskSettings
-from stages.judge import panel
-from stages.judge.panel_settings import PanelSettings
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import Seed
+from hasse.stages.chat.json_replies import SYSTEM, Question, Schema, in_rounds
+from hasse.stages.chat.reply import Reply
+from hasse.stages.generate.answers import row_seed
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import panel
+from hasse.stages.judge.panel_settings import PanelSettings
 
 if TYPE_CHECKING:
-    from stages.models.lazy import LazyModel
-
-MODULES = (
-    "stages.judge.local_panel",
-    "stages.generate.answers",
-    "data.thinking",
-    "stages.models.tokens",
-    "stages.models.chat_template",
-    "stages.models.control_tokens",
-    "stages.models.end_tokens",
-    "stages.models.load",
-    "stages.models.lazy",
-)
+    from hasse.stages.models.lazy import LazyModel
 
 
 class LocalChatSettings(PanelSettings):
@@ -111,7 +99,7 @@ def replies(
 
 def _token_ids(question: Question[Any], tokenizer: Any) -> list[int]:
     """The instruction stands before the question, in the user's turn: not every template has one for a system."""
-    from stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.tokens import prompt_token_ids
 
     return prompt_token_ids(tokenizer, f"{SYSTEM}\n\n{question.text}")
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from stages.chat.json_replies import Schema, json_object, object_schema
-from stages.statistics.comparison import Comparison
+from hasse.stages.chat.json_replies import Schema, json_object, object_schema
+from hasse.stages.statistics.comparison import Comparison
 
 Pair = tuple[str, str]
 Totals = Mapping[str, float]

@@ -15,29 +15,14 @@ from itertools import permutations
 from statistics import fmean
 from typing import Any
 
-from data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
-from pipeline.rows import OPEN
-from stages.chat.json_replies import Answer, Question, Talk, ask_once, ask_twice
-from stages.grading import TaskSettings, stated
-from stages.judge.list_questions import Mark, presentation_orders, read_scores, render, scores_schema
-from stages.judge.list_ranks import ranking_schema, read_ranking
-from stages.judge.pair_questions import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
-from stages.judge.panel_settings import PanelSettings
-
-MODULES = (
-    "stages.judge.panel",
-    "stages.judge.panel_settings",
-    "stages.judge.scales",
-    "stages.judge.list_questions",
-    "data.rendering",
-    "stages.judge.list_ranks",
-    "stages.judge.pair_questions",
-    "stages.chat.json_replies",
-    "data.thinking",
-    "stages.chat.templates",
-    "stages.statistics.comparison",
-    "stages.chat.reply",
-)
+from hasse.data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
+from hasse.pipeline.rows import OPEN
+from hasse.stages.chat.json_replies import Answer, Question, Talk, ask_once, ask_twice
+from hasse.stages.grading import TaskSettings, stated
+from hasse.stages.judge.list_questions import Mark, presentation_orders, read_scores, render, scores_schema
+from hasse.stages.judge.list_ranks import ranking_schema, read_ranking
+from hasse.stages.judge.pair_questions import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
+from hasse.stages.judge.panel_settings import PanelSettings
 
 
 @dataclass(kw_only=True)

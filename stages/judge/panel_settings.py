@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from data.errors import SourceError
-from data.settings import Config, Seed, unkeyed
-from pipeline.fingerprint import file_digest
-from stages.judge.list_questions import Aspect
+from hasse.data.errors import SourceError
+from hasse.data.settings import Config, Seed, unkeyed
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.judge.list_questions import Aspect
 
 TEMPLATES = Path(__file__).parent / "teachers" / "templates"
 

@@ -2,7 +2,7 @@
 
 import re
 
-from data.thinking import split_thinking
+from hasse.data.thinking import split_thinking
 
 NUMBER = r"(\d+(?:\.\d+)?)"
 FIRST_LINE = re.compile(rf"\s*{NUMBER}[ \t,]+{NUMBER}[ \t]*(?:\n|$)")

@@ -10,27 +10,26 @@ from typing import Any
 
 from pydantic import Field
 
-from data.joins import CANDIDATE_COLUMNS, by_prompt
-from data.parquet import read_records
-from data.records import Candidate, Judgement
-from data.settings import Config, registry
-from pipeline.fingerprint import digest
-from pipeline.rows import map_rows, missing
-from pipeline.stage import Job, Stage
-from pipeline.store import table_name
-from stages.chat.money.estimate import Planned
-from stages.chat.money.estimate import estimate as estimated
-from stages.chat.money.spending import Spending
-from stages.grading import MODULES as GRADING
-from stages.grading import TaskSettings
-from stages.judge import audit
-from stages.judge import audit_bounds as bounds
-from stages.judge import traits as teacher_traits
-from stages.judge.agreement import agreement, scoring
-from stages.judge.audit_bounds import AuditSettings
-from stages.judge.judging import NOT_JUDGED, items_of, judge_all, units_of
-from stages.judge.traits import TEACHERS, members, module_of
-from stages.models.lazy import LazyModel
+from hasse.data.joins import CANDIDATE_COLUMNS, by_prompt
+from hasse.data.parquet import read_records
+from hasse.data.records import Candidate, Judgement
+from hasse.data.settings import Config, registry
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.rows import map_rows, missing
+from hasse.pipeline.stage import Job, Stage
+from hasse.pipeline.store import table_name
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.money.estimate import estimate as estimated
+from hasse.stages.chat.money.spending import Spending
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import audit
+from hasse.stages.judge import audit_bounds as bounds
+from hasse.stages.judge import traits as teacher_traits
+from hasse.stages.judge.agreement import agreement, scoring
+from hasse.stages.judge.audit_bounds import AuditSettings
+from hasse.stages.judge.judging import NOT_JUDGED, items_of, judge_all, units_of
+from hasse.stages.judge.traits import TEACHERS, members, module_of
+from hasse.stages.models.lazy import LazyModel
 
 Teacher = registry.settings_union(TEACHERS, "teacher")
 
@@ -237,37 +236,10 @@ def _table(job: Job, judge: str = "", stem: str = table_name(Judgement)) -> Path
 STAGE = Stage(
     name="judge",
     run=run,
-    modules=(
-        "stages.judge.stage",
-        *GRADING,
-        "data.joins",
-        "stages.models.lazy",
-        "data.text",
-        "stages.judge.agreement",
-        "stages.judge.audit",
-        "stages.judge.audit_bounds",
-        "stages.chat.reply",
-        "stages.models.chat_template",
-        "stages.models.checkpoints",
-        "stages.statistics.comparison",
-        "stages.models.end_tokens",
-        "stages.chat.json_replies",
-        "stages.judge.judging",
-        "stages.models.load",
-        "stages.judge.pair_questions",
-        "stages.judge.traits",
-        "stages.models.control_tokens",
-        "stages.models.model_folders",
-        "stages.models.tokens",
-    ),
     beside_rows=(
-        "stages.judge.stage",
-        "stages.judge.audit",
-        "stages.judge.agreement",
-        "stages.judge.audit_bounds",
-        "stages.judge.pair_questions",
-        "stages.statistics.comparison",
-        "stages.chat.json_replies",
-        "stages.chat.reply",
+        "hasse.stages.judge.stage",
+        "hasse.stages.judge.audit",
+        "hasse.stages.judge.agreement",
+        "hasse.stages.judge.audit_bounds",
     ),
 )

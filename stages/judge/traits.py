@@ -3,9 +3,9 @@
 from types import ModuleType
 from typing import Any
 
-from data.settings import registry
+from hasse.data.settings import registry
 
-TEACHERS = "stages.judge.teachers"
+TEACHERS = "hasse.stages.judge.teachers"
 
 
 def module_of(settings: Any) -> ModuleType:

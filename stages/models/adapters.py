@@ -5,10 +5,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from pipeline.fingerprint import digest, file_digest, model_digests
-from stages.models.checkpoints import locate
-from stages.models.model_folders import ADAPTER, check_model_folder, check_whole, has_tokenizer, is_adapter
+from hasse.data.errors import InputError
+from hasse.pipeline.fingerprint import digest, file_digest, model_digests
+from hasse.stages.models.checkpoints import locate
+from hasse.stages.models.model_folders import ADAPTER, check_model_folder, check_whole, has_tokenizer, is_adapter
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -57,7 +57,7 @@ def adapter_digests(folder: Path) -> dict[str, str]:
 
 def save_merged(folder: Path, target: Path) -> None:
     """Base and adapter as one model, float32, with the adapter's tokenizer where it has one."""
-    from stages.models.load import load_tokenizer, save_model
+    from hasse.stages.models.load import load_tokenizer, save_model
 
     base = check_adapter(folder)
     tokenizer = load_tokenizer(folder if has_tokenizer(folder) else base, ends_from=base)
@@ -69,7 +69,7 @@ def _merged(folder: Path, base: Path, num_tokens: int) -> Any:
     import torch
     from peft import PeftModel
 
-    from stages.models.load import load_model
+    from hasse.stages.models.load import load_model
 
     model: Any = load_model(base, dtype=torch.float32)
     if num_tokens > model.get_input_embeddings().weight.shape[0]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from data.errors import InputError
+from hasse.data.errors import InputError
 
 Turns = Sequence[dict[str, str]]
 

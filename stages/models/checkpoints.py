@@ -5,13 +5,13 @@ from pathlib import Path
 
 import yaml
 
-from data.errors import InputError
-from data.parquet import read_records
-from data.records import Checkpoint
-from data.settings import key_of
-from pipeline.fingerprint import model_digests
-from pipeline.stage import Job
-from pipeline.store import Artifact, table_name
+from hasse.data.errors import InputError
+from hasse.data.parquet import read_records
+from hasse.data.records import Checkpoint
+from hasse.data.settings import key_of
+from hasse.pipeline.fingerprint import model_digests
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import Artifact, table_name
 
 MODEL = "model"
 CONTENT = "config.json, model.safetensors and a tokenizer"

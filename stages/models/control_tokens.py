@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from data.errors import InputError
-from stages.models.chat_template import Turns, render_chat
-from stages.models.end_tokens import end_token_ids
+from hasse.data.errors import InputError
+from hasse.stages.models.chat_template import Turns, render_chat
+from hasse.stages.models.end_tokens import end_token_ids
 
 ALIASES, SPELLED = 0xF0000, 0x100000
 """Where the private-use characters begin that stand for a template's tokens, and for texts that look like them."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from stages.models.chat_template import render_chat
+from hasse.data.errors import InputError
+from hasse.stages.models.chat_template import render_chat
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.records import Checkpoint
-from pipeline.store import Artifact
-from stages.models.checkpoints import model_folder
+from hasse.data.records import Checkpoint
+from hasse.pipeline.store import Artifact
+from hasse.stages.models.checkpoints import model_folder
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class LazyModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        from stages.models.load import load_tokenizer
+        from hasse.stages.models.load import load_tokenizer
 
         return load_tokenizer(self.folder)
 
     @cached_property
     def context(self) -> int:
         """Tokens that fit, prompt and answer together."""
-        from stages.models.load import context_of
+        from hasse.stages.models.load import context_of
 
         return context_of(self.folder)
 
@@ -60,13 +60,13 @@ class LazyModel:
         """The network alone, as it is trained."""
         import torch
 
-        from stages.models.load import load_model
+        from hasse.stages.models.load import load_model
 
         return load_model(self.folder, dtype=torch.float32)
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        from stages.models.load import load_model
+        from hasse.stages.models.load import load_model
 
         return LoadedModel(
             model=load_model(self.folder),

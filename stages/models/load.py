@@ -15,10 +15,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from data.errors import InputError
-from stages.models.end_tokens import end_token_ids, keep_special_tokens, remember_ends, trained_end_id
-from stages.models.model_folders import check_causal, check_weights
-from stages.models.this_process import is_sharded
+from hasse.data.errors import InputError
+from hasse.stages.models.end_tokens import end_token_ids, keep_special_tokens, remember_ends, trained_end_id
+from hasse.stages.models.model_folders import check_causal, check_weights
+from hasse.stages.models.this_process import is_sharded
 
 SAFELY = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
 """No network, no pickle, no code from a model's folder, and no question on standard input about such code."""
@@ -77,7 +77,7 @@ def check_vocabulary(folder: Path) -> None:
 
     An added token beyond the embeddings may stand in a vocabulary as long as no conversation needs it.
     """
-    from stages.models.tokens import completion_token_ids, prompt_token_ids
+    from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
     tokenizer: Any = load_tokenizer(folder)
     try:

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
+from hasse.data.errors import InputError
 
 CONFIG, INDEX, WEIGHTS, ADAPTER = (
     "config.json",

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data.thinking import ends_in_thinking, split_thinking
-from stages.models.end_tokens import end_token_ids
+from hasse.data.thinking import ends_in_thinking, split_thinking
+from hasse.stages.models.end_tokens import end_token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,8 +66,8 @@ def greedy(
     model: Any, tokenizer: Any, texts: Sequence[str], *, max_tokens: int, batch_size: int
 ) -> list[Sampled | None]:
     """The most likely answer to each text, token by token; None where the text does not fit into the context."""
-    from stages.models.load import context_length
-    from stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.load import context_length
+    from hasse.stages.models.tokens import prompt_token_ids
 
     ids = [prompt_token_ids(tokenizer, text) for text in texts]
     room = context_length(model) - max_tokens

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from data.errors import InputError
-from data.records import Prompt
-from stages.models.load import SAFELY, context_of, move
-from stages.models.tokens import chat_token_ids, text_token_ids, turns_of
+from hasse.data.errors import InputError
+from hasse.data.records import Prompt
+from hasse.stages.models.load import SAFELY, context_of, move
+from hasse.stages.models.tokens import chat_token_ids, text_token_ids, turns_of
 
 Encoded = dict[str, list[int]]
 """What the tokenizer gives: input_ids, for some models token_type_ids."""

@@ -2,6 +2,8 @@
 
 import os
 
+NOT_IN_KEYS = "it decides in which processes and in how much memory work is done; results agree up to rounding"
+
 
 def is_main_process() -> bool:
     """Of those that train together; true for one that trains alone."""

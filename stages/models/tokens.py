@@ -1,17 +1,17 @@
 """Text to token ids, once: prompts with at most one BOS, completions with exactly one EOS where they ended.
 
-Prompts and answers are text: no control token is ever read out of them (see `stages.models.control_tokens`).
+Prompts and answers are text: no control token is ever read out of them (see `hasse.stages.models.control_tokens`).
 """
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from data.errors import InputError
-from data.records import Message
-from stages.models.chat_template import Turns, render_chat
-from stages.models.control_tokens import control_tokens
-from stages.models.end_tokens import trained_end_id
+from hasse.data.errors import InputError
+from hasse.data.records import Message
+from hasse.stages.models.chat_template import Turns, render_chat
+from hasse.stages.models.control_tokens import control_tokens
+from hasse.stages.models.end_tokens import trained_end_id
 
 
 def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | None = None) -> list[int]:

@@ -19,8 +19,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import ChildDied, InputError
-from data.settings import Config, unkeyed
+from hasse.data.errors import ChildDied, InputError
+from hasse.data.settings import Config, unkeyed
+
+NOT_IN_KEYS = "it starts engines and passes on their answers; samplers and teachers that ask an engine name this module"
 
 WORKER = Path(__file__).parent / "vllm_worker.py"
 VARIABLE = "HASSE_VLLM_PYTHON"

@@ -5,6 +5,6 @@ verdicts, one file each, `majority` turns pairwise verdicts of several judges in
 as data sets for other trainers.
 """
 
-from stages.order.stage import STAGE, STRATEGIES, OrderSettings, Strategy, external
+from hasse.stages.order.stage import STAGE, STRATEGIES, OrderSettings, Strategy, external
 
 __all__ = ["STAGE", "STRATEGIES", "OrderSettings", "Strategy", "external"]

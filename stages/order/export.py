@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from data.errors import InputError
-from data.joins import join
-from data.records import Candidate, PartialOrder, Prompt
-from data.tables import write_rows
-from pipeline.store import Artifact, Store
+from hasse.data.errors import InputError
+from hasse.data.joins import join
+from hasse.data.records import Candidate, PartialOrder, Prompt
+from hasse.data.tables import write_rows
+from hasse.pipeline.store import Artifact, Store
 
 Row = dict[str, Any]
 Item = tuple[Prompt, dict[str, str], PartialOrder]

@@ -15,8 +15,8 @@ from itertools import combinations
 
 import numpy as np
 
-from data.errors import InputError
-from data.records import OrderedPair
+from hasse.data.errors import InputError
+from hasse.data.records import OrderedPair
 
 Edge = tuple[str, str]
 """(above, below)"""

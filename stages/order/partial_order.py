@@ -6,9 +6,9 @@ with everything. Every transitive pair is part of the order.
 
 from collections.abc import Iterable, Sequence
 
-from data.errors import InputError
-from data.records import Candidate, Judgement, OrderedPair, PartialOrder
-from data.settings import Config, unkeyed
+from hasse.data.errors import InputError
+from hasse.data.records import Candidate, Judgement, OrderedPair, PartialOrder
+from hasse.data.settings import Config, unkeyed
 
 
 class StrategySettings(Config):

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from data.joins import CANDIDATE_COLUMNS, join
-from data.parquet import total_length
-from data.records import Candidate, Judgement, PartialOrder, Prompt
-from data.settings import Config, key_of, registry
-from pipeline.fingerprint import canonical, text_digest
-from pipeline.rows import Unit, map_rows
-from pipeline.stage import Job, Stage
-from pipeline.store import table_name
-from stages.order.partial_order import Judged
+from hasse.data.joins import CANDIDATE_COLUMNS, join
+from hasse.data.parquet import total_length
+from hasse.data.records import Candidate, Judgement, PartialOrder, Prompt
+from hasse.data.settings import Config, key_of, registry
+from hasse.pipeline.fingerprint import canonical, text_digest
+from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.stage import Job, Stage
+from hasse.pipeline.store import table_name
+from hasse.stages.order.partial_order import Judged
 
-STRATEGIES = "stages.order.strategies"
+STRATEGIES = "hasse.stages.order.strategies"
 Strategy = registry.settings_union(STRATEGIES, "strategy")
 
 JUDGEMENT_COLUMNS = ["prompt_id", "candidate_id", "teacher", "total", "label", "correct", "status"]
@@ -100,10 +100,4 @@ def _row_key(start: str, item: Item) -> str:
 STAGE = Stage(
     name="order",
     run=run,
-    modules=(
-        "stages.order.stage",
-        "data.joins",
-        "stages.order.partial_order",
-        "stages.order.majority",
-    ),
 )

@@ -5,15 +5,15 @@ from typing import Any
 
 from pydantic import Field
 
-from data.records import Completion, TrainingExample
-from data.rendering import shown
-from data.settings import Config
-from pipeline.stage import Job, Stage
-from stages.models.checkpoints import model_folder
-from stages.models.tokens import completion_token_ids
-from stages.pit.improver import Triple, improver_ids, triples
-from stages.train.methods.gap_reward import ORDERS
-from stages.train.methods.pit import TEMPLATE
+from hasse.data.records import Completion, TrainingExample
+from hasse.data.rendering import shown
+from hasse.data.settings import Config
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.tokens import completion_token_ids
+from hasse.stages.pit.improver import Triple, improver_ids, triples
+from hasse.stages.train.methods.gap_reward import ORDERS
+from hasse.stages.train.methods.pit import TEMPLATE
 
 
 class ImproverExamplesSettings(Config):
@@ -38,7 +38,7 @@ def run_gap(job: Job) -> None:
 
 
 def _run(job: Job, fold: str, make: Callable[[Triple, Any, ImproverExamplesSettings], TrainingExample]) -> None:
-    from stages.models.load import load_tokenizer
+    from hasse.stages.models.load import load_tokenizer
 
     settings: ImproverExamplesSettings = job.settings
     tokenizer = load_tokenizer(model_folder(job.input("student")))
@@ -103,33 +103,5 @@ def _checked(example: TrainingExample, fits: bool) -> TrainingExample:
     )
 
 
-MODULES = (
-    "stages.pit.examples",
-    "data.rendering",
-    "stages.pit.improver",
-    "stages.models.tokens",
-    "stages.models.chat_template",
-    "stages.models.control_tokens",
-    "stages.models.end_tokens",
-    "data.joins",
-    "stages.models.load",
-    "stages.train.methods.gap_reward",
-    "data.template",
-    "data.text",
-    "data.thinking",
-    "stages.scoring.branch_attention",
-    "stages.scoring.batch",
-    "stages.models.checkpoints",
-    "stages.scoring.score",
-    "stages.scoring.token_logps",
-    "stages.scoring.rows",
-    "stages.train.methods.sft",
-    "stages.train.loss_terms",
-    "stages.generate.samplers.transformers",
-    "stages.generate.answers",
-    "stages.scoring.score_texts",
-    "stages.models.model_folders",
-)
-
-IMPROVER = Stage(name="improver_examples", run=run_improver, modules=MODULES, in_child=True)
-GAP = Stage(name="gap_examples", run=run_gap, modules=MODULES, in_child=True)
+IMPROVER = Stage(name="improver_examples", run=run_improver, in_child=True)
+GAP = Stage(name="gap_examples", run=run_gap, in_child=True)

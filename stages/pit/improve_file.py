@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.conversations import conversation, text_problem
-from data.errors import SourceError
-from data.records import Message
-from data.rendering import as_text
-from data.tables import read_rows
-from stages.pit.improver import GapJudge, Improver
+from hasse.data.conversations import conversation, text_problem
+from hasse.data.errors import SourceError
+from hasse.data.records import Message
+from hasse.data.rendering import as_text
+from hasse.data.tables import read_rows
+from hasse.stages.pit.improver import GapJudge, Improver
 
 BATCH_SIZE = 64
 
@@ -73,8 +73,8 @@ def improve(
 
     `gap`: the calibrated gap between the two. A row whose prompt does not fit keeps its answer, with 0 rounds.
     """
-    from stages.generate.answers import row_seed
-    from stages.models.load import load_model, load_reward_model, load_tokenizer
+    from hasse.stages.generate.answers import row_seed
+    from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer
 
     judge = GapJudge(load_reward_model(reward), load_tokenizer(reward), template) if reward else None
     writer = Improver(
@@ -105,10 +105,10 @@ def _answered(
     rows: list[dict[str, Any]], policy: Path | None, *, temperature: float, max_tokens: int, seed: int
 ) -> list[dict[str, Any]]:
     """Copies of the rows, each with an answer to start from. Raises SourceError when one has none and no policy is."""
-    from stages.generate.answers import row_seed
-    from stages.models.load import load_model, load_tokenizer
-    from stages.models.sample import generate
-    from stages.models.tokens import prompt_token_ids
+    from hasse.stages.generate.answers import row_seed
+    from hasse.stages.models.load import load_model, load_tokenizer
+    from hasse.stages.models.sample import generate
+    from hasse.stages.models.tokens import prompt_token_ids
 
     rows = [dict(row) for row in rows]
     missing = [i for i, row in enumerate(rows) if not str(row.get("answer") or "").strip()]

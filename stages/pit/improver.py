@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data.joins import join
-from data.records import Candidate, PartialOrder, Prompt
-from data.template import fill
-from data.text import unit_hash
+from hasse.data.joins import join
+from hasse.data.records import Candidate, PartialOrder, Prompt
+from hasse.data.template import fill
+from hasse.data.text import unit_hash
 
 if TYPE_CHECKING:
-    from pipeline.stage import Job
-    from stages.models.sample import Sampled
+    from hasse.pipeline.stage import Job
+    from hasse.stages.models.sample import Sampled
 
 FOLDS = ("sft", "reward", "rl")
 
@@ -57,7 +57,7 @@ def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: in
 
 def improver_ids(tokenizer: Any, prompt: str, reference: str, template: str) -> list[int]:
     """The improver's prompt as token ids; with an answer behind it, it is also the reward model's text."""
-    from stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.tokens import prompt_token_ids
 
     return prompt_token_ids(tokenizer, fill(template, {"prompt": prompt, "reference": reference}))
 
@@ -71,8 +71,8 @@ class GapJudge:
 
     def gaps(self, asked: Sequence[tuple[str, str, str]]) -> list[float]:
         """r_gap of each (prompt, candidate, reference). Its zero is free: only differences mean something."""
-        from stages.models.tokens import completion_token_ids
-        from stages.scoring.score_texts import rewards_of
+        from hasse.stages.models.tokens import completion_token_ids
+        from hasse.stages.scoring.score_texts import rewards_of
 
         pairs = [
             (improver_ids(self.tokenizer, x, ref, self.template), completion_token_ids(self.tokenizer, y))
@@ -109,8 +109,8 @@ class Improver:
 
         current: what a new answer must be better than, where that is not the answer it was made from.
         """
-        from stages.models.load import context_length
-        from stages.models.sample import generate
+        from hasse.stages.models.load import context_length
+        from hasse.stages.models.sample import generate
 
         ids = [improver_ids(self.tokenizer, prompt, answer, self.template) for prompt, answer in asked]
         room = context_length(self.model) - self.max_tokens

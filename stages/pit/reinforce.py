@@ -12,16 +12,16 @@ from transformers import PrinterCallback
 from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
-from data.template import fill
-from stages.models.end_tokens import end_token_ids
-from stages.models.load import set_dropout
-from stages.models.tokens import prompt_token_ids
-from stages.train.fit import StepReport
-from stages.train.trainer import epochs_of
-from stages.train.whole_checkpoints import last_checkpoint
+from hasse.data.template import fill
+from hasse.stages.models.end_tokens import end_token_ids
+from hasse.stages.models.load import set_dropout
+from hasse.stages.models.tokens import prompt_token_ids
+from hasse.stages.train.fit import StepReport
+from hasse.stages.train.trainer import epochs_of
+from hasse.stages.train.whole_checkpoints import last_checkpoint
 
 if TYPE_CHECKING:
-    from stages.train.methods.pit import RlSettings
+    from hasse.stages.train.methods.pit import RlSettings
 
 Reference = tuple[str, str]
 """(prompt, answer to be improved)"""
@@ -49,9 +49,9 @@ def reinforce(
 ) -> list[dict[str, float]]:
     """Train `model` in place, resuming from the last whole checkpoint in `folder`; gives the trainer's log.
 
-    References are laid out beforehand, an order an epoch, as in `stages.train.trainer`: TRL's own sampler begins with
-    the order of the first epoch again when a run is resumed in a later one. Dropout is off: the log-probs that the clipped
-    ratio and the penalty compare must be those of the same network.
+    References are laid out beforehand, an order an epoch, as in the trainer of the offline methods: TRL's own sampler
+    begins with the order of the first epoch again when a run is resumed in a later one. Dropout is off: the log-probs
+    that the clipped ratio and the penalty compare must be those of the same network.
     """
     set_dropout(model, 0.0)
     model.generation_config.eos_token_id = end_token_ids(tokenizer, model)

@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import InputError
-from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
-from data.rendering import shown
-from data.settings import Config, Seed
-from pipeline.stage import Job, Stage
-from stages.models.checkpoints import identity, model_folder, publish_model
-from stages.pit.improver import GapJudge, fold_of, improver_ids, triples
-from stages.prompts.held_out import prove_disjoint
-from stages.train.loss_terms import penalised_reward
-from stages.train.methods.pit import TEMPLATE, RlSettings
+from hasse.data.errors import InputError
+from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
+from hasse.data.rendering import shown
+from hasse.data.settings import Config, Seed
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.checkpoints import identity, model_folder, publish_model
+from hasse.stages.pit.improver import GapJudge, fold_of, improver_ids, triples
+from hasse.stages.prompts.held_out import prove_disjoint
+from hasse.stages.train.loss_terms import penalised_reward
+from hasse.stages.train.methods.pit import TEMPLATE, RlSettings
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
 """What of TRL's log becomes the curve."""
@@ -45,10 +45,10 @@ class ImproveRlSettings(Config):
 def run(job: Job) -> None:
     import torch
 
-    from stages.models.load import load_model, load_reward_model, load_tokenizer, save_model
-    from stages.pit.reinforce import reinforce
-    from stages.train.fit import curve
-    from stages.train.trainer_folder import keep_logs
+    from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer, save_model
+    from hasse.stages.pit.reinforce import reinforce
+    from hasse.stages.train.fit import curve
+    from hasse.stages.train.trainer_folder import keep_logs
 
     settings: ImproveRlSettings = job.settings
     start, anchor = job.input("student"), job.input("anchor")
@@ -98,7 +98,7 @@ class Reward:
     def __call__(self, completion_ids: list[list[int]], x: list[str], y_ref: list[str], **_: Any) -> list[float]:
         import torch
 
-        from stages.scoring.score_texts import logprobs_of, rewards_of
+        from hasse.stages.scoring.score_texts import logprobs_of, rewards_of
 
         template = self.settings.template
         asked = [improver_ids(self.tokenizer, a, b, template) for a, b in zip(x, y_ref, strict=True)]
@@ -126,8 +126,8 @@ def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
 
 def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
     """Answers of the policy that is to be improved."""
-    from stages.generate.samplers import transformers
-    from stages.models.lazy import LazyModel
+    from hasse.stages.generate.samplers import transformers
+    from hasse.stages.models.lazy import LazyModel
 
     prompts = [
         p
@@ -147,38 +147,6 @@ def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
 STAGE = Stage(
     name="improve_rl",
     run=run,
-    modules=(
-        "stages.pit.rl",
-        "data.rendering",
-        "stages.pit.reinforce",
-        "stages.train.fit",
-        "stages.train.whole_checkpoints",
-        "stages.train.trainer",
-        "stages.pit.improver",
-        "stages.models.lazy",
-        "stages.generate.samplers.transformers",
-        "stages.generate.answers",
-        "data.thinking",
-        "stages.scoring.score",
-        "stages.scoring.rows",
-        "stages.scoring.branch_attention",
-        "stages.scoring.token_logps",
-        "stages.scoring.batch",
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "data.joins",
-        "stages.models.load",
-        "stages.models.checkpoints",
-        "data.template",
-        "data.text",
-        "stages.prompts.held_out",
-        "stages.train.optimiser",
-        "stages.scoring.score_texts",
-        "stages.train.trainer_folder",
-        "stages.models.model_folders",
-    ),
     in_child=True,
     identity=identity,
 )

@@ -5,6 +5,6 @@ splits, `placement` decides where each prompt goes, `held_out` proves that train
 `carry_over` keeps the split of prompts that an earlier run has seen.
 """
 
-from stages.prompts.stage import STAGE, PromptsSection, PromptsSettings
+from hasse.stages.prompts.stage import STAGE, PromptsSection, PromptsSettings
 
 __all__ = ["STAGE", "PromptsSection", "PromptsSettings"]

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError
-from data.parquet import read_records
-from data.records import HELD_OUT, Prompt
-from pipeline.fingerprint import file_digest
+from hasse.data.errors import InputError
+from hasse.data.parquet import read_records
+from hasse.data.records import HELD_OUT, Prompt
+from hasse.pipeline.fingerprint import file_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

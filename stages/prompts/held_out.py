@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from data.errors import InputError
-from data.records import Prompt
-from data.rendering import compared
-from data.text import normalise
+from hasse.data.errors import InputError
+from hasse.data.records import Prompt
+from hasse.data.rendering import compared
+from hasse.data.text import normalise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

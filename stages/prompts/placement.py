@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from data.errors import SourceError
-from data.near_duplicates import Clusters
-from data.raw_prompt import RawPrompt
-from data.records import HELD_OUT, Prompt, Status
-from data.rendering import compared
-from data.settings.registry import unknown
-from data.text import normalise, short_digest, unit_hash
-from stages.grading.tokens import canonical
-from stages.prompts import carry_over as carried
-from stages.prompts.carry_over import Carried, Place
-from stages.prompts.splits import SplitSettings, split_of
+from hasse.data.errors import SourceError
+from hasse.data.near_duplicates import Clusters
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.records import HELD_OUT, Prompt, Status
+from hasse.data.rendering import compared
+from hasse.data.settings.registry import unknown
+from hasse.data.text import normalise, short_digest, unit_hash
+from hasse.stages.grading.tokens import canonical
+from hasse.stages.prompts import carry_over as carried
+from hasse.stages.prompts.carry_over import Carried, Place
+from hasse.stages.prompts.splits import SplitSettings, split_of
 
 
 @dataclass(frozen=True, slots=True)

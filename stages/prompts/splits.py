@@ -4,9 +4,9 @@ from typing import Protocol
 
 from pydantic import Field, model_validator
 
-from data.records import SPLITS
-from data.settings import Config
-from data.text import unit_hash
+from hasse.data.records import SPLITS
+from hasse.data.settings import Config
+from hasse.data.text import unit_hash
 
 
 class Fractions(Config):

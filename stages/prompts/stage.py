@@ -9,19 +9,19 @@ from pathlib import Path
 
 from pydantic import Field
 
-from data.parquet import read_records
-from data.raw_prompt import RawPrompt
-from data.record_file import MappedRecords
-from data.records import HELD_OUT, SPLITS, Prompt
-from data.settings import Config, Seed, registry, unkeyed
-from pipeline.fingerprint import canonical
-from pipeline.stage import Job, Stage
-from pipeline.store import content_digest, describe_files, disk_errors
-from stages.prompts import carry_over as carried
-from stages.prompts.carry_over import Carried
-from stages.prompts.held_out import SplitProof, prove_disjoint
-from stages.prompts.placement import Placement
-from stages.prompts.splits import Fractions, split_of
+from hasse.data.parquet import read_records
+from hasse.data.raw_prompt import RawPrompt
+from hasse.data.record_file import MappedRecords
+from hasse.data.records import HELD_OUT, SPLITS, Prompt
+from hasse.data.settings import Config, Seed, registry, unkeyed
+from hasse.pipeline.fingerprint import canonical
+from hasse.pipeline.stage import Job, Stage
+from hasse.pipeline.store import content_digest, describe_files, disk_errors
+from hasse.stages.prompts import carry_over as carried
+from hasse.stages.prompts.carry_over import Carried
+from hasse.stages.prompts.held_out import SplitProof, prove_disjoint
+from hasse.stages.prompts.placement import Placement
+from hasse.stages.prompts.splits import Fractions, split_of
 
 __all__ = ["HELD_OUT", "SPLITS", "Fractions", "split_of"]
 
@@ -29,7 +29,7 @@ SPOOL = "rows.arrow"
 ROWS_SORTED = 20_000
 """Prompts that are in memory together."""
 
-SOURCES = "data.sources"
+SOURCES = "hasse.data.sources"
 Source = registry.settings_union(SOURCES, "kind")
 
 
@@ -172,7 +172,7 @@ def identity(path: Path) -> dict[str, str]:
 
 
 class Digest:
-    """The digest of a list, as `pipeline.fingerprint.digest` gives it, whose items are added one at a time."""
+    """The digest of a list, as `hasse.pipeline.fingerprint.digest` gives it, whose items are added one at a time."""
 
     def __init__(self) -> None:
         self.state, self.separator = sha256(b"["), b""
@@ -190,29 +190,5 @@ class Digest:
 STAGE = Stage(
     name="prompts",
     run=run,
-    modules=(
-        "stages.prompts.stage",
-        "stages.prompts.carry_over",
-        "stages.prompts.placement",
-        "stages.prompts.splits",
-        "data.near_duplicates",
-        "data.grams",
-        "data.conversations",
-        "data.tables.csv_rows",
-        "data.tables.json_rows",
-        "data.field_mapping",
-        "data.tables.parquet_rows",
-        "data.rendering",
-        "data.tables",
-        "data.template",
-        "data.text",
-        "data.tables.text_files",
-        "data.raw_prompt",
-        "data.repeated",
-        "data.record_file",
-        "stages.grading.numbers",
-        "stages.grading.tokens",
-        "stages.prompts.held_out",
-    ),
     identity=identity,
 )

@@ -4,6 +4,6 @@
 audit, and `shortfalls` says what a run expected and did not get.
 """
 
-from stages.report.stage import STAGE, ReportInputs, ReportSettings
+from hasse.stages.report.stage import STAGE, ReportInputs, ReportSettings
 
 __all__ = ["STAGE", "ReportInputs", "ReportSettings"]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.store import Artifact
-from stages.judge.audit import MEASURES, Audit
+from hasse.pipeline.store import Artifact
+from hasse.stages.judge.audit import MEASURES, Audit
 
 EITHER_WAY = {"first_slot_preference", "first_shown_wins", "length_correlation"}
 """Measures of which a bound holds for the size, whichever the sign."""

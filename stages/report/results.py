@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.errors import WorkError
-from data.records import Evaluation
-from pipeline.store import Artifact
-from stages.statistics.bootstrap import Bootstrap, Interval
+from hasse.data.errors import WorkError
+from hasse.data.records import Evaluation
+from hasse.pipeline.store import Artifact
+from hasse.stages.statistics.bootstrap import Bootstrap, Interval
 
 UNKNOWN = "unknown"
 
@@ -22,7 +22,7 @@ MEASURES: dict[str, Callable[[Evaluation], float]] = {
     "first": lambda row: float(bool(row.correct_first)),
     SCORE: lambda row: row.score or 0.0,
 }
-"""Of one answer; the readings as in `stages.grading`."""
+"""Of one answer; the readings as in `hasse.stages.grading`."""
 
 
 @dataclass(frozen=True, kw_only=True)

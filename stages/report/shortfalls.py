@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.store import Artifact
+from hasse.pipeline.store import Artifact
 
 FINE: dict[str, frozenset[str]] = {
     "candidate": frozenset({"ok", "truncated"}),

@@ -10,20 +10,40 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import Field
 
-from data.joins import join
-from data.records import Candidate, CurvePoint, Judgement, PartialOrder, Prompt
-from data.rendering import shown
-from data.settings import Config
-from data.text import unit_hash
-from pipeline.stage import Job, Stage
-from pipeline.store import Artifact
-from stages.evaluate import lm_eval
-from stages.grading import READINGS, TaskSettings
-from stages.order.partial_order import is_human
-from stages.report.audit_table import audit_table
-from stages.report.results import SCORE, UNKNOWN, Answers, Result, arm_of, conclusion, measured, results, sequences
-from stages.report.shortfalls import shortfalls
-from stages.report.svg import COLOURS, Line, Mark, Node, colours, hasse_diagram, interval_plot, line_chart, smoothed
+from hasse.data.joins import join
+from hasse.data.records import Candidate, CurvePoint, Judgement, PartialOrder, Prompt
+from hasse.data.rendering import shown
+from hasse.data.settings import Config
+from hasse.data.text import unit_hash
+from hasse.pipeline.stage import Job, Stage
+from hasse.pipeline.store import Artifact
+from hasse.stages.evaluate import lm_eval
+from hasse.stages.grading import READINGS, TaskSettings
+from hasse.stages.order.partial_order import is_human
+from hasse.stages.report.audit_table import audit_table
+from hasse.stages.report.results import (
+    SCORE,
+    UNKNOWN,
+    Answers,
+    Result,
+    arm_of,
+    conclusion,
+    measured,
+    results,
+    sequences,
+)
+from hasse.stages.report.shortfalls import shortfalls
+from hasse.stages.report.svg import (
+    COLOURS,
+    Line,
+    Mark,
+    Node,
+    colours,
+    hasse_diagram,
+    interval_plot,
+    line_chart,
+    smoothed,
+)
 
 TEMPLATE = "page.html"
 BY_WHOM = ["prompt_id", "candidate_id", "text", "source"]
@@ -253,38 +273,5 @@ def _shown(
 STAGE = Stage(
     name="report",
     run=run,
-    modules=(
-        "stages.report.stage",
-        "data.rendering",
-        "stages.report.results",
-        "stages.report.shortfalls",
-        "stages.statistics.bootstrap",
-        "stages.report.svg",
-        "data.joins",
-        "stages.judge.audit",
-        "stages.report.audit_table",
-        "data.text",
-        "data.thinking",
-        "stages.judge.agreement",
-        "stages.chat.reply",
-        "stages.models.checkpoints",
-        "stages.statistics.comparison",
-        "stages.grading",
-        "stages.grading.affirmed",
-        "stages.grading.answers",
-        "stages.grading.denial",
-        "stages.grading.grade",
-        "stages.grading.labels",
-        "stages.grading.mathematics",
-        "stages.grading.nearness",
-        "stages.grading.numbers",
-        "stages.grading.statements",
-        "stages.grading.task",
-        "stages.grading.tokens",
-        "stages.chat.json_replies",
-        "stages.evaluate.lm_eval",
-        "stages.judge.pair_questions",
-        "stages.order.partial_order",
-    ),
     assets=("stages/report/page.html",),
 )

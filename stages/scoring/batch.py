@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from data.records import TrainingExample
+from hasse.data.records import TrainingExample
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StepTotals:
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """B prompts with their N completions. Token ids stay ragged; a layout in `stages.scoring.score` places them.
+    """B prompts with their N completions. Token ids stay ragged; a layout in `hasse.stages.scoring.score` places them.
 
     prompt_ids: B tensors; completion_ids: N tensors, EOS included; prompt_N: the prompt of each completion;
     pairs_P2: (better, worse) as positions in N; margin_P: of explicit pairs; target_B: position in N, -1 for none;

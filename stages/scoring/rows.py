@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from stages.scoring.batch import CandidateBatch
+from hasse.stages.scoring.batch import CandidateBatch
 
 
 @dataclass(frozen=True)

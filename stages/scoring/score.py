@@ -1,7 +1,7 @@
 """Log-probs and rewards of a batch of completions under a model, in one of three layouts.
 
     padded   one right-padded row a completion, the model's own attention and logits: the oracle, for any model
-    packed   completions one after another in one row (stages.scoring.rows)
+    packed   completions one after another in one row (hasse.stages.scoring.rows)
     shared   the same, with one copy of a prompt for all its responses
 
 The last two never hold more logits than a chunk (see `token_logps`) and attend within documents (see
@@ -17,12 +17,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from data.errors import InputError
-from data.records import Completion, TrainingExample
-from stages.scoring import branch_attention as attention
-from stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, collate
-from stages.scoring.rows import Row, bins, lay_out, tokens_in_row
-from stages.scoring.token_logps import Head, token_logps
+from hasse.data.errors import InputError
+from hasse.data.records import Completion, TrainingExample
+from hasse.stages.scoring import branch_attention as attention
+from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, collate
+from hasse.stages.scoring.rows import Row, bins, lay_out, tokens_in_row
+from hasse.stages.scoring.token_logps import Head, token_logps
 
 Layout = Literal["shared", "packed", "padded"]
 

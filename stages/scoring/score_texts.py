@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from data.records import Completion, TrainingExample
-from stages.scoring.batch import collate
-from stages.scoring.score import choose_layout, group_of, in_passes, prepared, sequence_logps, sequence_rewards
+from hasse.data.records import Completion, TrainingExample
+from hasse.stages.scoring.batch import collate
+from hasse.stages.scoring.score import choose_layout, group_of, in_passes, prepared, sequence_logps, sequence_rewards
 
 
 def logprobs_of(

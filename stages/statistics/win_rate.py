@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.statistics.bootstrap import BALANCE, Bootstrap, Interval
-from stages.statistics.comparison import Comparison
+from hasse.stages.statistics.bootstrap import BALANCE, Bootstrap, Interval
+from hasse.stages.statistics.comparison import Comparison
 
 VALUE: dict[str, float] = {"win": 1.0, "lose": -1.0, "tie": 0.0}
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from data.errors import InputError
-from data.records import Completion, CurvePoint, Prompt, TrainingExample
-from data.rendering import compared
-from data.settings import Config, Seed, unkeyed
-from pipeline.fingerprint import model_digests
-from pipeline.stage import Job, Stage
-from stages.models.adapters import adapter_digests, check_adapter, save_merged
-from stages.models.checkpoints import MODEL, identity, locate, publish_model
-from stages.models.model_folders import check_model_folder, is_adapter
-from stages.train.optimiser import OptimiserSettings
+from hasse.data.errors import InputError
+from hasse.data.records import Completion, CurvePoint, Prompt, TrainingExample
+from hasse.data.rendering import compared
+from hasse.data.settings import Config, Seed, unkeyed
+from hasse.pipeline.fingerprint import model_digests
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.adapters import adapter_digests, check_adapter, save_merged
+from hasse.stages.models.checkpoints import MODEL, identity, locate, publish_model
+from hasse.stages.models.model_folders import check_model_folder, is_adapter
+from hasse.stages.train.optimiser import OptimiserSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -84,7 +84,7 @@ def run(job: Job) -> None:
 
 def publish_given(job: Job, folder: Path) -> None:
     """A model that stays where it lies, or an adapter merged into its base. Raises InputError for an unusable one."""
-    from stages.models.load import check_vocabulary
+    from hasse.stages.models.load import check_vocabulary
 
     if is_adapter(folder):
         save_merged(folder, job.path / MODEL)
@@ -95,10 +95,10 @@ def publish_given(job: Job, folder: Path) -> None:
 
 def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     """Tokenizer and model from the `pretrain` answers alone. Raises InputError when there are none."""
-    from stages.models.load import save_model
-    from stages.train.fit import fit
-    from stages.train.methods import sft
-    from stages.train.trainer_folder import keep_logs
+    from hasse.stages.models.load import save_model
+    from hasse.stages.train.fit import fit
+    from hasse.stages.train.methods import sft
+    from hasse.stages.train.trainer_folder import keep_logs
 
     prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
     if not prompts:
@@ -151,7 +151,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from stages.models.load import move
+    from hasse.stages.models.load import move
 
     torch.manual_seed(settings.seed)
     config = LlamaConfig(
@@ -171,7 +171,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
 
 def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:
     """One example a prompt, and how many were left out because they do not fit."""
-    from stages.models.tokens import completion_token_ids, prompt_token_ids
+    from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
     examples = []
     for p in prompts:
@@ -202,30 +202,6 @@ def _answer(prompt: Prompt) -> str | None:
 STAGE = Stage(
     name="student",
     run=run,
-    modules=(
-        "stages.student.stage",
-        "stages.models.adapters",
-        "stages.models.model_folders",
-        "data.rendering",
-        "stages.train.fit",
-        "stages.train.whole_checkpoints",
-        "stages.train.trainer",
-        "stages.scoring.score",
-        "stages.scoring.rows",
-        "stages.scoring.branch_attention",
-        "stages.scoring.token_logps",
-        "stages.scoring.batch",
-        "stages.train.loss_terms",
-        "stages.models.tokens",
-        "stages.models.chat_template",
-        "stages.models.control_tokens",
-        "stages.models.end_tokens",
-        "stages.models.load",
-        "stages.models.checkpoints",
-        "stages.train.methods.sft",
-        "stages.train.optimiser",
-        "stages.train.trainer_folder",
-    ),
     in_child=True,
     identity=identity,
 )

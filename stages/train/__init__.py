@@ -5,7 +5,7 @@ into a trained model with `trainer`; `passes`, `memory` and `throughput` decide 
 at once. `distributed/` runs the same training on several processes and machines.
 """
 
-from stages.train.settings import (
+from hasse.stages.train.settings import (
     METHODS,
     LoraSettings,
     Method,
@@ -14,7 +14,7 @@ from stages.train.settings import (
     examples_kind,
     needs_reference,
 )
-from stages.train.stage import STAGE
+from hasse.stages.train.stage import STAGE
 
 __all__ = [
     "METHODS",

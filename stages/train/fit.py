@@ -13,15 +13,15 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
-from data.errors import InputError
-from data.records import CurvePoint, TrainingExample
-from stages.models.this_process import is_main_process, is_sharded
-from stages.scoring.score import group_of, prepared
-from stages.train.optimiser import OptimiserSettings
-from stages.train.passes import Plan, apply_liger, compile_body, make_plan, try_pass
-from stages.train.throughput import Costs, useful_tokens
-from stages.train.trainer import CandidateTrainer, Schedule, epochs_of
-from stages.train.whole_checkpoints import last_checkpoint
+from hasse.data.errors import InputError
+from hasse.data.records import CurvePoint, TrainingExample
+from hasse.stages.models.this_process import is_main_process, is_sharded
+from hasse.stages.scoring.score import group_of, prepared
+from hasse.stages.train.optimiser import OptimiserSettings
+from hasse.stages.train.passes import Plan, apply_liger, compile_body, make_plan, try_pass
+from hasse.stages.train.throughput import Costs, useful_tokens
+from hasse.stages.train.trainer import CandidateTrainer, Schedule, epochs_of
+from hasse.stages.train.whole_checkpoints import last_checkpoint
 
 NOT_OF_THE_RUN = frozenset({"step", "epoch", "prompts_per_second", "useful_tokens_per_second", "mfu", "passes"})
 """Logged numbers that depend on the clock or the machine."""

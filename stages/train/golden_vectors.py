@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.errors import SourceError
-from data.records import Candidate, Completion, PairIndex, TrainingExample
-from stages.order.partial_order import from_levels
-from stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, collate, totals
-from stages.train.loss_terms import penalised_reward
-from stages.train.methods import gap_reward, laffi, minor_dpo, minor_sft, rescue, tuna
+from hasse.data.errors import SourceError
+from hasse.data.records import Candidate, Completion, PairIndex, TrainingExample
+from hasse.stages.order.partial_order import from_levels
+from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, collate, totals
+from hasse.stages.train.loss_terms import penalised_reward
+from hasse.stages.train.methods import gap_reward, laffi, minor_dpo, minor_sft, rescue, tuna
 
 TOLERANCE = 1e-9
 

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.errors import InputError
-from data.records import TrainingExample
-from stages.models.this_process import is_offloaded, is_sharded
-from stages.scoring.batch import CandidateBatch, collate
-from stages.scoring.score import Layout, group_of, tokens_of
+from hasse.data.errors import InputError
+from hasse.data.records import TrainingExample
+from hasse.stages.models.this_process import is_offloaded, is_sharded
+from hasse.stages.scoring.batch import CandidateBatch, collate
+from hasse.stages.scoring.score import Layout, group_of, tokens_of
+
+NOT_IN_KEYS = "it decides in which processes and in how much memory work is done; results agree up to rounding"
 
 MOST_TOKENS = 16_384
 """Of one forward pass: more does not go faster."""

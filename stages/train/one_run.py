@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 
-from data.records import CurvePoint
-from stages.models.checkpoints import MODEL
-from stages.models.load import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
-from stages.models.this_process import is_main_process, is_sharded
-from stages.train.fit import fit
-from stages.train.passes import Plan
-from stages.train.run_spec import Work
-from stages.train.settings import LoraSettings
+from hasse.data.records import CurvePoint
+from hasse.stages.models.checkpoints import MODEL
+from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
+from hasse.stages.models.this_process import is_main_process, is_sharded
+from hasse.stages.train.fit import fit
+from hasse.stages.train.passes import Plan
+from hasse.stages.train.run_spec import Work
+from hasse.stages.train.settings import LoraSettings
 
 
 def learn(work: Work, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data.errors import RecipeError
-from data.settings import Config, unkeyed
+from hasse.data.errors import RecipeError
+from hasse.data.settings import Config, unkeyed
 
 
 class OptimiserSettings(Config):

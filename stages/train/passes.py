@@ -19,14 +19,16 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from pydantic import TypeAdapter
 
-from data.errors import InputError
-from data.records import TrainingExample
-from pipeline.store import write_atomically
-from stages.models.load import has_dropout
-from stages.scoring.batch import collate
-from stages.scoring.score import Layout, choose_layout, innermost, outputs_of, prepared
-from stages.train.memory import Sizes, plan_memory
-from stages.train.optimiser import OptimiserSettings
+from hasse.data.errors import InputError
+from hasse.data.records import TrainingExample
+from hasse.pipeline.store import write_atomically
+from hasse.stages.models.load import has_dropout
+from hasse.stages.scoring.batch import collate
+from hasse.stages.scoring.score import Layout, choose_layout, innermost, outputs_of, prepared
+from hasse.stages.train.memory import Sizes, plan_memory
+from hasse.stages.train.optimiser import OptimiserSettings
+
+NOT_IN_KEYS = "it decides in which processes and in how much memory work is done; results agree up to rounding"
 
 LOG = logging.getLogger("hasse")
 
@@ -103,7 +105,7 @@ def apply_liger(model: Any) -> None:
     try:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance  # type: ignore[import-not-found]
     except ImportError as error:
-        raise InputError("liger: true needs the package liger-kernel; pip install 'hasse[liger]'") from error
+        raise InputError("liger: true needs the package liger-kernel; pip install 'hasse-llm[liger]'") from error
     _apply_liger_kernel_to_instance(model=innermost(model), fused_linear_cross_entropy=False, cross_entropy=False)
 
 

@@ -10,7 +10,7 @@ import torch.utils.tensorboard  # noqa: F401  takes seconds to import
 import transformers.trainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
-import stages.train.fit  # noqa: F401
+import hasse.stages.train.fit  # noqa: F401
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()  # a new reward head is "missing" from its checkpoint, as it must be

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.record_file import MappedRecords
-from data.records import TrainingExample
-from data.settings import registry
-from stages.train.settings import METHODS, TrainSettings
-from stages.train.trainer_folder import EXAMPLES, TRAINER
+from hasse.data.record_file import MappedRecords
+from hasse.data.records import TrainingExample
+from hasse.data.settings import registry
+from hasse.stages.train.settings import METHODS, TrainSettings
+from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from data.settings import Config, Seed, registry, unkeyed
-from stages.train.distributed.settings import LaunchSettings
-from stages.train.optimiser import OptimiserSettings
+from hasse.data.settings import Config, Seed, registry, unkeyed
+from hasse.stages.train.distributed.settings import LaunchSettings
+from hasse.stages.train.optimiser import OptimiserSettings
 
 if TYPE_CHECKING:
     pass
 
 
-METHODS = "stages.train.methods"
+METHODS = "hasse.stages.train.methods"
 Method = registry.settings_union(METHODS, "method")
 
 

@@ -3,25 +3,25 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError
-from data.joins import join
-from data.record_file import MappedRecords
-from data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt, TrainingExample
-from data.settings import registry
-from pipeline.stage import Job, Stage
-from stages.models.checkpoints import identity, model_folder, publish_model
-from stages.prompts.held_out import prove_disjoint
-from stages.train.settings import METHODS, TrainSettings, needs_reference
-from stages.train.trainer_folder import EXAMPLES, TRAINER, keep_logs
+from hasse.data.errors import InputError
+from hasse.data.joins import join
+from hasse.data.record_file import MappedRecords
+from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt, TrainingExample
+from hasse.data.settings import registry
+from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.checkpoints import identity, model_folder, publish_model
+from hasse.stages.prompts.held_out import prove_disjoint
+from hasse.stages.train.settings import METHODS, TrainSettings, needs_reference
+from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER, keep_logs
 
 if TYPE_CHECKING:
-    from stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import Work
 
 
 def run(job: Job) -> None:
-    from stages.train.distributed.launcher import learn_together
-    from stages.train.fit import cost
-    from stages.train.one_run import learn
+    from hasse.stages.train.distributed.launcher import learn_together
+    from hasse.stages.train.fit import cost
+    from hasse.stages.train.one_run import learn
 
     settings: TrainSettings = job.settings
     work, examples, counts = _prepared(job)
@@ -44,8 +44,8 @@ def run(job: Job) -> None:
 
 def estimate(job: Job) -> dict[str, Any]:
     """What this step would take in one process. Raises InputError for a prompt that cannot fit into memory."""
-    from stages.train import fit as fitting
-    from stages.train.one_run import student_of
+    from hasse.stages.train import fit as fitting
+    from hasse.stages.train.one_run import student_of
 
     work, examples, _ = _prepared(job)
     return fitting.estimate(student_of(work), examples, **work.what())
@@ -53,7 +53,7 @@ def estimate(job: Job) -> dict[str, Any]:
 
 def _prepared(job: Job) -> tuple["Work", Sequence[TrainingExample], dict[str, int]]:
     """What is to be learned, how and from what; and the examples with their counts."""
-    from stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import Work
 
     settings: TrainSettings = job.settings
     method = registry.load(METHODS, settings.method.method, kind="method")
@@ -115,34 +115,6 @@ def _offered(job: Job) -> Iterator[TrainingExample]:
 STAGE = Stage(
     name="train",
     run=run,
-    modules=(
-        "stages.train.stage",
-        "stages.train.run_spec",
-        "stages.train.one_run",
-        "stages.train.fit",
-        "stages.train.whole_checkpoints",
-        "stages.train.trainer",
-        "stages.scoring.score",
-        "stages.scoring.rows",
-        "stages.scoring.branch_attention",
-        "stages.scoring.token_logps",
-        "stages.scoring.batch",
-        "stages.train.loss_terms",
-        "stages.models.load",
-        "stages.models.end_tokens",
-        "stages.models.checkpoints",
-        "stages.train.optimiser",
-        "data.joins",
-        "data.record_file",
-        "data.rendering",
-        "data.text",
-        "stages.models.chat_template",
-        "stages.prompts.held_out",
-        "stages.train.trainer_folder",
-        "stages.models.control_tokens",
-        "stages.models.model_folders",
-        "stages.models.tokens",
-    ),
     in_child=True,
     identity=identity,
     estimate=estimate,

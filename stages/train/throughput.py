@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-from data.records import TrainingExample
+from hasse.data.records import TrainingExample
+
+NOT_IN_KEYS = "it measures how fast training is"
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "3090": 71e12}
 """Dense bfloat16 operations a second, by a part of the CUDA device's name, from the makers' data sheets."""

@@ -27,12 +27,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer
 
-from data.errors import WorkError
-from data.records import TrainingExample
-from stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, StepTotals, collate, totals
-from stages.scoring.score import group_of, in_passes, outputs_of, tokens_of
-from stages.train.passes import Plan
-from stages.train.throughput import Meter
+from hasse.data.errors import WorkError
+from hasse.data.records import TrainingExample
+from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, StepTotals, collate, totals
+from hasse.stages.scoring.score import group_of, in_passes, outputs_of, tokens_of
+from hasse.stages.train.passes import Plan
+from hasse.stages.train.throughput import Meter
 
 RECENT_STEPS, FEW_ACTIVE = 10, 0.5
 """Two passes cost (1 + 3 a) / 3 of one, with a share a of the completions active: 0.83 at a half."""

@@ -13,8 +13,8 @@ from zipfile import BadZipFile, ZipFile
 from safetensors import SafetensorError, safe_open
 from transformers import TrainerState
 
-from pipeline.files import remove
-from stages.models.this_process import is_main_process
+from hasse.pipeline.files import remove
+from hasse.stages.models.this_process import is_main_process
 
 LOG = logging.getLogger("hasse")
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import yaml
 
-from flows.cli import screen
-from flows.recipe.recipe import Recipe, load_recipe
-from flows.run import run as walk
-from pipeline.store import Store
+from hasse.flows.cli import screen
+from hasse.flows.recipe.recipe import Recipe, load_recipe
+from hasse.flows.run import run as walk
+from hasse.pipeline.store import Store
 from tests.flows.prefect_up import Up
 
 CHUNK = 500
@@ -92,7 +92,7 @@ def main() -> None:
 def compare(recipe: Recipe, store: Store, up: Up, num_rounds: int) -> None:
     started = time.perf_counter()
     become_client(up)
-    from flows.server import flows as prefect_flow
+    from hasse.flows.server import flows as prefect_flow
 
     print(f"a client's imports: {time.perf_counter() - started:.1f} s")
     plain, task = Clock(walk.perform), Clock(prefect_flow.as_task)

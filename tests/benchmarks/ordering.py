@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.records import Candidate, Judgement, PartialOrder, Prompt
-from pipeline.run import perform
-from pipeline.stage import Job, Stage, Step
-from pipeline.store import Store
-from stages.order import stage as order
-from stages.order.strategies import lp
+from hasse.data.records import Candidate, Judgement, PartialOrder, Prompt
+from hasse.pipeline.run import perform
+from hasse.pipeline.stage import Job, Stage, Step
+from hasse.pipeline.store import Store
+from hasse.stages.order import stage as order
+from hasse.stages.order.strategies import lp
 
 NUM_CANDIDATES = 8
 
@@ -50,7 +50,10 @@ def _timed(store: Store, step: Step, made: dict[str, Any], note: str = "all rows
 
 
 def _made(store: Store, name: str, record: Any, number: int) -> Any:
-    stage = Stage(name=name, run=lambda job: _write(job, name, record, number), modules=())
+    stage = Stage(
+        name=name,
+        run=lambda job: _write(job, name, record, number),
+    )
     step = Step(name=name, stage=stage, settings=order.OrderSettings(strategy=lp.Settings()))
     return perform(store, step, {}, progress=lambda done, total: None).artifact
 

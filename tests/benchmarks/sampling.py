@@ -20,13 +20,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from data.records import Candidate, Prompt
-from pipeline.fingerprint import text_digest
-from pipeline.rows import Unit, map_rows
-from pipeline.stage import Job
-from pipeline.store import Store
-from stages.generate.samplers import vllm
-from stages.models.vllm_engine import ENVIRONMENT, close_pools, engine_arguments, interpreter
+from hasse.data.records import Candidate, Prompt
+from hasse.pipeline.fingerprint import text_digest
+from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import Store
+from hasse.stages.generate.samplers import vllm
+from hasse.stages.models.vllm_engine import ENVIRONMENT, close_pools, engine_arguments, interpreter
 
 ENGINE: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "prefix_caching": False, "engines": 1}
 ASKED: dict[str, Any] = {"num_samples": 4, "max_tokens": 32, "temperature": 1.0}

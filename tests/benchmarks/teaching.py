@@ -23,8 +23,8 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.run import perform
-from pipeline.store import Store
+from hasse.pipeline.run import perform
+from hasse.pipeline.store import Store
 from tests.stages.chat_server import Act, ChatServer
 from tests.stages.judging import given, judging, performed, say
 

@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from data.records import Completion, PairIndex, TrainingExample
-from stages.scoring.batch import SequenceLogps, collate, totals
-from stages.scoring.score import prepared, sequence_logps
-from stages.train.methods import dpo, rescue
-from stages.train.throughput import Costs, useful_tokens
+from hasse.data.records import Completion, PairIndex, TrainingExample
+from hasse.stages.scoring.batch import SequenceLogps, collate, totals
+from hasse.stages.scoring.score import prepared, sequence_logps
+from hasse.stages.train.methods import dpo, rescue
+from hasse.stages.train.throughput import Costs, useful_tokens
 
 SHAPES = [(4, 128, 64), (5, 256, 64), (8, 512, 128), (8, 1024, 32)]
 PAIR_SHAPES = [(2, 256, 64), (2, 1024, 32)]
@@ -250,8 +250,8 @@ class _Clock:
 
 
 def _our_step(model: Any, examples: list[TrainingExample]) -> float:
-    from stages.train.fit import fit
-    from stages.train.optimiser import OptimiserSettings
+    from hasse.stages.train.fit import fit
+    from hasse.stages.train.optimiser import OptimiserSettings
 
     clock = _Clock()
     settings = OptimiserSettings(steps=4, prompts_per_step=4, save_steps=1000)

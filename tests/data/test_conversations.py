@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.conversations import conversation
-from data.errors import SourceError
-from data.field_mapping import Fields
-from data.records import Message, Prompt
-from data.rendering import shown
-from data.sources import csv, jsonl, parquet
+from hasse.data.conversations import conversation
+from hasse.data.errors import SourceError
+from hasse.data.field_mapping import Fields
+from hasse.data.records import Message, Prompt
+from hasse.data.rendering import shown
+from hasse.data.sources import csv, jsonl, parquet
 
 USER = {"role": "user", "content": "2 + 2?"}
 SYSTEM = {"role": "system", "content": "Be brief."}

@@ -7,9 +7,9 @@ import pytest
 from jsonschema.exceptions import best_match
 from jsonschema.validators import Draft202012Validator
 
-from data.errors import RecipeError
-from data.settings import registry
-from flows.recipe.recipe import ARMS, Recipe, load_recipe, shipped_recipes
+from hasse.data.errors import RecipeError
+from hasse.data.settings import registry
+from hasse.flows.recipe.recipe import ARMS, Recipe, load_recipe, shipped_recipes
 
 SCHEMA = Recipe.model_json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -109,12 +109,12 @@ def test_every_method_can_be_chosen():
     named = {
         n for sections in unions(SCHEMA) for s in sections for n in s["properties"].get("method", {}).get("enum", [])
     }
-    assert named == set(registry.names("stages.train.methods"))
+    assert named == set(registry.names("hasse.stages.train.methods"))
 
 
 def test_every_integer_of_every_form_has_bounds():
     """A number that JSON cannot keep makes Prefect's server fail to list any run."""
-    from flows.server.deployments import FLOWS
+    from hasse.flows.server.deployments import FLOWS
 
     for flow in FLOWS:
         found = list(integers(flow.parameters.model_dump()))

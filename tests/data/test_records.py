@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import records, schema
-from data.errors import CorruptFile, SchemaError
-from data.parquet import read_records, write_records
-from data.schema import schema_of
+from hasse.data import records, schema
+from hasse.data.errors import CorruptFile, SchemaError
+from hasse.data.parquet import read_records, write_records
+from hasse.data.schema import schema_of
 
 TABLES = [c for c in vars(records).values() if dataclasses.is_dataclass(c) and hasattr(c, "schema_version")]
 

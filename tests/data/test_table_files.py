@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import SourceError
-from data.sources import csv, datasets, jsonl, parquet, squad
-from data.tables import find_files, read_rows
+from hasse.data.errors import SourceError
+from hasse.data.sources import csv, datasets, jsonl, parquet, squad
+from hasse.data.tables import find_files, read_rows
 
 BOM = b"\xef\xbb\xbf"
 JSONL = '{"text": "grüß"}\n\n{"text": "zwei"}\n'

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import SourceError
-from data.field_mapping import Fields, TableSettings
-from data.sources import csv, datasets, esnli, jsonl, parquet
+from hasse.data.errors import SourceError
+from hasse.data.field_mapping import Fields, TableSettings
+from hasse.data.sources import csv, datasets, esnli, jsonl, parquet
 
 MAPPING = {"text": "{a} {b}", "label": "label", "reference": "{why}\nlabel: {label}"}
 ROWS = [{"a": "x", "b": "y", "why": "z", "label": "l"}, {"a": "1", "b": "2", "why": "3", "label": "4"}]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from data.template import check_places, fill
-from stages.evaluate.stage import EvaluateSection
-from stages.examples.from_feedback import FeedbackExamplesSettings
-from stages.train.methods import pit
+from hasse.data.template import check_places, fill
+from hasse.stages.evaluate.stage import EvaluateSection
+from hasse.stages.examples.from_feedback import FeedbackExamplesSettings
+from hasse.stages.train.methods import pit
 
 
 def test_names_are_replaced_and_the_texts_are_not_read_again():

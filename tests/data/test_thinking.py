@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.thinking import Spoken, ends_in_thinking, split_thinking
+from hasse.data.thinking import Spoken, ends_in_thinking, split_thinking
 
 
 @pytest.mark.parametrize(

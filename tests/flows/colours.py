@@ -4,11 +4,11 @@ import json
 
 import yaml
 
-from flows.nightly.night import night
-from flows.recipe.recipe import Recipe
-from flows.run.run import walk
-from pipeline.settings_file import apply_settings, validate
-from pipeline.store import Store
+from hasse.flows.nightly.night import night
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.run import walk
+from hasse.pipeline.settings_file import apply_settings, validate
+from hasse.pipeline.store import Store
 
 WARM, COLD = ("red", "orange", "yellow", "pink"), ("blue", "green", "teal", "violet")
 ABSURD = "train.learning_rate=30.0"

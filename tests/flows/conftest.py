@@ -80,7 +80,7 @@ class Hasse:
         # A shell that runs the tests in the background has them ignore SIGINT, and children inherit that.
         options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.main", *map(str, arguments)],
+            [sys.executable, "-m", "hasse.flows.cli.main", *map(str, arguments)],
             cwd=ROOT,
             env=environment,
             text=True,

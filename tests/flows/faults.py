@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.run import listing
-from pipeline.fingerprint import digest
-from pipeline.store import Store
-from stages.chat.cache.file import path_in
-from stages.chat.money.spending import SPENT
+from hasse.flows.run import listing
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.store import Store
+from hasse.stages.chat.cache.file import path_in
+from hasse.stages.chat.money.spending import SPENT
 from tests.flows.prefect_up import ENDED, Up, marked
 from tests.stages.chat_server import Act, ChatServer, choices, completion
 
@@ -119,7 +119,7 @@ class Served:
 
     def __init__(self, up: Up, start: Callable[[], str]):
         self.up = up
-        (self.serving,) = [pid for pid, line in up.marked().items() if "flows.cli.main serve" in line]
+        (self.serving,) = [pid for pid, line in up.marked().items() if "hasse.flows.cli.main serve" in line]
         self.before = set(children(self.serving))
         self.run_id = start()
         self._looked, self._ended = 0.0, False

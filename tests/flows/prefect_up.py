@@ -55,7 +55,7 @@ class Up:
         places = ["--store", str(self.store), "--home", str(folder / "home"), "--port", str(self.port)]
         with self.output.open("w") as printed:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli.main", "up", *places, *options],
+                [sys.executable, "-m", "hasse.flows.cli.main", "up", *places, *options],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=printed,

@@ -19,13 +19,12 @@ def code_block(title):
 
 
 def test_a_method_is_one_file(tmp_path, hasse):
-    for layer in ("data", "pipeline", "stages", "flows"):
-        shutil.copytree(ROOT / layer, tmp_path / layer, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "stages/train/methods/sharp_sft.py").write_text(code_block("### Add a method"))
+    shutil.copytree(ROOT / "python/hasse", tmp_path / "hasse", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "hasse/stages/train/methods/sharp_sft.py").write_text(code_block("### Add a method"))
     arguments = ["run", str(hasse.recipe), "--store", str(tmp_path / "store"), "--json"]
     arguments += ["--set", "train.arms.sharp={method: sharp_sft, power: 3}"]
     found = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments],
+        [sys.executable, "-m", "hasse.flows.cli.main", *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
@@ -34,7 +33,7 @@ def test_a_method_is_one_file(tmp_path, hasse):
     assert found.returncode == 0, found.stderr
     assert '"arm": "sharp"' in found.stdout
     listed = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", "methods"],
+        [sys.executable, "-m", "hasse.flows.cli.main", "methods"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.recipe.recipe import load_recipe, shipped_recipes
-from pipeline.store import Store
+from hasse.flows.recipe.recipe import load_recipe, shipped_recipes
+from hasse.pipeline.store import Store
 
 
 def test_ls_lists_every_artifact_and_every_run(finished):
@@ -52,7 +52,7 @@ def test_explain_prints_the_six_parts_of_a_key(finished):
     found = finished.json("explain", "generate")
     key = found["key"]
     assert set(key) == {"stage", "code", "config", "inputs", "external"}
-    assert "stages.generate.samplers.transformers" in key["code"]
+    assert "hasse.stages.generate.samplers.transformers" in key["code"]
     assert set(key["inputs"]["student"][0]) == {"weights", "tokenizer", "template"}
     assert "content" in key["inputs"]["prompts"][0]
     assert set(finished.json("explain", "prompts")["key"]["external"]) == {"source"}

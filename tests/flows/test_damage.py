@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import CorruptFile, InputError
-from data.records import Judgement
-from flows.plan.steps import plan
-from flows.recipe.recipe import Recipe
-from flows.run import listing
-from flows.run import run as walk
-from flows.run.history import FOLDER, History, write_history
-from flows.run.listing import artifact_rows, run_rows
-from flows.run.prune import delete_unused, prunable, unknown
-from flows.run.records import read_runs, write_record
-from flows.run.resume import find_run, resume
-from flows.run.verify import verify
-from pipeline.settings_file import validate
-from pipeline.store import Store
+from hasse.data.errors import CorruptFile, InputError
+from hasse.data.records import Judgement
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run import listing
+from hasse.flows.run import run as walk
+from hasse.flows.run.history import FOLDER, History, write_history
+from hasse.flows.run.listing import artifact_rows, run_rows
+from hasse.flows.run.prune import delete_unused, prunable, unknown
+from hasse.flows.run.records import read_runs, write_record
+from hasse.flows.run.resume import find_run, resume
+from hasse.flows.run.verify import verify
+from hasse.pipeline.settings_file import validate
+from hasse.pipeline.store import Store
 from tests.flows.conftest import TINY
 
 STEPS = ("prompts", "student", "generate", "judge", "order")
@@ -92,7 +92,7 @@ def only_without_models(monkeypatch):
 def pristine(recipe, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk, "plan", lambda recipe: list(light(recipe)))
-        patch.setattr("pipeline.index.SETTLED_NS", 0)
+        patch.setattr("hasse.pipeline.index.SETTLED_NS", 0)
         store = Store(tmp_path_factory.mktemp("pristine") / "store")
         done = run(recipe, store)
         write_history(store, History(recipe="nightly"))
@@ -209,7 +209,7 @@ def test_a_damaged_index_is_written_anew(way, pristine, tmp_path):
 
 
 def test_a_stale_index_shows_what_is_there_and_spares_reading(pristine, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.index.SETTLED_NS", 0)
+    monkeypatch.setattr("hasse.pipeline.index.SETTLED_NS", 0)
     store = Store(tmp_path / "store")
     shutil.copytree(pristine[0].root, store.root)
     before = artifact_rows(store)

@@ -1,7 +1,7 @@
 """A run whose candidates come from an endpoint."""
 
-from data.records import Candidate, Judgement, PartialOrder, TrainingExample
-from pipeline.store import Store
+from hasse.data.records import Candidate, Judgement, PartialOrder, TrainingExample
+from hasse.pipeline.store import Store
 from tests.stages.chat_server import Act, ChatServer, choices
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from data.errors import InputError
-from flows.plan.steps import plan
-from flows.recipe.recipe import load_recipe
-from flows.run import endpoint_keys
-from pipeline.store import Store
-from stages.chat.settings import ChatSettings
+from hasse.data.errors import InputError
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import load_recipe
+from hasse.flows.run import endpoint_keys
+from hasse.pipeline.store import Store
+from hasse.stages.chat.settings import ChatSettings
 from tests.flows.conftest import TINY
 
 PRICES = {"m": {"free": True}}

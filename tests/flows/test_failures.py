@@ -2,8 +2,8 @@
 
 import re
 
-from data.records import Judgement, PartialOrder
-from pipeline.store import Store
+from hasse.data.records import Judgement, PartialOrder
+from hasse.pipeline.store import Store
 from tests.stages.chat_server import Act, ChatServer, completion
 
 

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from flows.plan.steps import plan
-from flows.recipe.recipe import load_recipe, shipped_recipes
-from pipeline.store import Store
-from stages.chat.settings import VARIABLE
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import load_recipe, shipped_recipes
+from hasse.pipeline.store import Store
+from hasse.stages.chat.settings import VARIABLE
 from tests.flows.faults import Bill, Blow, Endpoint, Flow, Served, Typed, moments, strike, until_gone
 from tests.flows.prefect_up import ROOT, Up
 

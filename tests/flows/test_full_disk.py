@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import main as cli
-from flows.run import run as walk
-from pipeline.store import Store
-from stages.chat.cache.replies import Cache
-from stages.chat.reply import Reply
+from hasse.flows.cli import main as cli
+from hasse.flows.run import run as walk
+from hasse.pipeline.store import Store
+from hasse.stages.chat.cache.replies import Cache
+from hasse.stages.chat.reply import Reply
 from tests.flows.conftest import TINY
 from tests.flows.test_damage import light
 

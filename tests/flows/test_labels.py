@@ -5,16 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from data.errors import RecipeError, WorkError
-from data.parquet import write_records
-from data.records import Candidate, OrderedPair, PartialOrder
-from flows.plan.steps import plan
-from flows.recipe.recipe import load_recipe
-from flows.server.artifact_pages import _picture
-from pipeline.stage import Step
-from pipeline.store import Artifact, Imagined
-from stages.order import stage as order
-from stages.report import stage as report
+from hasse.data.errors import RecipeError, WorkError
+from hasse.data.parquet import write_records
+from hasse.data.records import Candidate, OrderedPair, PartialOrder
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import load_recipe
+from hasse.flows.server.artifact_pages import _picture
+from hasse.pipeline.stage import Step
+from hasse.pipeline.store import Artifact, Imagined
+from hasse.stages.order import stage as order
+from hasse.stages.report import stage as report
 
 ARMS = {"same-a": {"method": "sft"}, "same-b": {"method": "sft"}}
 
@@ -113,7 +113,7 @@ def test_the_page_of_an_order_draws_the_expert_by_its_source(ordered, prompt, nu
     )
     drawn = []
     monkeypatch.setattr(
-        "flows.server.artifact_pages.hasse_diagram", lambda nodes, pairs: drawn.extend(nodes) or "<svg ></svg>"
+        "hasse.flows.server.artifact_pages.hasse_diagram", lambda nodes, pairs: drawn.extend(nodes) or "<svg ></svg>"
     )
     assert _picture(chosen, step, {"generate": candidates})
     assert [node.name for node in drawn if node.human] == ["reference-0"][:num_experts]

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from data.records import CurvePoint
-from data.settings import key_of
-from flows.plan.steps import plan
-from flows.recipe.recipe import load_recipe
-from pipeline.stage import Step
-from pipeline.store import Store
+from hasse.data.records import CurvePoint
+from hasse.data.settings import key_of
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import load_recipe
+from hasse.pipeline.stage import Step
+from hasse.pipeline.store import Store
 
 ON_THE_CPU = {"CUDA_VISIBLE_DEVICES": ""}
 BEFORE = ("prompts", "student", "generate", "judge", "order", "examples")
@@ -234,7 +234,7 @@ def test_print_shows_the_command_and_runs_nothing(hasse):
     lines = said.splitlines()
     assert lines[1].startswith("accelerate launch --config_file ")
     assert lines[1].endswith(
-        "-m stages.train.distributed.worker " + str(hasse.store / "train/.work-KEY/trainer/launch/spec.json")
+        "-m hasse.stages.train.distributed.worker " + str(hasse.store / "train/.work-KEY/trainer/launch/spec.json")
     )
     config = yaml.safe_load("\n".join(lines[3:]))
     assert (config["num_machines"], config["num_processes"], config["machine_rank"]) == (2, 4, 1)

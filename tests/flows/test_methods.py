@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from data.records import CurvePoint, TrainingExample
-from pipeline.store import Store
+from hasse.data.records import CurvePoint, TrainingExample
+from hasse.pipeline.store import Store
 
 PIT = {
     "method": "pit",

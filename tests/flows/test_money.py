@@ -6,22 +6,22 @@ import shutil
 
 import pytest
 
-from data.errors import InputError, WorkError
-from data.records import Judgement
-from data.settings import Config
-from flows.cli.screen import listener
-from flows.recipe.endpoints import endpoints
-from flows.recipe.recipe import Recipe
-from flows.run import run as walking
-from flows.run.forecast import forecast
-from flows.run.prune import prunable
-from flows.run.records import read_runs
-from flows.run.run import walk
-from flows.run.spending import expected, spent
-from pipeline.stage import Stage, Step
-from pipeline.store import Store
-from stages.chat.settings import VARIABLE
-from stages.report.stage import costs
+from hasse.data.errors import InputError, WorkError
+from hasse.data.records import Judgement
+from hasse.data.settings import Config
+from hasse.flows.cli.screen import listener
+from hasse.flows.recipe.endpoints import endpoints
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run import run as walking
+from hasse.flows.run.forecast import forecast
+from hasse.flows.run.prune import prunable
+from hasse.flows.run.records import read_runs
+from hasse.flows.run.run import walk
+from hasse.flows.run.spending import expected, spent
+from hasse.pipeline.stage import Stage, Step
+from hasse.pipeline.store import Store
+from hasse.stages.chat.settings import VARIABLE
+from hasse.stages.report.stage import costs
 from tests.stages.chat_server import Act, ChatServer, failed
 from tests.stages.judging import PRICES, given, judging, say
 
@@ -51,7 +51,10 @@ def short(monkeypatch, recipe, tmp_path):
         learned.append(job.input("judgements").ref)
         job.write(job.input("judgements").records(Judgement), Judgement)
 
-    after = Stage(name="learn", run=learn, modules=("data.records",))
+    after = Stage(
+        name="learn",
+        run=learn,
+    )
 
     def run(server, **chat):
         steps = [given(12), judging(server.url, concurrency=2, **chat)]

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from data.errors import CorruptFile, InputError, RecipeError, StoreError, WorkError
-from data.parquet import write_records
-from data.records import Candidate, Evaluation, Prompt
-from flows.nightly.night import AlreadyRunning, alone, hours_late, night
-from flows.nightly.promotion import compare
-from flows.run.history import history_path, pinned, read_history
-from flows.run.prune import outdated, prunable
-from flows.run.run import Run
-from pipeline.sealed import read_sealed, seal
-from pipeline.store import Imagined
+from hasse.data.errors import CorruptFile, InputError, RecipeError, StoreError, WorkError
+from hasse.data.parquet import write_records
+from hasse.data.records import Candidate, Evaluation, Prompt
+from hasse.flows.nightly.night import AlreadyRunning, alone, hours_late, night
+from hasse.flows.nightly.promotion import compare
+from hasse.flows.run.history import history_path, pinned, read_history
+from hasse.flows.run.prune import outdated, prunable
+from hasse.flows.run.run import Run
+from hasse.pipeline.sealed import read_sealed, seal
+from hasse.pipeline.store import Imagined
 from tests.flows.colours import ABSURD, Place, Silent, append, row
 
 
@@ -307,7 +307,7 @@ def scheduled_night(place, recipe, *, hours_ago, again=False):
     from prefect.flow_engine import run_flow
     from prefect.states import AwaitingRetry, Scheduled
 
-    from flows.server.nightly_flow import nightly_flow
+    from hasse.flows.server.nightly_flow import nightly_flow
 
     parameters = {"recipe": recipe, "store": str(place.store.root)}
     with get_client(sync_client=True) as client:
@@ -352,7 +352,7 @@ def test_a_night_as_a_flow_leaves_the_same_record(copied, prefect_server):
 
 
 def test_a_recipe_gives_the_schedule_of_its_deployment(tmp_path):
-    from flows.server.nightly_flow import schedule_of
+    from hasse.flows.server.nightly_flow import schedule_of
 
     found = schedule_of(Place(tmp_path).recipe("nightly={cron: 30 1 * * 1-5, timezone: Europe/Berlin}"))
     assert (found.schedule.cron, found.schedule.timezone) == ("30 1 * * 1-5", "Europe/Berlin")

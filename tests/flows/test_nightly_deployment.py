@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from data.records import Prompt
-from flows.run.history import read_history
+from hasse.data.records import Prompt
+from hasse.flows.run.history import read_history
 from tests.flows.colours import ABSURD, Place, append, row
 from tests.flows.prefect_up import ENDED, Up
 
@@ -40,7 +40,7 @@ def trained_prompts(artifacts):
 
 def made(place):
     """Step -> artifact of the run that was recorded last."""
-    from flows.run.records import read_runs
+    from hasse.flows.run.records import read_runs
 
     steps = read_runs(place.store)[-1]["steps"]
     return {step["step"]: place.store.open(place.store.root / step["ref"]) for step in steps}

@@ -1,8 +1,8 @@
 """What a step says on Prefect's pages."""
 
-from flows.server import progress
-from flows.server.artifact_pages import as_cell, label, table
-from pipeline.manifest import Manifest
+from hasse.flows.server import progress
+from hasse.flows.server.artifact_pages import as_cell, label, table
+from hasse.pipeline.manifest import Manifest
 
 
 def manifest(**values):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.chat.settings import VARIABLE
+from hasse.stages.chat.settings import VARIABLE
 from tests.stages.chat_server import Act, ChatServer
 from tests.stages.judging import PRICES, say
 
@@ -50,9 +50,8 @@ def until(reached, seconds=120):
 
 def with_other_docstrings(folder):
     """A copy of the code as a commit would leave it that says something else in the docstrings alone."""
-    for layer in ("data", "pipeline", "stages", "flows"):
-        shutil.copytree(ROOT / layer, folder / layer, ignore=shutil.ignore_patterns("__pycache__"))
-    changed = [*folder.glob("pipeline/*.py"), *folder.glob("stages/*.py"), *folder.glob("stages/judge/teachers/*.py")]
+    shutil.copytree(ROOT / "python/hasse", folder / "hasse", ignore=shutil.ignore_patterns("__pycache__"))
+    changed = folder.rglob("*.py")
     for path in changed:
         text = path.read_text()
         if text.startswith('"""'):
@@ -74,7 +73,7 @@ def test_a_question_is_counted_once_over_a_kill_a_prune_and_a_change_of_docstrin
         asked = len(server.asked)
         code = with_other_docstrings(tmp_path / "code")
         environment = {**os.environ, "HASSE_STORE": str(hasse.store)}
-        other = [sys.executable, "-m", "flows.cli.main", *command]
+        other = [sys.executable, "-m", "hasse.flows.cli.main", *command]
         subprocess.run(other, cwd=code, env=environment, check=True, capture_output=True)
         assert len(server.asked) == asked
         assert set(server.answered.values()) == {1}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from flows.plan.steps import plan
-from flows.recipe.recipe import load_recipe
-from stages.train.methods import pit
+from hasse.flows.plan.steps import plan
+from hasse.flows.recipe.recipe import load_recipe
+from hasse.stages.train.methods import pit
 
 EVALUATE = "evaluate/pit/seed-0"
 CHAIN = [f"train/pit/seed-0/{part}" for part in ("improver", "reward", "easy", "hard")]

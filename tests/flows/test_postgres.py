@@ -106,7 +106,7 @@ def test_a_run_by_its_deployment_is_kept_in_postgresql_alone(database, tmp_path,
         assert database.query(f"select count(*) from task_run where flow_run_id = '{run_id}'") == [[str(len(tasks))]]
         names = {name for (name,) in database.query("select name from deployment")}
         assert names == {"tiny", "sweep", "evaluate", "prune"}
-        serving = next(pid for pid, line in up.marked().items() if "flows.cli.main serve" in line)
+        serving = next(pid for pid, line in up.marked().items() if "hasse.flows.cli.main serve" in line)
         assert PASSWORD.encode() not in Path(f"/proc/{serving}/environ").read_bytes(), "runs need no database"
         (logs,), (artifacts,) = (database.query(f"select count(*) > 0 from {table}") for table in ("log", "artifact"))
         assert (logs, artifacts) == (["t"], ["t"])

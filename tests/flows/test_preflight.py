@@ -6,17 +6,17 @@ from types import SimpleNamespace
 import pytest
 from pydantic import BaseModel
 
-from data.errors import HasseError, InputError, RecipeError
-from data.settings.form import MAX_NUMBER, MAX_SEED
-from flows.recipe.recipe import Recipe, load_recipe
-from flows.run import preflight
-from flows.run import run as walk
-from flows.run.forecast import forecast
-from flows.run.preflight import check_disk, check_ready
-from pipeline.settings_file import validate
-from pipeline.store import Store
-from stages.evaluate.lm_eval import LmEvalSettings
-from stages.train.optimiser import OptimiserSettings
+from hasse.data.errors import HasseError, InputError, RecipeError
+from hasse.data.settings.form import MAX_NUMBER, MAX_SEED
+from hasse.flows.recipe.recipe import Recipe, load_recipe
+from hasse.flows.run import preflight
+from hasse.flows.run import run as walk
+from hasse.flows.run.forecast import forecast
+from hasse.flows.run.preflight import check_disk, check_ready
+from hasse.pipeline.settings_file import validate
+from hasse.pipeline.store import Store
+from hasse.stages.evaluate.lm_eval import LmEvalSettings
+from hasse.stages.train.optimiser import OptimiserSettings
 from tests.flows.conftest import TINY
 
 ELSEWHERE = {"model": "m", "base_url": "https://api.example.com/v1", "prices": {"m": {"free": True}}}
@@ -77,7 +77,7 @@ def step(settings):
 def test_missing_programs_and_packages_are_found(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"lm_eval\.python: 'no-such-python' is no program"):
         check_ready([step(LmEvalSettings(tasks=["t"], python="no-such-python"))], Store(tmp_path))
-    monkeypatch.setattr("stages.evaluate.lm_eval.find_spec", lambda name: None)
+    monkeypatch.setattr("hasse.stages.evaluate.lm_eval.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):
         check_ready([step(LmEvalSettings(tasks=["t"]))], Store(tmp_path))
 

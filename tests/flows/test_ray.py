@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from data.records import Candidate, Judgement, PartialOrder, TrainingExample
-from pipeline.store import Store
+from hasse.data.records import Candidate, Judgement, PartialOrder, TrainingExample
+from hasse.pipeline.store import Store
 from tests.ray_cluster import two_nodes
 
 TABLES = {"generate": Candidate, "judge": Judgement, "order": PartialOrder, "reference": TrainingExample}

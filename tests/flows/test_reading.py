@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from data.records import Evaluation, Judgement
-from flows.run import sweep
-from pipeline.store import Store
+from hasse.data.records import Evaluation, Judgement
+from hasse.flows.run import sweep
+from hasse.pipeline.store import Store
 
 
 def recipe(hasse, rows, fields, **changes):

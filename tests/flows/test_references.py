@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from data.errors import InputError
-from flows.run.query import query
-from pipeline.store import Store
+from hasse.data.errors import InputError
+from hasse.flows.run.query import query
+from hasse.pipeline.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.remote.store import open_store
-from stages.models.checkpoints import model_folder
+from hasse.pipeline.remote.store import open_store
+from hasse.stages.models.checkpoints import model_folder
 from tests.flows.conftest import TINY, Hasse
 from tests.pipeline.bucket import Server
 

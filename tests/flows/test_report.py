@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from pipeline.store import Store
+from hasse.pipeline.store import Store
 
 NASTY = "<script>alert('x')</script> \"quoted\" & {{ 7 * 7 }}"
 

@@ -4,7 +4,7 @@ import json
 import signal
 import time
 
-from pipeline.sealed import read_sealed, seal
+from hasse.pipeline.sealed import read_sealed, seal
 
 
 def test_a_killed_run_goes_on_by_its_id(hasse):

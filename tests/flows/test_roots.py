@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from data.errors import InputError
-from flows.recipe import places
-from flows.recipe.recipe import Recipe, load_recipe
-from flows.run.sweep import sweep
-from flows.server.roots import check_roots
-from flows.server.secrets import loaded_keys
-from pipeline.settings_file import models_in
-from pipeline.store import Store
-from stages.evaluate.stage import EvaluateSection
+from hasse.data.errors import InputError
+from hasse.flows.recipe import places
+from hasse.flows.recipe.recipe import Recipe, load_recipe
+from hasse.flows.run.sweep import sweep
+from hasse.flows.server.roots import check_roots
+from hasse.flows.server.secrets import loaded_keys
+from hasse.pipeline.settings_file import models_in
+from hasse.pipeline.store import Store
+from hasse.stages.evaluate.stage import EvaluateSection
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,7 +172,7 @@ def test_a_key_that_came_from_a_block_is_no_secret_of_the_owner(owner, monkeypat
     monkeypatch.setenv("OF_A_BLOCK_KEY", "k")
     with pytest.raises(InputError, match="HASSE_KEYS"):
         check_roots(named("api_key_variable", "OF_A_BLOCK_KEY"), where="recipe")
-    monkeypatch.setattr("flows.server.roots.loaded_keys", loaded_keys | {"OF_A_BLOCK_KEY"})
+    monkeypatch.setattr("hasse.flows.server.roots.loaded_keys", loaded_keys | {"OF_A_BLOCK_KEY"})
     check_roots(named("api_key_variable", "OF_A_BLOCK_KEY"), where="recipe")
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from data.records import Candidate, CurvePoint, Evaluation, Judgement, PartialOrder
-from pipeline.store import Store
+from hasse.data.records import Candidate, CurvePoint, Evaluation, Judgement, PartialOrder
+from hasse.pipeline.store import Store
 
 
 def computed(steps) -> set[str]:

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from flows.run.history import read_history
-from pipeline.store import Store
+from hasse.flows.run.history import read_history
+from hasse.pipeline.store import Store
 from tests.flows.colours import Place, append, row
 from tests.flows.conftest import NIGHTS, ZONE
 from tests.flows.prefect_up import ENDED, Up

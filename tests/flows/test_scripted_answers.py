@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from data.records import Candidate, Judgement, PartialOrder, Prompt
-from pipeline.store import Store
+from hasse.data.records import Candidate, Judgement, PartialOrder, Prompt
+from hasse.pipeline.store import Store
 from tests.stages.chat_server import Act, ChatServer, choices
 
 SAYS = {

@@ -1,7 +1,7 @@
 """What `hasse up` makes of the logs of the server and of what serves the flows."""
 
-from flows.server import server_watch
-from flows.server.server_watch import ServerWatch
+from hasse.flows.server import server_watch
+from hasse.flows.server.server_watch import ServerWatch
 
 FAILED = """\
 13:59:30.544 | ERROR   | prefect.server.services.scheduler - Error scheduling deployment UUID('f8ce4819-8367-479c-ba7b-3acf0ac6e332').

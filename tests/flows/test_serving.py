@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from flows.server.deployments import FLOWS
-from flows.server.slots import GPU, TEACHER
+from hasse.flows.server.deployments import FLOWS
+from hasse.flows.server.slots import GPU, TEACHER
 from tests.flows.prefect_up import ENDED, Up
 from tests.stages.chat_server import GOOD, ChatServer
 
@@ -96,8 +96,8 @@ def test_retry_finds_what_is_done_and_computes_the_rest(up, tmp_path):
     assert run["state_type"] == "FAILED", run["state"]["message"]
     assert up.tasks(run_id, 4) == {**dict.fromkeys(JUDGED, "Completed"), "judge": "Failed"}
 
-    from data.records import Candidate
-    from pipeline.store import Store
+    from hasse.data.records import Candidate
+    from hasse.pipeline.store import Store
 
     rows = [
         {"prompt_id": c.prompt_id, "candidate_id": c.candidate_id, "total": float(c.candidate_id == "human-0")}
@@ -180,7 +180,7 @@ def test_a_killed_run_is_crashed_and_its_slot_is_free(up, tmp_path):
     while not list((tmp_path / "store").glob("train/.work-*/**/checkpoint-*")):
         assert time.monotonic() < end, up.logs()
         time.sleep(0.3)
-    serving = next(pid for pid, line in up.marked().items() if "flows.cli.main serve" in line and pid in before)
+    serving = next(pid for pid, line in up.marked().items() if "hasse.flows.cli.main serve" in line and pid in before)
     os.kill(serving, signal.SIGSTOP)  # the host is gone: nobody is left to tell the server
     for pid in set(up.marked()) - before:
         os.kill(pid, signal.SIGKILL)

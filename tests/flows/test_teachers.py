@@ -5,8 +5,8 @@ import json
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from data.records import Judgement
-from pipeline.store import Store
+from hasse.data.records import Judgement
+from hasse.pipeline.store import Store
 from tests.scripted_model import save
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.records import Candidate
-from pipeline.store import Store
-from stages.models.load import load_model, load_tokenizer
+from hasse.data.records import Candidate
+from hasse.pipeline.store import Store
+from hasse.stages.models.load import load_model, load_tokenizer
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[2] / ".venv-vllm/bin/python"))
 

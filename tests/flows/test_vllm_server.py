@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from data.records import Candidate, Judgement
-from pipeline.store import Store
-from stages.models.vllm_engine import ENVIRONMENT
+from hasse.data.records import Candidate, Judgement
+from hasse.pipeline.store import Store
+from hasse.stages.models.vllm_engine import ENVIRONMENT
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[2] / ".venv-vllm/bin/python"))
 CONTEXT = 4096

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.server.deployments import FLOWS
+from hasse.flows.server.deployments import FLOWS
 from tests.flows.prefect_up import ENDED
 
 ROOT = Path(__file__).parents[2]

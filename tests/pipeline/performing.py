@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from data.records import CurvePoint
-from data.settings import Config
-from pipeline.run import perform
-from pipeline.stage import Job, Stage, Step
-from pipeline.store import Store
+from hasse.data.records import CurvePoint
+from hasse.data.settings import Config
+from hasse.pipeline.run import perform
+from hasse.pipeline.stage import Job, Stage, Step
+from hasse.pipeline.store import Store
 
 
 class Settings(Config):
@@ -33,6 +33,9 @@ def _die(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    stage = Stage(name="numbers", run={"slow": _slow, "die": _die}[sys.argv[2]], modules=())
+    stage = Stage(
+        name="numbers",
+        run={"slow": _slow, "die": _die}[sys.argv[2]],
+    )
     step = Step(name="numbers", stage=stage, settings=Settings())
     perform(Store(sys.argv[1]), step, {}, progress=lambda done, total: None)

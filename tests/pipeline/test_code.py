@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.code import code_digests, source_digest
+from hasse.pipeline.code import code_digests, source_digest
 
 ROOT = Path(__file__).parent.parent.parent
 MODULES = [path for layer in ("data", "pipeline", "stages", "flows") for path in sorted((ROOT / layer).rglob("*.py"))]
@@ -14,11 +14,11 @@ MODULES = [path for layer in ("data", "pipeline", "stages", "flows") for path in
 SOURCE = '''
 """The module."""
 from typing import TYPE_CHECKING, Any
-from data.settings import Config
+from hasse.data.settings import Config
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import Work
 
 LIMIT: int = 3
 """The limit."""
@@ -42,7 +42,7 @@ def loss(work: "Work", names: list[str], *, margin: float = 0.5) -> Any:
     return Aspect(name="a", description="It is right."), found, (1, 2.5, b"x", None, ..., True)
 '''
 
-DIGEST = "e73100f958605d633a487e8d316daed24c3361f5e471358d4445256d526f4eb7"
+DIGEST = "1a2faa432823108dfd1f2c95450b97097a4ca1ae9d2cbf9ed13cfaa082963757"
 
 
 class _Reworded(ast.NodeTransformer):
@@ -102,10 +102,10 @@ def _with(old, new):
         ("found: dict[str, float] = {}", "found = {}"),
         ('    """Nothing."""', "    pass"),
         ("from typing import TYPE_CHECKING, Any", "from typing import Any, TYPE_CHECKING, cast"),
-        ("    from stages.train.run_spec import Work", "    from stages.other import Other"),
+        ("    from hasse.stages.train.run_spec import Work", "    from stages.other import Other"),
         (
-            "from data.settings import Config\nfrom pydantic import Field",
-            "from pydantic import Field\nfrom data.settings import Config",
+            "from hasse.data.settings import Config\nfrom pydantic import Field",
+            "from pydantic import Field\nfrom hasse.data.settings import Config",
         ),
         ("  # twice", ""),
         ('of " "the', "of the"),
@@ -130,7 +130,7 @@ def test_these_are_for_readers(old, new):
         ("names: list[str] = []", "names: tuple[str, ...] = []"),
         ("no names in", "no name in"),
         ("It is right.", "It is true."),
-        ("from data.settings import", "from data.other import"),
+        ("from hasse.data.settings import", "from data.other import"),
         ("margin: float = 0.5", "margin: float = 0.6"),
         ("!r:>10", "!s:>10"),
         ("!r:>10", "!r:>11"),

@@ -8,16 +8,16 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import CorruptFile, DamagedArtifact
-from data.records import CurvePoint, Judgement
-from data.settings import Config
-from pipeline import files
-from pipeline import run as running
-from pipeline.manifest import Manifest
-from pipeline.rows import Unit, map_rows
-from pipeline.sealed import read_sealed, seal
-from pipeline.stage import Job, Stage, Step
-from pipeline.store import MANIFEST, Store
+from hasse.data.errors import CorruptFile, DamagedArtifact
+from hasse.data.records import CurvePoint, Judgement
+from hasse.data.settings import Config
+from hasse.pipeline import files
+from hasse.pipeline import run as running
+from hasse.pipeline.manifest import Manifest
+from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.sealed import read_sealed, seal
+from hasse.pipeline.stage import Job, Stage, Step
+from hasse.pipeline.store import MANIFEST, Store
 
 
 class Settings(Config):
@@ -43,8 +43,14 @@ def _rows(job: Job) -> None:
     map_rows(job, units, judge, Judgement, total=len(units), chunk_size=3)
 
 
-NUMBERS = Stage(name="numbers", run=_numbers, modules=("pipeline.stage",))
-ROWS = Stage(name="judge", run=_rows, modules=("pipeline.stage",))
+NUMBERS = Stage(
+    name="numbers",
+    run=_numbers,
+)
+ROWS = Stage(
+    name="judge",
+    run=_rows,
+)
 
 
 @pytest.fixture

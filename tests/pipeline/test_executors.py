@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import InputError, WorkError
-from pipeline.executors import Work, local
-from pipeline.executors import ray as on_ray
+from hasse.data.errors import InputError, WorkError
+from hasse.pipeline.executors import Work, local
+from hasse.pipeline.executors import ray as on_ray
 from tests.ray_cluster import two_nodes
 
 PARTS = 12

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipeline.fingerprint import canonical, differences, digest, model_digests, text_digest
+from hasse.pipeline.fingerprint import canonical, differences, digest, model_digests, text_digest
 
 
 def test_canonical_json_does_not_depend_on_the_order_of_keys():

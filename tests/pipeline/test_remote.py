@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import CorruptFile, InputError, StoreError
-from data.records import CurvePoint, Judgement
-from data.settings import Config
-from flows.nightly.night import AlreadyRunning, alone
-from flows.run.history import read_history, write_history
-from pipeline import run as running
-from pipeline.remote import store as remote
-from pipeline.remote.conditional import ConditionalObjects, Conflict
-from pipeline.remote.lease import Leased, lease
-from pipeline.remote.objects import Objects
-from pipeline.remote.store import open_store
-from pipeline.rows import Unit, map_rows
-from pipeline.sealed import seal
-from pipeline.stage import Job, Stage, Step, fingerprint
-from pipeline.store import Store
+from hasse.data.errors import CorruptFile, InputError, StoreError
+from hasse.data.records import CurvePoint, Judgement
+from hasse.data.settings import Config
+from hasse.flows.nightly.night import AlreadyRunning, alone
+from hasse.flows.run.history import read_history, write_history
+from hasse.pipeline import run as running
+from hasse.pipeline.remote import store as remote
+from hasse.pipeline.remote.conditional import ConditionalObjects, Conflict
+from hasse.pipeline.remote.lease import Leased, lease
+from hasse.pipeline.remote.objects import Objects
+from hasse.pipeline.remote.store import open_store
+from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.sealed import seal
+from hasse.pipeline.stage import Job, Stage, Step, fingerprint
+from hasse.pipeline.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,8 +61,14 @@ def _rows(job: Job) -> None:
     map_rows(job, units, judge, Judgement, total=len(units), chunk_size=2)
 
 
-NUMBERS = Stage(name="numbers", run=_numbers, modules=("pipeline.stage",))
-ROWS = Stage(name="judge", run=_rows, modules=("pipeline.stage",))
+NUMBERS = Stage(
+    name="numbers",
+    run=_numbers,
+)
+ROWS = Stage(
+    name="judge",
+    run=_rows,
+)
 
 
 def step(stage: Stage, **settings) -> Step:
@@ -326,11 +332,11 @@ def test_stopped_uploads_and_stale_copies_are_abandoned(machine, s3, bucket, mon
 PUBLISH = """
 import os, random, signal, sys, time
 from pathlib import Path
-from pipeline.fingerprint import digest
-from pipeline.manifest import Manifest
-from pipeline.remote.objects import Objects
-from pipeline.remote.store import open_store
-from pipeline.store import describe_files
+from hasse.pipeline.fingerprint import digest
+from hasse.pipeline.manifest import Manifest
+from hasse.pipeline.remote.objects import Objects
+from hasse.pipeline.remote.store import open_store
+from hasse.pipeline.store import describe_files
 
 def publish(store, number, who, size):
     key = {"number": number}
@@ -365,7 +371,7 @@ def put_or_die(self, name, path):
     done.append(name)
 
 Objects.put = put_or_die
-from pipeline.remote import artifact as remote_artifact
+from hasse.pipeline.remote import artifact as remote_artifact
 remote_artifact.TRANSFERS = 1
 publish(open_store(uri), 0, "killed", size)
 """

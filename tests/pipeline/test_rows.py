@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import WorkError
-from data.records import Judgement
-from data.settings import Config
-from pipeline import run as running
-from pipeline.rows import Keys, Mapped, Remembered, Unit, map_rows, missing
-from pipeline.stage import Job, Stage, Step
-from pipeline.store import Store
+from hasse.data.errors import WorkError
+from hasse.data.records import Judgement
+from hasse.data.settings import Config
+from hasse.pipeline import run as running
+from hasse.pipeline.rows import Keys, Mapped, Remembered, Unit, map_rows, missing
+from hasse.pipeline.stage import Job, Stage, Step
+from hasse.pipeline.store import Store
 
 
 class Settings(Config):
@@ -56,7 +56,7 @@ class Bench:
     run: Callable[[Job], None] = _run
 
     def step(self, **settings):
-        stage = Stage(name="judge", run=self.run, modules=("pipeline.rows",), estimate=_missing)
+        stage = Stage(name="judge", run=self.run, estimate=_missing)
         return Step(name="judge", stage=stage, settings=Settings(**settings))
 
     def perform(self, **settings):

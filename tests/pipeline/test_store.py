@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import InputError, StoreError
-from data.records import CurvePoint
-from data.settings import Config
-from pipeline import run as running
-from pipeline.stage import Job, Stage, Step
-from pipeline.store import Store, disk_errors
+from hasse.data.errors import InputError, StoreError
+from hasse.data.records import CurvePoint
+from hasse.data.settings import Config
+from hasse.pipeline import run as running
+from hasse.pipeline.stage import Job, Stage, Step
+from hasse.pipeline.store import Store, disk_errors
 
 
 class Settings(Config):
@@ -32,7 +32,10 @@ def _run(job: Job) -> None:
         raise RuntimeError("on purpose")
 
 
-STAGE = Stage(name="numbers", run=_run, modules=("pipeline.stage",))
+STAGE = Stage(
+    name="numbers",
+    run=_run,
+)
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_the_manifest_says_where_the_artifact_comes_from(store):
     manifest = perform(store, value=7).artifact.manifest
     assert manifest.counts == {"curve_point": {"ok": 3}}
     assert manifest.key["config"] == {"value": 7, "fail": False}
-    assert set(manifest.key["code"]) == {"version", "pipeline.stage"}
+    assert set(manifest.key["code"]) == {"version", __name__}
     assert manifest.packages["pyarrow"]
     json.loads(manifest.to_json())
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import yaml
 
-from data.errors import RecipeError
-from flows.recipe.recipe import shipped_recipes
-from pipeline.settings_file import apply_settings, read_yaml
-from pipeline.yaml_text import YamlError, parse_yaml
+from hasse.data.errors import RecipeError
+from hasse.flows.recipe.recipe import shipped_recipes
+from hasse.pipeline.settings_file import apply_settings, read_yaml
+from hasse.pipeline.yaml_text import YamlError, parse_yaml
 
 WORDS = [
     "yes", "no", "on", "off", "y", "n", "Yes", "NO", "On", "OFF", "1:30", "190:20:30", "1_000", "0b101", "2024-05-01",

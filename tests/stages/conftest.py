@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.records import Completion, PairIndex, TrainingExample
+from hasse.data.records import Completion, PairIndex, TrainingExample
 
 
 def _make_example(prompt, completions, *, pairs=(), target=None, sources=None, levels=None, prompt_id="p"):

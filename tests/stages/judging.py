@@ -8,17 +8,17 @@ import re
 import sys
 from dataclasses import replace
 
-from data.records import Candidate, Judgement, Prompt
-from data.settings import Config
-from pipeline import run as running
-from pipeline.stage import Stage, Step
-from pipeline.store import Store
-from stages.chat import one_by_one as chat_questions
-from stages.feedback import stage as feedback
-from stages.grading import TaskSettings
-from stages.judge import stage as judge
-from stages.judge import traits as teacher_traits
-from stages.judge.teachers import openai
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import Config
+from hasse.pipeline import run as running
+from hasse.pipeline.stage import Stage, Step
+from hasse.pipeline.store import Store
+from hasse.stages.chat import one_by_one as chat_questions
+from hasse.stages.feedback import stage as feedback
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import stage as judge
+from hasse.stages.judge import traits as teacher_traits
+from hasse.stages.judge.teachers import openai
 
 NUM_CANDIDATES = 4
 TASK = TaskSettings(labels=("yes", "no"))
@@ -59,13 +59,19 @@ def _write_prompts(job):
 
 def judged(num_prompts):
     """The same prompts with a candidate c0, found right."""
-    stage = Stage(name="judged", run=_write_judged, modules=("data.records",))
+    stage = Stage(
+        name="judged",
+        run=_write_judged,
+    )
     return Step(name="judged", stage=stage, settings=GivenSettings(num_prompts=num_prompts))
 
 
 def given(num_prompts):
     """Prompts p0000, p0001, ... with candidates c0 to c3."""
-    stage = Stage(name="given", run=_write_given, modules=("data.records",))
+    stage = Stage(
+        name="given",
+        run=_write_given,
+    )
     return Step(name="given", stage=stage, settings=GivenSettings(num_prompts=num_prompts))
 
 

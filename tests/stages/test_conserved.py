@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from data.errors import InputError, WorkError
-from data.records import (
+from hasse.data.errors import InputError, WorkError
+from hasse.data.records import (
     STATUSES,
     Candidate,
     Evaluation,
@@ -19,23 +19,23 @@ from data.records import (
     Prompt,
     TrainingExample,
 )
-from pipeline.rows import Unit, map_rows
-from pipeline.stage import Job
-from pipeline.store import Store
-from stages.evaluate import benchmark
-from stages.evaluate import stage as evaluate
-from stages.evaluate.benchmarks import Item, Score
-from stages.examples import from_feedback as feedback_examples
-from stages.examples import from_orders as examples
-from stages.examples import reference
-from stages.generate import stage as generate
-from stages.grading import TaskSettings
-from stages.judge import stage as judge
-from stages.judge.judging import JUDGED, NOT_JUDGED
-from stages.judge.teachers import rule
-from stages.order import stage as order
-from stages.order.strategies import lp
-from stages.prompts import stage as prompts
+from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import Store
+from hasse.stages.evaluate import benchmark
+from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.examples import from_feedback as feedback_examples
+from hasse.stages.examples import from_orders as examples
+from hasse.stages.examples import reference
+from hasse.stages.generate import stage as generate
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import stage as judge
+from hasse.stages.judge.judging import JUDGED, NOT_JUDGED
+from hasse.stages.judge.teachers import rule
+from hasse.stages.order import stage as order
+from hasse.stages.order.strategies import lp
+from hasse.stages.prompts import stage as prompts
 
 OF_ORDERS = {"unjudged", "single", "unordered"}
 TASK = TaskSettings(labels=("yes", "no"))
@@ -91,7 +91,7 @@ def job(tmp_path):
 
 @pytest.fixture
 def with_tokenizer(monkeypatch, tiny_tokenizer):
-    monkeypatch.setattr("stages.models.load.load_tokenizer", lambda folder: tiny_tokenizer)
+    monkeypatch.setattr("hasse.stages.models.load.load_tokenizer", lambda folder: tiny_tokenizer)
     for stage in (examples, feedback_examples, evaluate, benchmark):
         monkeypatch.setattr(stage, "model_folder", lambda artifact: None)
 
@@ -111,7 +111,7 @@ def test_candidates_that_were_cut_off_are_judged_and_all_others_are_counted(job)
 
 
 def test_a_status_that_is_neither_judged_nor_left_out_by_name_is_an_error(job, monkeypatch):
-    monkeypatch.setattr("stages.judge.judging.JUDGED", {"ok"})
+    monkeypatch.setattr("hasse.stages.judge.judging.JUDGED", {"ok"})
     with pytest.raises(WorkError, match="12 candidates went in but 10 came out; nothing is published"):
         judge.run(judging(job))
 
@@ -247,8 +247,8 @@ def test_every_prompt_has_every_answer(job, with_tokenizer, monkeypatch, change)
         return {"none": rows, "lost prompt": rows[3:], "lost sample": rows[1:], "twice": [rows[1], *rows[1:]]}[change]
 
     settings = evaluate.EvaluateSettings(task=TASK, split="test", num_samples=2, feedback_template="{prompt}{answer}")
-    monkeypatch.setattr("stages.models.load.load_model", lambda folder: None)
-    monkeypatch.setattr("stages.models.load.context_length", lambda model: 500)
+    monkeypatch.setattr("hasse.stages.models.load.load_model", lambda folder: None)
+    monkeypatch.setattr("hasse.stages.models.load.context_length", lambda model: 500)
     monkeypatch.setattr(evaluate, "_answers", answered)
     monkeypatch.setattr(evaluate, "_with_references", lambda rows, *_: rows)
     monkeypatch.setattr(evaluate, "_with_pairs", lambda rows, *_: rows)
@@ -279,9 +279,9 @@ def test_a_benchmark_is_compared_with_what_was_trained_on(job, with_tokenizer, m
     asked = [Item(item_id="seen", task="t", text=words), Item(item_id="other", task="t", text="another text")]
     module = SimpleNamespace(items=lambda s: asked, score=lambda i, t: Score(value=0), summary=lambda scored: {})
     monkeypatch.setattr(benchmark.registry, "load", lambda *_, **__: module)
-    monkeypatch.setattr("stages.models.load.load_model", lambda folder: None)
+    monkeypatch.setattr("hasse.stages.models.load.load_model", lambda folder: None)
     monkeypatch.setattr(
-        "stages.generate.samplers.transformers.greedy", lambda model, tokenizer, texts, **_: [None] * len(texts)
+        "hasse.stages.generate.samplers.transformers.greedy", lambda model, tokenizer, texts, **_: [None] * len(texts)
     )
     settings = SimpleNamespace(
         benchmark=SimpleNamespace(benchmark="b", max_tokens=5), batch_size=1, contamination_words=13
@@ -303,7 +303,7 @@ def test_what_an_engine_says_of_its_answers_is_compared_with_the_training_stack(
 
     compared: list[Any] = []
     settings = generate.GenerateSettings(groups=[{"sampler": "vllm", "name": "g", "max_gap": 0.25}])
-    monkeypatch.setattr("stages.generate.samplers.vllm.sample", answer)
+    monkeypatch.setattr("hasse.stages.generate.samplers.vllm.sample", answer)
     monkeypatch.setattr(generate.parity, "check", compare)
     work = job(settings, prompts=PROMPTS, student=[])
     with pytest.raises(WorkError, match="log-probs are off"):

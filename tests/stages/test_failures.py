@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from data.errors import WorkError
-from data.parquet import write_records
-from data.records import Candidate, Feedback, Judgement
-from pipeline.failures import check
-from stages.report.shortfalls import shortfalls
+from hasse.data.errors import WorkError
+from hasse.data.parquet import write_records
+from hasse.data.records import Candidate, Feedback, Judgement
+from hasse.pipeline.failures import check
+from hasse.stages.report.shortfalls import shortfalls
 
 
 def judgements(**counts: int) -> list[Judgement]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from data.records import (
+from hasse.data.records import (
     Candidate,
     Completion,
     Feedback,
@@ -19,14 +19,14 @@ from data.records import (
     Prompt,
     TrainingExample,
 )
-from data.settings import key_of
-from pipeline.fingerprint import canonical
-from stages.examples import reference
-from stages.feedback import stage as feedback
-from stages.feedback.items import Item
-from stages.generate import stage as generate
-from stages.grading import TaskSettings
-from stages.order import stage as order
+from hasse.data.settings import key_of
+from hasse.pipeline.fingerprint import canonical
+from hasse.stages.examples import reference
+from hasse.stages.feedback import stage as feedback
+from hasse.stages.feedback.items import Item
+from hasse.stages.generate import stage as generate
+from hasse.stages.grading import TaskSettings
+from hasse.stages.order import stage as order
 
 TURNS = (Message(role="system", content="a"), Message(role="user", content="b"))
 PROMPT = Prompt(

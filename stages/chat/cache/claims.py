@@ -9,8 +9,8 @@ import uuid
 from pathlib import Path
 from typing import TextIO
 
-from data.errors import StoreError
-from pipeline.files import hold, is_held
+from hasse.data.errors import StoreError
+from hasse.pipeline.files import hold, is_held
 
 TABLE = "create table if not exists claim (key text primary key, owner text not null)"
 

@@ -6,10 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError, StoreError, WorkError
-from pipeline.disk import disk_message, disk_problem
-from pipeline.files import is_held
-from stages.chat.cache import claims as chat_claims
+from hasse.data.errors import InputError, StoreError, WorkError
+from hasse.pipeline.disk import disk_message, disk_problem
+from hasse.pipeline.files import is_held
+from hasse.stages.chat.cache import claims as chat_claims
 
 VERSION = 3  # 1: without log-probs and batches; 2: without reasoning and claims
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import StoreError
-from pipeline.disk import disk_message
-from stages.chat.cache.claims import Claims
-from stages.chat.cache.file import failed_disk, open_file
-from stages.chat.http.usage import Usage
-from stages.chat.reply import Replies, Reply, Wanted
+from hasse.data.errors import StoreError
+from hasse.pipeline.disk import disk_message
+from hasse.stages.chat.cache.claims import Claims
+from hasse.stages.chat.cache.file import failed_disk, open_file
+from hasse.stages.chat.http.usage import Usage
+from hasse.stages.chat.reply import Replies, Reply, Wanted
 
 KEPT = {"ok", "truncated", "refused"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from stages.chat.reply import Replies, Reply, Unsupported, Unusable, Wanted, failed
+from hasse.stages.chat.reply import Replies, Reply, Unsupported, Unusable, Wanted, failed
 
 WHOLE = {"stop", "eos", "eos_token", "end_turn", "stop_sequence"}
 CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from data.errors import InputError
-from stages.chat.http.completion import read_completion, read_error
-from stages.chat.http.headers import retry_after
-from stages.chat.http.refusals import CHANGES, changes
-from stages.chat.http.usage import Usage, read_usage
-from stages.chat.money.prices import is_on_this_machine
-from stages.chat.reply import Reply, Unsupported, Unusable, Wanted
-from stages.chat.settings import ChatSettings
+from hasse.data.errors import InputError
+from hasse.stages.chat.http.completion import read_completion, read_error
+from hasse.stages.chat.http.headers import retry_after
+from hasse.stages.chat.http.refusals import CHANGES, changes
+from hasse.stages.chat.http.usage import Usage, read_usage
+from hasse.stages.chat.money.prices import is_on_this_machine
+from hasse.stages.chat.reply import Reply, Unsupported, Unusable, Wanted
+from hasse.stages.chat.settings import ChatSettings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -94,7 +94,7 @@ class Endpoint:
     def __init__(self, settings: ChatSettings):
         import openai
 
-        from stages.chat.http.byte_limit import ACCEPTED, limited
+        from hasse.stages.chat.http.byte_limit import ACCEPTED, limited
 
         self._settings = settings
         self._key = _read_key(settings)
@@ -191,7 +191,7 @@ class Endpoint:
         import httpx2
         import openai
 
-        from stages.chat.http.byte_limit import MOST_BYTES, TooLong
+        from hasse.stages.chat.http.byte_limit import MOST_BYTES, TooLong
 
         rest = b""
         try:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from stages.chat.http.endpoint import Outcome
-from stages.chat.http.headers import remaining
-from stages.chat.settings import ChatSettings
+from hasse.stages.chat.http.endpoint import Outcome
+from hasse.stages.chat.http.headers import remaining
+from hasse.stages.chat.settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True)

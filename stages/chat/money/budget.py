@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from stages.chat.http.endpoint import Outcome
-from stages.chat.money.prices import price_of
-from stages.chat.settings import ChatSettings
+from hasse.stages.chat.http.endpoint import Outcome
+from hasse.stages.chat.money.prices import price_of
+from hasse.stages.chat.settings import ChatSettings
 
 RESERVED, HELD = "reserved", "held"
 ROUNDING = 1e-9  # dollars by which sums of binary fractions may pass the limit

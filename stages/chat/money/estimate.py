@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stages.chat.money.prices import known_price
-from stages.chat.request import Request, estimate_of
-from stages.chat.settings import ChatSettings
+from hasse.stages.chat.money.prices import known_price
+from hasse.stages.chat.request import Request, estimate_of
+from hasse.stages.chat.settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from data.errors import InputError
-from data.settings import Config
-from pipeline.settings_file import read_yaml, validate
-from stages.chat.settings import ChatSettings, Price
+from hasse.data.errors import InputError
+from hasse.data.settings import Config
+from hasse.pipeline.settings_file import read_yaml, validate
+from hasse.stages.chat.settings import ChatSettings, Price
 
 VARIABLE = "HASSE_PRICES"
 FREE = Price(free=True)

@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from data.errors import CorruptFile
-from pipeline.stage import Job
-from pipeline.store import LOGS, disk_errors, write_atomically
-from stages.chat.cache.file import path_in
-from stages.chat.money.budget import Ledger
-from stages.chat.money.estimate import Planned, estimate
+from hasse.data.errors import CorruptFile
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import LOGS, disk_errors, write_atomically
+from hasse.stages.chat.cache.file import path_in
+from hasse.stages.chat.money.budget import Ledger
+from hasse.stages.chat.money.estimate import Planned, estimate
 
 T = TypeVar("T")
 

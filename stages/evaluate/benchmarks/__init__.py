@@ -2,7 +2,6 @@
 
 A benchmark module has
     class Settings(Config)                       its section of the recipe, with `path`
-    MODULES: tuple[str, ...]                     optional: other modules whose code decides a score
     def items(settings) -> list[Item]            what is asked
     def score(item, text) -> Score               pure: one answer, by the benchmark's own rules
     def summary(scored) -> dict[str, float]      from (Item, Score) of all items to the benchmark's own numbers

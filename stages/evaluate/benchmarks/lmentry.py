@@ -43,16 +43,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import SourceError
-from data.settings import Config, unkeyed
-from data.tables import READERS, Row, read_rows
-from pipeline.fingerprint import file_digest
-from stages.evaluate.benchmarks import Item, Score
+from hasse.data.errors import SourceError
+from hasse.data.settings import Config, unkeyed
+from hasse.data.tables import Row, read_rows
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.evaluate.benchmarks import Item, Score
 
 Data = dict[str, Any]
 Scored = Sequence[tuple[Item, Score]]
-
-MODULES = READERS
 
 
 class Settings(Config):

@@ -15,14 +15,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import SourceError
-from data.settings import Config, unkeyed
-from data.tables import READERS, find_files
-from data.text import normalise
-from pipeline.fingerprint import file_digest
-from stages.evaluate.benchmarks import Item, Score
+from hasse.data.errors import SourceError
+from hasse.data.settings import Config, unkeyed
+from hasse.data.tables import find_files
+from hasse.data.text import normalise
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.evaluate.benchmarks import Item, Score
 
-MODULES = READERS
 REFERENCES = "references"
 
 

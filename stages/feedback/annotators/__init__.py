@@ -5,10 +5,9 @@ An annotator module has
     class Settings(Config)                       its section of the recipe
     def annotate(items, settings, task) -> Iterator[Feedback]        one for each item, in order
 and may have
-    MODULES: tuple[str, ...]                     other modules whose code decides what it says
 and, where it asks a chat endpoint,
     def questions(items, settings, task) -> Iterator[Planned]        what `annotate` would ask
 
-`items` are `Item`s of stages.feedback.items: the prompt, one answer, and what was judged of it. People annotate through
-a queue file instead: `hasse annotate`.
+`items` are `Item`s of hasse.stages.feedback.items: the prompt, one answer, and what was judged of it. People annotate
+through a queue file instead: `hasse annotate`.
 """

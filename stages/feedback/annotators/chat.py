@@ -6,19 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.records import Feedback
-from data.rendering import shown
-from data.settings import Config
-from data.text import short_digest
-from data.thinking import split_thinking
-from stages.chat.ask import ChatSettings, Conversation, Payer, Reply, converse
-from stages.chat.money.estimate import Planned
-from stages.chat.request import Request, question
-from stages.feedback.items import RIGHT, WRONG, Item, right_answer
-from stages.grading import TaskSettings
+from hasse.data.records import Feedback
+from hasse.data.rendering import shown
+from hasse.data.settings import Config
+from hasse.data.text import short_digest
+from hasse.data.thinking import split_thinking
+from hasse.stages.chat.ask import ChatSettings, Conversation, Payer, Reply, converse
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.request import Request, question
+from hasse.stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from hasse.stages.grading import TaskSettings
 
 KIND = "ai"
-MODULES = ("stages.chat.request", "stages.chat.reply")
+
 
 SYSTEM = (
     "You give feedback on answers. Start with the line 'Verdict: right' or 'Verdict: wrong'. Then say in one to three "

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from data.records import Feedback
-from data.settings import Config
-from stages.feedback.items import RIGHT, WRONG, Item, right_answer
-from stages.grading import TaskSettings
-from stages.grading.statements import is_statement
+from hasse.data.records import Feedback
+from hasse.data.settings import Config
+from hasse.stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from hasse.stages.grading import TaskSettings
+from hasse.stages.grading.statements import is_statement
 
 KIND = "rule"
 PROMPT_VERSION = "rule-1"

@@ -5,7 +5,6 @@ A sampler module has
     class Settings(Config)                       with `name`, the beginning of its candidates' ids
     def num_candidates(settings) -> int          a prompt, at most
     def has_work(prompt, settings) -> bool       whether it has anything to give for that prompt
-    MODULES: tuple[str, ...]                     optional: other modules whose code decides its candidates
     def needs_model(settings) -> bool            optional: in place of NEEDS_MODEL, where that depends
     def engine(settings) -> EngineSettings | None        optional: of vLLM, which then gets the model's folder to answer
     def answers(prompt, settings) -> tuple[str, ...]     optional: what it takes from the prompt as it is

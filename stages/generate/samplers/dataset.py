@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from data.records import Candidate, Prompt
-from data.settings import Config
+from hasse.data.records import Candidate, Prompt
+from hasse.data.settings import Config
 
 NEEDS_MODEL = False
 

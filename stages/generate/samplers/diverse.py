@@ -13,15 +13,14 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from data.records import Candidate, Prompt
-from data.settings import unkeyed
-from stages.generate.answers import AnswerSettings
-from stages.generate.samplers import transformers, vllm
-from stages.grading.tokens import canonical, tokens
-from stages.models.vllm_engine import EngineSettings
+from hasse.data.records import Candidate, Prompt
+from hasse.data.settings import unkeyed
+from hasse.stages.generate.answers import AnswerSettings
+from hasse.stages.generate.samplers import transformers, vllm
+from hasse.stages.grading.tokens import canonical, tokens
+from hasse.stages.models.vllm_engine import EngineSettings
 
 NEEDS_MODEL = True
-MODULES = ("stages.grading.tokens", "stages.grading.numbers")
 
 
 class Settings(AnswerSettings):

@@ -13,21 +13,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data.records import Candidate, Prompt
-from data.rendering import shown
-from data.settings import Config, registry
-from data.thinking import split_thinking
-from stages.chat.ask import ChatSettings, Conversation, Payer, Reply, converse
-from stages.chat.money.estimate import Planned
-from stages.chat.request import question
-from stages.generate.samplers import dataset, openai, transformers, vllm
-from stages.grading import MODULES as GRADING
-from stages.grading import loose_label
-from stages.grading.statements import is_statement
-from stages.models.vllm_engine import EngineSettings
+from hasse.data.records import Candidate, Prompt
+from hasse.data.rendering import shown
+from hasse.data.settings import Config, registry
+from hasse.data.thinking import split_thinking
+from hasse.stages.chat.ask import ChatSettings, Conversation, Payer, Reply, converse
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.request import question
+from hasse.stages.generate.samplers import dataset, openai, transformers, vllm
+from hasse.stages.grading import loose_label
+from hasse.stages.grading.statements import is_statement
+from hasse.stages.models.vllm_engine import EngineSettings
 
 NEEDS_MODEL = False
-MODULES = ("stages.chat.request", "stages.chat.reply", *GRADING)
+
 
 REWRITE = (
     "You rewrite explanations so that they mean the opposite, in the same style and at about the same length. Change "
@@ -167,4 +166,4 @@ def _candidate(base: Candidate, number: int, reply: Reply, settings: Settings) -
 
 
 def _base(settings: Settings) -> Any:
-    return registry.load("stages.generate.samplers", settings.of.sampler, kind="sampler")
+    return registry.load("hasse.stages.generate.samplers", settings.of.sampler, kind="sampler")

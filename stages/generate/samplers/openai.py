@@ -14,17 +14,17 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data.errors import InputError
-from data.records import Candidate, Message, Prompt
-from data.settings import Seed, unkeyed
-from data.thinking import split_thinking
-from stages.chat.ask import ChatSettings, Conversation, Payer, Reply, Request, converse
-from stages.chat.money.estimate import Planned
-from stages.generate.answers import PLACE, filtered, no_answer, one_place, row_seed, source_of, views_of
+from hasse.data.errors import InputError
+from hasse.data.records import Candidate, Message, Prompt
+from hasse.data.settings import Seed, unkeyed
+from hasse.data.thinking import split_thinking
+from hasse.stages.chat.ask import ChatSettings, Conversation, Payer, Reply, Request, converse
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.generate.answers import PLACE, filtered, no_answer, one_place, row_seed, source_of, views_of
 
 NEEDS_MODEL = False
 STREAMS = True
-MODULES = ("stages.chat.request", "stages.chat.reply")
+
 FINISH_REASONS = {"ok": "stop", "truncated": "length"}
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from data.records import Candidate, Prompt
-from data.settings import unkeyed
-from stages.generate.answers import AnswerSettings, candidate_of, filtered, numbered, row_seed, views_that_fit
-from stages.models.sample import generate
+from hasse.data.records import Candidate, Prompt
+from hasse.data.settings import unkeyed
+from hasse.stages.generate.answers import AnswerSettings, candidate_of, filtered, numbered, row_seed, views_that_fit
+from hasse.stages.models.sample import generate
 
 if TYPE_CHECKING:
-    from stages.models.lazy import LoadedModel
+    from hasse.stages.models.lazy import LoadedModel
 
 NEEDS_MODEL = True
 
@@ -35,7 +35,7 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
     """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
-    from stages.models.load import context_length
+    from hasse.stages.models.load import context_length
 
     fitting, refused = views_that_fit(prompts, settings, student.tokenizer, context=context_length(student.model))
     work = []

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from data.records import Candidate, Prompt
-from stages.generate.answers import (
+from hasse.data.records import Candidate, Prompt
+from hasse.stages.generate.answers import (
     AnswerSettings,
     Signature,
     candidate_of,
@@ -21,15 +21,16 @@ from stages.generate.answers import (
     row_seed,
     views_that_fit,
 )
-from stages.models.end_tokens import end_token_ids
-from stages.models.sample import Sampled, spoken
-from stages.models.vllm_engine import EngineSettings, pool
+from hasse.stages.models.end_tokens import end_token_ids
+from hasse.stages.models.sample import Sampled, spoken
+from hasse.stages.models.vllm_engine import EngineSettings, pool
+
+RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
 
 if TYPE_CHECKING:
-    from stages.models.lazy import LazyModel
+    from hasse.stages.models.lazy import LazyModel
 
 NEEDS_MODEL = True
-MODULES = ("stages.models.vllm_engine", "stages.models.vllm_worker")
 
 
 class Settings(AnswerSettings, EngineSettings):

@@ -5,7 +5,6 @@ A teacher module has
     class Settings(Config)                       its section of the recipe
     def judge(items, settings, task, model) -> Iterator[list[Judgement]]    one judgement a candidate, in order
 and may have
-    MODULES: tuple[str, ...]                     other modules whose code decides what it says
     NEEDS_TOKENS: bool                           whether it reads the candidates' tokens, beside their texts
     IN_CHILD: bool                               whether it loads a model of its own, and so runs in a child process
     OWN_PROCESS: bool                            whether its model answers in processes of their own; or a function

@@ -13,32 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from data.records import AspectScore, Candidate, Checkpoint, Judgement, Prompt
-from data.settings import Config, unkeyed
-from stages.grading import TaskSettings, stated
-from stages.models.vllm_engine import EngineSettings, close_pools, pool
+from hasse.data.records import AspectScore, Candidate, Checkpoint, Judgement, Prompt
+from hasse.data.settings import Config, unkeyed
+from hasse.stages.grading import TaskSettings, stated
+from hasse.stages.models.vllm_engine import EngineSettings, close_pools, pool
 
 if TYPE_CHECKING:
-    from stages.models.lazy import LazyModel
+    from hasse.stages.models.lazy import LazyModel
 
 NEEDS_MODEL = True
 NEEDS_TOKENS = True
-MODULES = (
-    "stages.models.lazy",
-    "stages.models.tokens",
-    "stages.models.chat_template",
-    "stages.models.control_tokens",
-    "stages.models.end_tokens",
-    "stages.scoring.batch",
-    "stages.scoring.score",
-    "stages.scoring.rows",
-    "stages.scoring.branch_attention",
-    "stages.scoring.token_logps",
-    "stages.models.load",
-    "stages.scoring.score_texts",
-    "stages.models.vllm_engine",
-    "stages.models.vllm_worker",
-)
+
 close = close_pools
 
 
@@ -98,7 +83,7 @@ def _logprobs(
     asked: list[tuple[Prompt, Candidate]], settings: Settings, model: LazyModel
 ) -> list[tuple[float, int] | None]:
     """(log-prob, tokens) of each answer under the teacher; None where prompt and answer do not fit."""
-    from stages.models.tokens import completion_token_ids, prompt_token_ids
+    from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
     if not asked:
         return []
@@ -125,7 +110,7 @@ def _room(settings: Settings, model: LazyModel) -> int:
 def _sums(pairs: Sequence[tuple[list[int], list[int]]], settings: Settings, model: LazyModel) -> list[float]:
     """Of each answer after its prompt, nats."""
     if settings.engine is None:
-        from stages.scoring.score_texts import logprobs_of
+        from hasse.stages.scoring.score_texts import logprobs_of
 
         return logprobs_of(model.loaded.model, pairs, micro_batch_tokens=settings.micro_batch_tokens)
     how = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}

@@ -5,19 +5,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.records import Candidate, Judgement, Prompt
-from data.settings import unkeyed
-from stages.chat.ask import ChatSettings, Conversation, Payer, converse
-from stages.chat.json_replies import SYSTEM, Question, Structured, Talk
-from stages.chat.money.estimate import Planned
-from stages.chat.request import Request, question
-from stages.grading import TaskSettings
-from stages.judge import panel, panel_settings
-from stages.judge.panel_settings import PanelSettings
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import unkeyed
+from hasse.stages.chat.ask import ChatSettings, Conversation, Payer, converse
+from hasse.stages.chat.json_replies import SYSTEM, Question, Structured, Talk
+from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.request import Request, question
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import panel, panel_settings
+from hasse.stages.judge.panel_settings import PanelSettings
 
 NEEDS_MODEL = False
 REPEATS = True
-MODULES = (*panel.MODULES, "stages.chat.request")
+
 external = panel_settings.external
 
 

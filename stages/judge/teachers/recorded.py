@@ -23,16 +23,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import InputError, SourceError
-from data.records import STATUSES, AspectScore, Candidate, Judgement, Presentation, Prompt
-from data.settings import Config, unkeyed
-from data.tables import READERS, Row, read_rows
-from pipeline.fingerprint import file_digest
-from stages.grading import TaskSettings, stated
-from stages.judge.review_scores import two_scores
+from hasse.data.errors import InputError, SourceError
+from hasse.data.records import STATUSES, AspectScore, Candidate, Judgement, Presentation, Prompt
+from hasse.data.settings import Config, unkeyed
+from hasse.data.tables import Row, read_rows
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.grading import TaskSettings, stated
+from hasse.stages.judge.review_scores import two_scores
 
 NEEDS_MODEL = False
-MODULES = ("stages.judge.review_scores", *READERS)
 
 
 class Settings(Config):

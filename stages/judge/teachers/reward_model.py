@@ -12,25 +12,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from data.records import Candidate, Judgement, Prompt
-from data.settings import Config, unkeyed
-from pipeline.fingerprint import model_digests
-from stages.grading import TaskSettings, stated
-from stages.models.checkpoints import locate
-from stages.models.model_folders import check_weights, read_config
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import Config, unkeyed
+from hasse.pipeline.fingerprint import model_digests
+from hasse.stages.grading import TaskSettings, stated
+from hasse.stages.models.checkpoints import locate
+from hasse.stages.models.model_folders import check_weights, read_config
 
 if TYPE_CHECKING:
-    from stages.models.scalar_head import ScalarModel
+    from hasse.stages.models.scalar_head import ScalarModel
 
 NEEDS_MODEL = False
 IN_CHILD = True
-MODULES = (
-    "stages.models.scalar_head",
-    "stages.models.checkpoints",
-    "stages.models.load",
-    "stages.models.tokens",
-    "stages.models.control_tokens",
-)
 
 
 class Settings(Config):
@@ -67,7 +60,7 @@ def close() -> None:
 
 @lru_cache(maxsize=1)
 def _load(folder: Path) -> ScalarModel:
-    from stages.models.scalar_head import load
+    from hasse.stages.models.scalar_head import load
 
     return load(folder)
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.records import Candidate, Judgement, Prompt
-from data.settings import Config, unkeyed
-from stages.grading import TaskSettings, grade
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import Config, unkeyed
+from hasse.stages.grading import TaskSettings, grade
 
 NEEDS_MODEL = False
 

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
-from data.records import Candidate, Judgement, JudgeTotal, Prompt
-from data.settings import Config, registry
-from stages.grading import TaskSettings, stated
-from stages.judge.scales import SCALES, weighted_mean
+from hasse.data.records import Candidate, Judgement, JudgeTotal, Prompt
+from hasse.data.settings import Config, registry
+from hasse.stages.grading import TaskSettings, stated
+from hasse.stages.judge.scales import SCALES, weighted_mean
 
 NEEDS_MODEL = False
-MODULES = ("stages.judge.scales",)
-TEACHERS = "stages.judge.teachers"
+
+TEACHERS = "hasse.stages.judge.teachers"
 
 
 def _weighted(name: str) -> type[Config]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from data.records import Candidate, Judgement, Prompt
-from data.settings import unkeyed
-from stages.grading import TaskSettings
-from stages.judge import local_panel as local_chat
-from stages.judge import panel, panel_settings
-from stages.judge.local_panel import Asked, LocalChatSettings
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.settings import unkeyed
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import local_panel as local_chat
+from hasse.stages.judge import panel_settings
+from hasse.stages.judge.local_panel import Asked, LocalChatSettings
 
 if TYPE_CHECKING:
-    from stages.models.lazy import LazyModel
+    from hasse.stages.models.lazy import LazyModel
 
 NEEDS_MODEL = True
 REPEATS = True
-MODULES = (*panel.MODULES, *local_chat.MODULES, "stages.generate.samplers.transformers")
+
 external = panel_settings.external
 
 
@@ -38,7 +38,7 @@ def judge(
 
 
 def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
-    from stages.models.sample import generate
+    from hasse.stages.models.sample import generate
 
     found = generate(
         model.loaded.model,

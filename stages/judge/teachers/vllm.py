@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from data.records import Candidate, Judgement, Prompt
-from stages.chat.json_replies import Structured
-from stages.grading import TaskSettings
-from stages.judge import local_panel as local_chat
-from stages.judge import panel, panel_settings
-from stages.judge.local_panel import Asked, LocalChatSettings
-from stages.models.end_tokens import end_token_ids
-from stages.models.vllm_engine import EngineSettings, close_pools, pool
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.stages.chat.json_replies import Structured
+from hasse.stages.grading import TaskSettings
+from hasse.stages.judge import local_panel as local_chat
+from hasse.stages.judge import panel_settings
+from hasse.stages.judge.local_panel import Asked, LocalChatSettings
+from hasse.stages.models.end_tokens import end_token_ids
+from hasse.stages.models.vllm_engine import EngineSettings, close_pools, pool
+
+RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
 
 if TYPE_CHECKING:
-    from stages.models.lazy import LazyModel
+    from hasse.stages.models.lazy import LazyModel
 
 NEEDS_MODEL = True
 OWN_PROCESS = True
 REPEATS = True
-MODULES = (*panel.MODULES, *local_chat.MODULES, "stages.models.vllm_engine", "stages.models.vllm_worker")
+
 external = panel_settings.external
 close = close_pools
 

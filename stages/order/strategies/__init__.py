@@ -2,7 +2,6 @@
 
 A strategy module has
     class Settings(StrategySettings)                                               its section of the recipe
-    MODULES: tuple[str, ...]                                             optional: other modules whose code decides
     def external(settings) -> dict[str, str]                             optional: digests of files it reads
     def orders(items, settings) -> Iterator[PartialOrder]                one order a prompt
 

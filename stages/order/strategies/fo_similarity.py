@@ -10,12 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from data.errors import InputError
-from data.records import PartialOrder, Prompt
-from stages.grading.tokens import canonical, tokens
-from stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
-
-MODULES = ("stages.grading.tokens", "stages.grading.numbers")
+from hasse.data.errors import InputError
+from hasse.data.records import PartialOrder, Prompt
+from hasse.stages.grading.tokens import canonical, tokens
+from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
 
 
 class Settings(StrategySettings):
@@ -73,7 +71,7 @@ def _sentence_transformer(name: str) -> Any:
         from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]  an extra
     except ImportError as error:
         raise InputError(
-            f"embedder {name!r} needs the package sentence-transformers: pip install 'hasse[embeddings]'"
+            f"embedder {name!r} needs the package sentence-transformers: pip install 'hasse-llm[embeddings]'"
         ) from error
     model = SentenceTransformer(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
     return lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False)

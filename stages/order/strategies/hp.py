@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from data.records import PartialOrder, Prompt
-from stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
+from hasse.data.records import PartialOrder, Prompt
+from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
 
 
 class Settings(StrategySettings):

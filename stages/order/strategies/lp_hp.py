@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from data.records import PartialOrder, Prompt
-from stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
-from stages.order.strategies.lp import level
+from hasse.data.records import PartialOrder, Prompt
+from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
+from hasse.stages.order.strategies.lp import level
 
 
 class Settings(StrategySettings):

@@ -11,14 +11,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.errors import SourceError
-from data.records import OrderedPair, PartialOrder, Prompt
-from data.settings import unkeyed
-from data.tables import READERS, read_rows
-from pipeline.fingerprint import file_digest
-from stages.order.partial_order import Judged, StrategySettings, from_pairs
+from hasse.data.errors import SourceError
+from hasse.data.records import OrderedPair, PartialOrder, Prompt
+from hasse.data.settings import unkeyed
+from hasse.data.tables import read_rows
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.order.partial_order import Judged, StrategySettings, from_pairs
 
-MODULES = READERS
 COLUMNS = ("prompt_id", "above", "below")
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.records import PartialOrder, Prompt
-from stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
+from hasse.data.records import PartialOrder, Prompt
+from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
 
 
 class Settings(StrategySettings):

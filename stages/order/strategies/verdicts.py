@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data.errors import SourceError
-from data.records import OrderedPair, PartialOrder, Prompt
-from data.settings import unkeyed
-from data.tables import READERS, read_rows
-from pipeline.fingerprint import file_digest
-from stages.order.majority import (
+from hasse.data.errors import SourceError
+from hasse.data.records import OrderedPair, PartialOrder, Prompt
+from hasse.data.settings import unkeyed
+from hasse.data.tables import read_rows
+from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.order.majority import (
     Verdict,
     bradley_terry,
     break_cycles,
@@ -33,9 +33,8 @@ from stages.order.majority import (
     refuse_cycles,
     tally,
 )
-from stages.order.partial_order import Judged, StrategySettings, from_levels, from_pairs, transitive_closure
+from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, from_pairs, transitive_closure
 
-MODULES = READERS
 WORDS = ("a", "b", "tie", "abstain")
 
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages.models.vllm_engine import visible_gpus
-from stages.train.distributed.settings import FsdpSettings, LaunchSettings
-from stages.train.optimiser import OptimiserSettings
+from hasse.stages.models.vllm_engine import visible_gpus
+from hasse.stages.train.distributed.settings import FsdpSettings, LaunchSettings
+from hasse.stages.train.optimiser import OptimiserSettings
 
-WORKER = "stages.train.distributed.worker"
+WORKER = "hasse.stages.train.distributed.worker"
 
 
 def accelerate_config(launch: LaunchSettings, optimiser: OptimiserSettings, machine_rank: int) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def interpreter() -> list[str]:
 
 def environment() -> dict[str, str]:
     """Of the processes: this code, and the CPU where there is no GPU."""
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[4])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **({} if visible_gpus() else {"ACCELERATE_USE_CPU": "true"})}
 

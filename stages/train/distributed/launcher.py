@@ -2,7 +2,7 @@
 
 In the job's folder, while it lasts:
 
-    trainer/launch/spec.json          what to do (stages.train.run_spec.Work)
+    trainer/launch/spec.json          what to do (hasse.stages.train.run_spec.Work)
                    machine-0.yaml     accelerate's configuration; machine-0.log what its launcher said
                    rank-0.log         what a process said; error-0.json what it failed of
                    progress.jsonl     [step, of so many], by the main process
@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from data import errors
-from data.errors import ChildDied, HasseError, StoreError
-from data.records import CurvePoint
-from pipeline.disk import disk_message, disk_problem
-from pipeline.stage import Job
-from pipeline.store import write_atomically
-from stages.train.distributed.accelerate_config import accelerate_config, command, environment, interpreter
-from stages.train.distributed.machines import Meeting
+from hasse.data import errors
+from hasse.data.errors import ChildDied, HasseError, StoreError
+from hasse.data.records import CurvePoint
+from hasse.pipeline.disk import disk_message, disk_problem
+from hasse.pipeline.stage import Job
+from hasse.pipeline.store import write_atomically
+from hasse.stages.train.distributed.accelerate_config import accelerate_config, command, environment, interpreter
+from hasse.stages.train.distributed.machines import Meeting
 
 if TYPE_CHECKING:
-    from stages.train.passes import Plan
-    from stages.train.run_spec import Work
+    from hasse.stages.train.passes import Plan
+    from hasse.stages.train.run_spec import Work
 
 FOLDER, SPEC = "launch", "spec.json"
 PROGRESS, FOUND = "progress.jsonl", "found.json"
@@ -86,7 +86,7 @@ def take_part(work: "Work", folder: Path, machine_rank: int, *, watch: Sequence[
 
 def read_found(folder: Path) -> tuple[list[CurvePoint], "Plan"]:
     """What the main process left."""
-    from stages.train.passes import Plan
+    from hasse.stages.train.passes import Plan
 
     found = json.loads((folder / FOUND).read_text())
     return [CurvePoint(**point) for point in found["points"]], Plan(**found["plan"])

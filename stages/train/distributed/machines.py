@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError, WorkError
-from pipeline.store import Store, write_atomically
-from stages.train.distributed.settings import LaunchSettings
+from hasse.data.errors import InputError, WorkError
+from hasse.pipeline.store import Store, write_atomically
+from hasse.stages.train.distributed.settings import LaunchSettings
 
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 60.0

@@ -2,9 +2,9 @@
 
 from pydantic import Field, model_validator
 
-from data.errors import RecipeError
-from data.settings import Config
-from stages.models.vllm_engine import visible_gpus
+from hasse.data.errors import RecipeError
+from hasse.data.settings import Config
+from hasse.stages.models.vllm_engine import visible_gpus
 
 
 class FsdpSettings(Config):

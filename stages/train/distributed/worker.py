@@ -1,4 +1,4 @@
-"""One of the processes that train together; accelerate starts `python -m stages.train.distributed.worker SPEC`."""
+"""One of the processes that train together: accelerate runs this module with the path of a `Work` as argument."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from stages.models.this_process import is_main_process
-from stages.train.distributed.launcher import PROGRESS, write_found, write_report
+from hasse.stages.models.this_process import is_main_process
+from hasse.stages.train.distributed.launcher import PROGRESS, write_found, write_report
 
 PATIENCE = timedelta(hours=2)
 """Of a process for another: the main one saves a large model while the others wait."""
@@ -35,9 +35,9 @@ def _work(folder: Path) -> None:
     import torch
     from accelerate import PartialState
 
-    import stages.train.preload  # noqa: F401  quiet libraries
-    from stages.train.one_run import learn
-    from stages.train.run_spec import Work
+    import hasse.stages.train.preload  # noqa: F401  quiet libraries
+    from hasse.stages.train.one_run import learn
+    from hasse.stages.train.run_spec import Work
 
     _check_devices()
     PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
@@ -53,7 +53,7 @@ def _check_devices() -> None:
     """accelerate would have processes share a GPU without a word."""
     import torch
 
-    from data.errors import InputError
+    from hasse.data.errors import InputError
 
     processes, devices = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
     if torch.cuda.is_available() and processes > devices:

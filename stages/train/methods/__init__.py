@@ -6,7 +6,6 @@ An offline method module has
     def loss(policy, batch, settings) -> (loss, metrics)     a pure function; micro-batch losses add up to the step's
 
 and, where it needs them,
-    MODULES                                                  other modules whose code decides the loss
     MIN_CANDIDATES                                           the smallest K with which it makes sense
     EXAMPLES                                                 what it learns from, "order" (the default) or another kind
     HEAD                                                     "reward": a scalar head, `policy: SequenceRewards`

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from data.records import TrainingExample
-from data.settings import Config
-from stages.train.methods import sft
-from stages.train.methods.sft import Metrics
+from hasse.data.records import TrainingExample
+from hasse.data.settings import Config
+from hasse.stages.train.methods import sft
+from hasse.stages.train.methods.sft import Metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.scoring.batch import CandidateBatch, SequenceLogps
+    from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 
 class Settings(Config):

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from data.records import TrainingExample
-from data.settings import Config
-from stages.train.loss_terms import log_sigmoid
-from stages.train.methods.sft import Metrics
+from hasse.data.records import TrainingExample
+from hasse.data.settings import Config
+from hasse.stages.train.loss_terms import log_sigmoid
+from hasse.stages.train.methods.sft import Metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.scoring.batch import CandidateBatch, SequenceRewards
+    from hasse.stages.scoring.batch import CandidateBatch, SequenceRewards
 
 EXAMPLES = "gap"
 HEAD = "reward"

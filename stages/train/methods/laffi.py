@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from data.records import TrainingExample
-from data.settings import Config
-from stages.train.methods.sft import Metrics
+from hasse.data.records import TrainingExample
+from hasse.data.settings import Config
+from hasse.stages.train.methods.sft import Metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.scoring.batch import CandidateBatch, SequenceLogps
+    from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 EXAMPLES = "feedback"
 

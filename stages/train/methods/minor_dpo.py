@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from data.settings import Config
-from stages.train.loss_terms import log_ratio
-from stages.train.methods import dpo
-from stages.train.methods.dpo import needs_reference, prepare, step_sums  # noqa: F401  the same examples, pairs and reference
-from stages.train.methods.sft import Metrics
+from hasse.data.settings import Config
+from hasse.stages.train.loss_terms import log_ratio
+from hasse.stages.train.methods import dpo
+from hasse.stages.train.methods.dpo import needs_reference, prepare, step_sums  # noqa: F401  the same examples, pairs and reference
+from hasse.stages.train.methods.sft import Metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.scoring.batch import CandidateBatch, SequenceLogps
+    from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 MIN_CANDIDATES = 2
 

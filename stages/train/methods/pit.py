@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data.settings import Config, unkeyed
-from data.template import check_places
-from stages.train.optimiser import OptimiserSettings
+from hasse.data.settings import Config, unkeyed
+from hasse.data.template import check_places
+from hasse.stages.train.optimiser import OptimiserSettings
 
 TEMPLATE = "{prompt}\n\nAn answer:\n{reference}\n\nA better answer:\n"
 

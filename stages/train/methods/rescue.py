@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from data.records import TrainingExample
-from data.settings import Config
-from stages.train.loss_terms import pair_hinge, per_prompt, scores, target_nll
-from stages.train.methods import minor_sft
-from stages.train.methods.sft import Metrics, target_metric
+from hasse.data.records import TrainingExample
+from hasse.data.settings import Config
+from hasse.stages.train.loss_terms import pair_hinge, per_prompt, scores, target_nll
+from hasse.stages.train.methods import minor_sft
+from hasse.stages.train.methods.sft import Metrics, target_metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.scoring.batch import CandidateBatch, SequenceLogps
+    from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 MIN_CANDIDATES = 2
 

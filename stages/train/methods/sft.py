@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from data.records import TrainingExample
-from data.settings import Config
-from stages.train.loss_terms import target_nll
+from hasse.data.records import TrainingExample
+from hasse.data.settings import Config
+from hasse.stages.train.loss_terms import target_nll
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.scoring.batch import CandidateBatch, SequenceLogps
+    from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 Metrics = Mapping[str, "tuple[Tensor, Tensor | int]"]
 """Name -> (sum, number of things summed); the trainer logs the ratio over a whole step."""

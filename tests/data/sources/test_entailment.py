@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from data.errors import SourceError
-from data.sources import entailment
-from data.sources.entailment import LABELS, Riddle, Settings, rows
+from hasse.data.errors import SourceError
+from hasse.data.sources import entailment
+from hasse.data.sources.entailment import LABELS, Riddle, Settings, rows
 
 SMALL = {"num_pretrain": 300, "num_train": 60, "num_validation": 30, "num_test": 30}
 

@@ -1,9 +1,9 @@
 import pytest
 
-from data.errors import SourceError
-from data.sources import letters
-from stages.grading import edit_similarity
-from stages.prompts.stage import HELD_OUT, PromptsSection, build_prompts, prove_disjoint
+from hasse.data.errors import SourceError
+from hasse.data.sources import letters
+from hasse.stages.grading import edit_similarity
+from hasse.stages.prompts.stage import HELD_OUT, PromptsSection, build_prompts, prove_disjoint
 
 
 def rows(**settings):

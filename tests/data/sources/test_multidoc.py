@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import SourceError
-from data.sources.multidoc import Settings, rows
-from data.text import normalise_answer
+from hasse.data.errors import SourceError
+from hasse.data.sources.multidoc import Settings, rows
+from hasse.data.text import normalise_answer
 
 TOPICS = ["apple", "brick", "cloud", "drum", "eagle", "flute", "grape", "harp"]
 

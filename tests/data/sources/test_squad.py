@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from data.errors import SourceError
-from data.sources import squad
-from stages.grading import TaskSettings, exact_match, grade, token_f1
-from stages.prompts.stage import PromptsSection, build_prompts
+from hasse.data.errors import SourceError
+from hasse.data.sources import squad
+from hasse.stages.grading import TaskSettings, exact_match, grade, token_f1
+from hasse.stages.prompts.stage import PromptsSection, build_prompts
 
 
 def write(path, *questions, context="Rome is the capital of Italy."):

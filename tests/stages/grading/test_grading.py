@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.records import Candidate, Prompt
-from stages.grading import TaskSettings, exact_match, grade, stated
-from stages.grading.tokens import canonical, may_hold, places, tokens
-from stages.judge.teachers import rule
+from hasse.data.records import Candidate, Prompt
+from hasse.stages.grading import TaskSettings, exact_match, grade, stated
+from hasse.stages.grading.tokens import canonical, may_hold, places, tokens
+from hasse.stages.judge.teachers import rule
 
 LABELS = TaskSettings(labels=("entailment", "neutral", "contradiction"))
 QUESTIONS = TaskSettings()

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from data.records import Candidate, Judgement, Prompt
-from stages.evaluate import stage as evaluate
-from stages.feedback.annotators import rule as annotator
-from stages.feedback.items import Item
-from stages.grading import READINGS, TaskSettings
-from stages.judge.teachers import rule
-from stages.order.strategies import qa_lp
+from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.feedback.annotators import rule as annotator
+from hasse.stages.feedback.items import Item
+from hasse.stages.grading import READINGS, TaskSettings
+from hasse.stages.judge.teachers import rule
+from hasse.stages.order.strategies import qa_lp
 
 SAID = {
     "gold": "Denver Broncos",

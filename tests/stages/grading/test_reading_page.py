@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data.records import Prompt
-from stages.grading import READINGS, TaskSettings, grade, stated
+from hasse.data.records import Prompt
+from hasse.stages.grading import READINGS, TaskSettings, grade, stated
 
 PAGE = Path(__file__).parents[3] / "docs" / "reading.md"
 RIGHT = {"right": True, "wrong": False}
