@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from hasse.flows.cli.main import SET, STORE, run
+from hasse.flows.cli.options import SET, STORE
+from hasse.flows.cli.run import run
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hasse.flows.cli.main import JSON, SET, STORE, print_rows
+from hasse.flows.cli.options import JSON, SET, STORE, print_rows
 
 SHOWN_NIGHTS = 10
 

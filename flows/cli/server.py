@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hasse.flows.cli.main import JSON, STORE
+from hasse.flows.cli.options import JSON, STORE
 
 LIMIT = click.option("--limit", default=4, show_default=True, type=click.IntRange(1), help="Runs at a time, at most.")
 RECIPES = click.option(
