@@ -168,6 +168,16 @@ def test_stages_import_no_face_of_a_room():
     assert found == []
 
 
+def test_no_two_public_classes_share_a_name():
+    """The `Settings` of plugs excepted: their module is their name."""
+    where: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Settings":
+                where.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_libraries_stay_in_their_place(path):
     place = path.relative_to(ROOT).as_posix()

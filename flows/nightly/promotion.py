@@ -8,7 +8,7 @@ from hasse.data.errors import InputError
 from hasse.data.settings import key_of
 from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.run.history import Comparison, History, Night
+from hasse.flows.run.history import History, ModelComparison, Night
 from hasse.pipeline.fingerprint import differences
 from hasse.pipeline.store import Artifact
 from hasse.stages.report.results import Answers
@@ -44,7 +44,9 @@ def check_terms(history: History, recipe: Recipe, *, path: Path) -> None:
         )
 
 
-def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int) -> Comparison:
+def compare(
+    contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int
+) -> ModelComparison:
     """Two models' answers to the same prompts, by the paired difference, resampling clusters of prompts."""
     named = {"contender": contender, "rival": rival}
     answers = Answers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
@@ -58,7 +60,7 @@ def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: floa
     bootstrap = Bootstrap([row.cluster_id for row in prompts], num_resamples=num_resamples)
     ours, theirs = (answers.scores(name, decoding, reading) for name in ("contender", "rival"))
     found = bootstrap.difference(ours, theirs)
-    return Comparison(
+    return ModelComparison(
         metric=metric,
         gain=round(100 * found.mean, 3),
         low=round(100 * found.low, 3),
@@ -101,7 +103,7 @@ def judge_night(
     )
 
 
-def _reason(contender: str, rival: str, found: Comparison) -> str:
+def _reason(contender: str, rival: str, found: ModelComparison) -> str:
     against = f"{contender} against {rival}, {found.metric}: {found}"
     if found.is_won:
         return f"promoted: {against}; the lower bound is above {found.min_gain:g}"

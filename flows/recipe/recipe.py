@@ -78,7 +78,7 @@ class TrainSection(OptimiserSettings):
         return LoraSettings.model_validate(own["lora"]) if own.get("lora") else None if "lora" in own else self.lora
 
 
-class Round(Config):
+class RoundSection(Config):
     """A further round of candidates, answered by a model that an earlier arm has trained."""
 
     start: str = Field(description="The arm, of `train` or of an earlier round, whose model goes on learning.")
@@ -125,7 +125,7 @@ class Recipe(Config):
     feedback: FeedbackSettings | None = Field(default=None, description="For methods that learn to predict feedback.")
     feedback_examples: FeedbackExamplesSettings = FeedbackExamplesSettings()
     train: TrainSection = TrainSection()
-    rounds: Annotated[dict[str, Round], Opaque()] = Field(
+    rounds: Annotated[dict[str, RoundSection], Opaque()] = Field(
         default_factory=dict, description="Name -> a further round, each after those it starts from."
     )
     evaluate: EvaluateSection = EvaluateSection()

@@ -27,7 +27,7 @@ from hasse.stages.models.vllm_engine import EngineSettings, close_pools
 SAMPLERS = "hasse.stages.generate.samplers"
 Group = registry.settings_union(SAMPLERS, "sampler")
 
-Request = tuple[int, Prompt]
+SamplingRequest = tuple[int, Prompt]
 """(position of the group, prompt)"""
 
 
@@ -152,7 +152,9 @@ def _prompts(job: Job) -> list[Prompt]:
     return [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in splits]
 
 
-def _units(settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]) -> Iterator[Unit[Request]]:
+def _units(
+    settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]
+) -> Iterator[Unit[SamplingRequest]]:
     keys = [Keys.of(key_of(group), _model_key(group, models)) for group in settings.groups]
     for prompt in prompts:
         for g, group in enumerate(settings.groups):
@@ -212,7 +214,7 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
 
 
 def _ask(
-    requests: Iterable[Request], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
+    requests: Iterable[SamplingRequest], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
 ) -> Iterator[list[Candidate]]:
     """Without a break, where the sampler can; else chunk by chunk."""
     sampler, model = _sampler(group), _model_for(group, models)
@@ -228,7 +230,7 @@ def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
 
 
 def _sample(
-    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+    chunk: list[SamplingRequest], settings: GenerateSettings, models: dict[str, LazyModel]
 ) -> Iterator[list[Candidate]]:
     """One list of candidates a request, in order; each group's prompts go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)

@@ -10,15 +10,14 @@ import yaml
 from hasse.data.errors import InputError
 from hasse.data.joins import join
 from hasse.data.records import Candidate, PartialOrder, Prompt
-from hasse.data.tables import write_rows
+from hasse.data.tables import Row, write_rows
 from hasse.pipeline.store import Artifact, Store
 
-Row = dict[str, Any]
-Item = tuple[Prompt, dict[str, str], PartialOrder]
+OrderedPrompt = tuple[Prompt, dict[str, str], PartialOrder]
 """A prompt, the text of each of its candidates, their order."""
 
 
-def preferences(item: Item) -> Iterator[Row]:
+def preferences(item: OrderedPrompt) -> Iterator[Row]:
     """TRL's preference format: every ordered pair."""
     prompt, text, order = item
     for pair in order.pairs:
@@ -26,14 +25,14 @@ def preferences(item: Item) -> Iterator[Row]:
         yield {**_prompt(prompt), "chosen": chosen, "rejected": rejected}
 
 
-def prompt_completion(item: Item) -> Iterator[Row]:
+def prompt_completion(item: OrderedPrompt) -> Iterator[Row]:
     """TRL's prompt-completion format: the target of each order."""
     prompt, text, order = item
     if order.target is not None:
         yield {**_prompt(prompt), "completion": _answer(prompt, text[order.target])}
 
 
-def ranked(item: Item) -> Iterator[Row]:
+def ranked(item: OrderedPrompt) -> Iterator[Row]:
     """One row a prompt: its candidates, their levels, and the pairs as positions."""
     prompt, text, order = item
     place = {candidate_id: i for i, candidate_id in enumerate(order.candidate_ids)}
@@ -45,7 +44,7 @@ def ranked(item: Item) -> Iterator[Row]:
     }
 
 
-def kto(item: Item) -> Iterator[Row]:
+def kto(item: OrderedPrompt) -> Iterator[Row]:
     """TRL's unpaired format: an answer is good when none is above it and some is below, bad the other way round."""
     prompt, text, order = item
     above, below = {pair.above for pair in order.pairs}, {pair.below for pair in order.pairs}
@@ -54,7 +53,7 @@ def kto(item: Item) -> Iterator[Row]:
             yield {**_prompt(prompt), "completion": _answer(prompt, text[candidate_id]), "label": candidate_id in above}
 
 
-FORMATS: dict[str, Callable[[Item], Iterator[Row]]] = {
+FORMATS: dict[str, Callable[[OrderedPrompt], Iterator[Row]]] = {
     "trl-preference": preferences,
     "trl-prompt-completion": prompt_completion,
     "ranked": ranked,

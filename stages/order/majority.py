@@ -23,7 +23,7 @@ Edge = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class WeightedVerdict:
     """What one judge says of two candidates. better: `a` or `b`, None for a tie."""
 
     a: str
@@ -40,19 +40,21 @@ class Tally:
     weight: float
 
 
-def from_ranking(ranking: Sequence[Sequence[str]], *, weight: float = 1.0) -> list[Verdict]:
+def from_ranking(ranking: Sequence[Sequence[str]], *, weight: float = 1.0) -> list[WeightedVerdict]:
     """A list from best to worst, ties together, as one verdict a pair."""
     found = [
-        Verdict(a=a, b=b, better=a, weight=weight)
+        WeightedVerdict(a=a, b=b, better=a, weight=weight)
         for i, tied in enumerate(ranking)
         for a in tied
         for lower in ranking[i + 1 :]
         for b in lower
     ]
-    return found + [Verdict(a=a, b=b, better=None, weight=weight) for tied in ranking for a, b in combinations(tied, 2)]
+    return found + [
+        WeightedVerdict(a=a, b=b, better=None, weight=weight) for tied in ranking for a, b in combinations(tied, 2)
+    ]
 
 
-def tally(verdicts: Iterable[Verdict]) -> dict[Edge, Tally]:
+def tally(verdicts: Iterable[WeightedVerdict]) -> dict[Edge, Tally]:
     """(first, second) in alphabetical order -> their tally."""
     balance: defaultdict[Edge, float] = defaultdict(float)
     weight: defaultdict[Edge, float] = defaultdict(float)

@@ -21,7 +21,7 @@ Strategy = registry.settings_union(STRATEGIES, "strategy")
 
 JUDGEMENT_COLUMNS = ["prompt_id", "candidate_id", "teacher", "total", "label", "correct", "status"]
 
-Item = tuple[Prompt, list[Judged]]
+JudgedPrompt = tuple[Prompt, list[Judged]]
 
 
 class OrderSettings(Config):
@@ -59,7 +59,7 @@ def run(job: Job) -> None:
 REQUIRED = ["candidate_id", "teacher"]
 
 
-def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:
+def _with_status(items: Sequence[JudgedPrompt], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:
     """An order without a pair says why by its status. It may have a target all the same, which SFT imitates."""
     for (_, judged), order in zip(items, orders, strict=True):
         if order.pairs or order.status != "ok":
@@ -70,14 +70,14 @@ def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Itera
             yield replace(order, status="single" if len(judged) == 1 else "unordered")
 
 
-def _counted(items: Iterable[Item], joined: list[int]) -> Iterator[Item]:
+def _counted(items: Iterable[JudgedPrompt], joined: list[int]) -> Iterator[JudgedPrompt]:
     """The items; `joined` gets the number of judged candidates of each."""
     for item in items:
         joined.append(len(item[1]))
         yield item
 
 
-def _items(job: Job) -> Iterator[Item]:
+def _items(job: Job) -> Iterator[JudgedPrompt]:
     """Every prompt with a judged candidate, with its judged candidates."""
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
     candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
@@ -88,7 +88,7 @@ def _items(job: Job) -> Iterator[Item]:
             yield prompt, [(c, verdicts[c.candidate_id]) for c in found if c.candidate_id in verdicts]
 
 
-def _row_key(start: str, item: Item) -> str:
+def _row_key(start: str, item: JudgedPrompt) -> str:
     prompt, judged = item
     parts = [start, prompt.prompt_id]
     for candidate, j in judged:

@@ -78,7 +78,7 @@ def run(job: Job) -> None:
     with disk_errors(job.store.root), spool(job.path) as path:
         rows = MappedRecords.write(path, _added(source.rows(settings.source), placement), RawPrompt)
         placement.settle()
-        found = Found()
+        found = PromptCounts()
         counts = job.write(found.counted(sorted_prompts(rows, placement), placement.before), Prompt)
     job.conserve("rows", expected=len(rows), found=sum(counts.values()))
     proof = prove_disjoint(*(_usable(job.path / "prompt.parquet", held_out=held_out) for held_out in (False, True)))
@@ -122,7 +122,7 @@ def sorted_prompts(rows: MappedRecords[RawPrompt], placement: Placement) -> Iter
 
 
 @dataclass
-class Found:
+class PromptCounts:
     """Counts of the prompts that are written."""
 
     splits: Counter[str] = field(default_factory=Counter)

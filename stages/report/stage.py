@@ -35,8 +35,8 @@ from hasse.stages.report.results import (
 from hasse.stages.report.shortfalls import shortfalls
 from hasse.stages.report.svg import (
     COLOURS,
+    IntervalMark,
     Line,
-    Mark,
     Node,
     colours,
     hasse_diagram,
@@ -214,7 +214,9 @@ def interval_plots(found: Sequence[Result]) -> dict[str, Markup]:
         for result in found:
             if result.decoding == decoding and (main := result.compared):
                 marks.append(
-                    Mark(label=result.arm, mean=main.mean, low=main.low, high=main.high, colour=colour[result.arm])
+                    IntervalMark(
+                        label=result.arm, mean=main.mean, low=main.low, high=main.high, colour=colour[result.arm]
+                    )
                 )
         if marks:
             plots[decoding] = Markup(interval_plot(marks))  # its labels are escaped where they are drawn

@@ -30,7 +30,7 @@ BOWS = tuple(sign * STEP_X * n / 2 for n in range(7) for sign in (1, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class IntervalMark:
     """One row of the interval plot; numbers between 0 and 1."""
 
     label: str
@@ -98,7 +98,7 @@ def hasse_diagram(nodes: Sequence[Node], pairs: Iterable[Edge]) -> str:
     return _svg(width, MARGIN * 2 + (len(rows) - 1) * STEP_Y, "Hasse diagram", above, [*lines, *circles])
 
 
-def interval_plot(marks: Sequence[Mark]) -> str:
+def interval_plot(marks: Sequence[IntervalMark]) -> str:
     """A dot and a whisker a row, on one axis from 0 to 100 %, narrowed to what is shown."""
     left, right, row, top = 190, 60, 26, 8
     width, height = 760, top + row * len(marks) + 34

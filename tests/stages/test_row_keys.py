@@ -23,7 +23,7 @@ from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import canonical
 from hasse.stages.examples import reference
 from hasse.stages.feedback import stage as feedback
-from hasse.stages.feedback.items import Item
+from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.generate import stage as generate
 from hasse.stages.grading import TaskSettings
 from hasse.stages.order import stage as order
@@ -112,7 +112,7 @@ def test_a_model_that_is_not_there_yet_has_a_key_that_was_never_used():
 FEEDBACK = {"annotator": {"annotator": "rule"}}
 TASK = {"labels": ("yes", "no")}
 HUMAN = Feedback(prompt_id="p", candidate_id="c-0", text="It is.", annotator="human", annotator_id="ann")
-RIGHT = Item(prompt=PROMPT, candidate=CANDIDATE, judgement=JUDGEMENT)
+RIGHT = AnnotationItem(prompt=PROMPT, candidate=CANDIDATE, judgement=JUDGEMENT)
 
 
 def annotating(item=RIGHT, human=None, *, task=TASK, **section):
@@ -139,7 +139,7 @@ def test_what_an_annotator_sees_of_a_prompt_decides(changes):
 
 @pytest.mark.parametrize("changes", [{"prompt_id": "q"}, {"candidate_id": "c-1"}])
 def test_whose_feedback_it_is_decides(changes):
-    other = Item(
+    other = AnnotationItem(
         prompt=replace(PROMPT, prompt_id=changes.get("prompt_id", "p")),
         candidate=replace(CANDIDATE, **changes),
         judgement=replace(JUDGEMENT, **changes),

@@ -24,7 +24,7 @@ from hasse.data.settings import unkeyed
 from hasse.data.tables import read_rows
 from hasse.pipeline.fingerprint import file_digest
 from hasse.stages.order.majority import (
-    Verdict,
+    WeightedVerdict,
     bradley_terry,
     break_cycles,
     from_ranking,
@@ -77,7 +77,7 @@ def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> 
         yield order([v for _, verdicts in rows for v in verdicts], prompt.prompt_id, judged, settings)
 
 
-def order(verdicts: list[Verdict], prompt_id: str, judged: list[Judged], settings: Settings) -> PartialOrder:
+def order(verdicts: list[WeightedVerdict], prompt_id: str, judged: list[Judged], settings: Settings) -> PartialOrder:
     """The order of these verdicts. Raises InputError for a cycle, where these are refused."""
     candidates = [candidate for candidate, _ in judged]
     tallies = tally(verdicts)
@@ -98,7 +98,9 @@ def order(verdicts: list[Verdict], prompt_id: str, judged: list[Judged], setting
     )
 
 
-def _check_candidates(prompt: Prompt, judged: list[Judged], rows: list[tuple[int, list[Verdict]]], path: Path) -> None:
+def _check_candidates(
+    prompt: Prompt, judged: list[Judged], rows: list[tuple[int, list[WeightedVerdict]]], path: Path
+) -> None:
     known = {candidate.candidate_id for candidate, _ in judged}
     for number, verdicts in rows:
         for name in (name for v in verdicts for name in (v.a, v.b)):
@@ -113,10 +115,10 @@ def _check_candidates(prompt: Prompt, judged: list[Judged], rows: list[tuple[int
 @lru_cache(maxsize=2)
 def _read(
     path: Path, modified: int, judge_weights: tuple[tuple[str, float], ...]
-) -> dict[str, list[tuple[int, list[Verdict]]]]:
+) -> dict[str, list[tuple[int, list[WeightedVerdict]]]]:
     """Prompt id -> (row number, verdicts) of its rows."""
     weights = dict(judge_weights)
-    found: dict[str, list[tuple[int, list[Verdict]]]] = {}
+    found: dict[str, list[tuple[int, list[WeightedVerdict]]]] = {}
     for number, row in read_rows(path):
         if not row.get("prompt_id"):
             raise SourceError("is missing", file=path, row=number, field="prompt_id")
@@ -126,7 +128,7 @@ def _read(
     return found
 
 
-def _compared(row: dict[str, Any], weight: float, path: Path, number: int) -> list[Verdict]:
+def _compared(row: dict[str, Any], weight: float, path: Path, number: int) -> list[WeightedVerdict]:
     for field in ("a", "b", "verdict"):
         if not row.get(field):
             raise SourceError("is missing; a row has a, b and verdict, or ranking", file=path, row=number, field=field)
@@ -136,10 +138,10 @@ def _compared(row: dict[str, Any], weight: float, path: Path, number: int) -> li
     if a == b:
         raise SourceError(f"{a!r} is compared with itself", file=path, row=number, field="b")
     better = {"a": a, "b": b}.get(word)
-    return [] if word == "abstain" else [Verdict(a=a, b=b, better=better, weight=weight)]
+    return [] if word == "abstain" else [WeightedVerdict(a=a, b=b, better=better, weight=weight)]
 
 
-def _ranked(row: dict[str, Any], weight: float, path: Path, number: int) -> list[Verdict]:
+def _ranked(row: dict[str, Any], weight: float, path: Path, number: int) -> list[WeightedVerdict]:
     given = row["ranking"]
     if not isinstance(given, list):
         raise SourceError("must be a list from best to worst", file=path, row=number, field="ranking")

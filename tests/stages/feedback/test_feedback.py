@@ -9,7 +9,7 @@ from hasse.data.parquet import write_records
 from hasse.data.records import Candidate, Feedback, Judgement, Message, Prompt
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings, answer_example, feedback_example
 from hasse.stages.feedback.annotators import chat, rule
-from hasse.stages.feedback.items import RIGHT, WRONG, Item, names_answer
+from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, names_answer
 from hasse.stages.feedback.queue import queue
 from hasse.stages.feedback.stage import FeedbackSettings, Gates, _decides, by_people, choose, gated
 from hasse.stages.grading import TaskSettings
@@ -27,7 +27,7 @@ def prompt(number=0, **fields):
 def item(number=0, correct=True, label="neutral", k=0, **fields):
     p = prompt(number, **fields)
     ids = {"prompt_id": p.prompt_id, "candidate_id": f"student-{k}"}
-    return Item(
+    return AnnotationItem(
         prompt=p,
         candidate=Candidate(**ids, text=f"label: {label}", source="student"),
         judgement=Judgement(**ids, teacher="rule", correct=correct, label=label),

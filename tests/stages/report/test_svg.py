@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 
 from hasse.stages.report.svg import (
+    IntervalMark,
     Line,
-    Mark,
     Node,
     hasse_diagram,
     interval_plot,
@@ -83,7 +83,7 @@ def test_nodes_of_a_layer_do_not_overlap():
 
 
 def test_texts_are_escaped():
-    mark = Mark(label=NASTY, mean=0.5, low=0.4, high=0.6, colour="#000")
+    mark = IntervalMark(label=NASTY, mean=0.5, low=0.4, high=0.6, colour="#000")
     line = Line(label=NASTY, points=[(0, 1.0), (1, 0.5)], colour="#000")
     for svg in (
         hasse_diagram([Node(name=NASTY, verdict=True)], []),
@@ -96,7 +96,7 @@ def test_texts_are_escaped():
 
 def test_the_plot_keeps_marks_inside_its_frame():
     marks = [
-        Mark(label=str(i), mean=m, low=low, high=high, colour="#000")
+        IntervalMark(label=str(i), mean=m, low=low, high=high, colour="#000")
         for i, (m, low, high) in enumerate([(0.0, 0.0, 0.02), (1.0, 0.95, 1.0), (0.5, 0.1, 0.9)])
     ]
     svg = parsed(interval_plot(marks))
