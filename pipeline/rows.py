@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 from hasse.data.parquet import WRITE_OPTIONS, batched, to_table
 from hasse.data.schema import schema_of
 from hasse.data.settings import registry
+from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.executors import Computation
-from hasse.pipeline.row_chunks import OPEN, Keys, Known, RowChunks, RowRange, Unit
+from hasse.pipeline.row_chunks import OPEN, Known, RowChunks, RowRange, Unit
 from hasse.pipeline.stage import Job
-from hasse.pipeline.store import disk_errors, table_name
-
-__all__ = ["OPEN", "Keys", "Mapped", "Remembered", "Unit", "imagine_rows", "map_rows", "missing"]
+from hasse.pipeline.store import table_name
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")

@@ -12,8 +12,9 @@ from typing import Any
 from hasse.data.errors import InputError
 from hasse.flows.recipe.recipe import Recipe, load_recipe
 from hasse.flows.run.run import Run
+from hasse.pipeline.files import write_atomically
 from hasse.pipeline.settings_file import apply_settings, validate
-from hasse.pipeline.store import Store, write_atomically
+from hasse.pipeline.store import Store
 from hasse.stages.report.svg import IntervalMark, colours, interval_plot
 
 SWEEPS = "sweeps"

@@ -11,7 +11,10 @@ from hasse.data.conversations import text_problem
 from hasse.data.errors import SourceError, WorkError
 from hasse.data.tables import read_rows
 from hasse.data.thinking import split_thinking
-from hasse.stages.chat.ask import ChatSettings, Payer, Reply, ask
+from hasse.stages.chat.ask import ask
+from hasse.stages.chat.money.budget import Payer
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.settings import ChatSettings
 from hasse.stages.statistics.comparison import PairComparison
 from hasse.stages.statistics.win_rate import WinRate, win_rate
 

@@ -22,7 +22,8 @@ from hasse.data.rendering import shown
 from hasse.data.settings import Config, Seed, key_of, registry, unkeyed
 from hasse.data.text import unit_hash
 from hasse.pipeline.fingerprint import canonical, file_digest
-from hasse.pipeline.rows import Keys, Remembered, Unit, map_rows, missing
+from hasse.pipeline.row_chunks import Keys, Unit
+from hasse.pipeline.rows import Remembered, map_rows, missing
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import Artifact
 from hasse.stages.chat.money.estimate import Planned
@@ -97,7 +98,7 @@ def run(job: Job) -> None:
             if said is not None:
                 yield [gated(drawn.oldest(), said, settings.gates, inputs.task)]
 
-    units = _units(inputs, items, people)
+    units = annotation_units(inputs, items, people)
     map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
     spending.close(job)
     job.metrics |= {
@@ -118,7 +119,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
     if not asks(inputs.feedback):
         return None
     items, people = _chosen(job)
-    asked = (unit.item for unit in missing(job, _units(inputs, items, people), Feedback))
+    asked = (unit.item for unit in missing(job, annotation_units(inputs, items, people), Feedback))
     annotator = registry.load(ANNOTATORS, inputs.feedback.annotator.annotator, kind="annotator")
     return annotator.questions(
         (item for item in asked if item.ids not in people), inputs.feedback.annotator, inputs.task
@@ -204,16 +205,16 @@ def _chosen(job: Job) -> tuple[list[AnnotationItem], dict[tuple[str, str], Feedb
     return items, by_people(items, settings)
 
 
-def _units(
+def annotation_units(
     inputs: FeedbackInputs, items: list[AnnotationItem], people: dict[tuple[str, str], Feedback]
 ) -> Iterator[Unit[AnnotationItem]]:
     settings = inputs.feedback
     keys = Keys.of(key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates))
     for item in items:
-        yield keys.unit(item, *_decides(item, people.get(item.ids)))
+        yield keys.unit(item, *key_parts(item, people.get(item.ids)))
 
 
-def _decides(item: AnnotationItem, human: Feedback | None) -> list[str]:
+def key_parts(item: AnnotationItem, human: Feedback | None) -> list[str]:
     prompt, judgement = item.prompt, item.judgement
     known: list[Any] = [shown(prompt), prompt.label, prompt.answers, prompt.reference, item.candidate.text]
     return [*item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)]

@@ -7,7 +7,8 @@ from hasse.data.joins import CANDIDATE_COLUMNS, join
 from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import canonical
-from hasse.pipeline.rows import Keys, Remembered, Unit
+from hasse.pipeline.row_chunks import Keys, Unit
+from hasse.pipeline.rows import Remembered
 from hasse.pipeline.stage import Job
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge import traits as teacher_traits

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from hasse.data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
-from hasse.pipeline.rows import OPEN
+from hasse.pipeline.row_chunks import OPEN
 from hasse.stages.chat.json_replies import ParsedReply, Question, Talk, ask_once, ask_twice
 from hasse.stages.grading import TaskSettings, stated
 from hasse.stages.judge.list_questions import CandidateScore, presentation_orders, read_scores, render, scores_schema

@@ -11,7 +11,8 @@ from hasse.data.parquet import total_length
 from hasse.data.records import Candidate, Judgement, PartialOrder, Prompt
 from hasse.data.settings import Config, key_of, registry
 from hasse.pipeline.fingerprint import canonical, text_digest
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import table_name
 from hasse.stages.order.partial_order import Judged

@@ -19,7 +19,8 @@ from hasse.data.records import (
     Prompt,
     TrainingExample,
 )
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Store
 from hasse.stages.evaluate import benchmark

@@ -28,8 +28,8 @@ from hasse.data import errors
 from hasse.data.errors import ChildDied, HasseError, StoreError
 from hasse.data.records import CurvePoint
 from hasse.pipeline.disk import disk_message, disk_problem
+from hasse.pipeline.files import write_atomically
 from hasse.pipeline.stage import Job
-from hasse.pipeline.store import write_atomically
 from hasse.stages.train.distributed.accelerate_config import accelerate_config, command, environment, interpreter
 from hasse.stages.train.distributed.machines import Meeting
 

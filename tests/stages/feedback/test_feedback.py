@@ -11,7 +11,7 @@ from hasse.stages.examples.from_feedback import FeedbackExamplesSettings, answer
 from hasse.stages.feedback.annotators import chat, rule
 from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, names_answer
 from hasse.stages.feedback.queue import queue
-from hasse.stages.feedback.stage import FeedbackSettings, Gates, _decides, by_people, choose, gated
+from hasse.stages.feedback.stage import FeedbackSettings, Gates, by_people, choose, gated, key_parts
 from hasse.stages.grading import TaskSettings
 from hasse.stages.models.tokens import prompt_token_ids
 
@@ -233,7 +233,7 @@ def test_feedback_is_learned_behind_the_whole_conversation(tiny_tokenizer):
 def test_conversations_that_differ_in_an_earlier_turn_have_other_keys():
     one = item(text="f g", messages=TURNS)
     other = item(text="f g", messages=(TURNS[0], replace(TURNS[1], content="other"), *TURNS[2:]))
-    assert _decides(one, None) != _decides(other, None)
+    assert key_parts(one, None) != key_parts(other, None)
 
 
 def test_a_chat_annotator_and_the_queue_show_the_whole_conversation():

@@ -8,7 +8,7 @@ import pytest
 
 from hasse.data.errors import InputError
 from hasse.data.records import Candidate, Judgement, Prompt
-from hasse.stages.chat.ask import Account
+from hasse.stages.chat.money.budget import Account
 from hasse.stages.feedback.annotators import chat
 from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.grading import TaskSettings
