@@ -10,7 +10,7 @@ from hasse.pipeline.manifest import Manifest
 from hasse.pipeline.run import Done
 from hasse.pipeline.stage import Step, producer
 from hasse.pipeline.store import Artifact
-from hasse.stages.order.partial_order import is_human
+from hasse.stages.order.judged import is_human
 from hasse.stages.report.svg import Node, hasse_diagram
 
 SAMPLE_ROWS = 3

@@ -19,7 +19,7 @@ from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import Artifact
 from hasse.stages.evaluate import lm_eval
 from hasse.stages.grading import READINGS, TaskSettings
-from hasse.stages.order.partial_order import is_human
+from hasse.stages.order.judged import is_human
 from hasse.stages.report.audit_table import audit_table
 from hasse.stages.report.results import (
     SCORE,

@@ -284,9 +284,7 @@ def test_a_benchmark_is_compared_with_what_was_trained_on(job, with_tokenizer, m
     module = SimpleNamespace(items=lambda s: asked, score=lambda i, t: Score(value=0), summary=lambda scored: {})
     monkeypatch.setattr(benchmark.registry, "load", lambda *_, **__: module)
     monkeypatch.setattr("hasse.stages.models.load.load_model", lambda folder: None)
-    monkeypatch.setattr(
-        "hasse.stages.generate.samplers.transformers.greedy", lambda model, tokenizer, texts, **_: [None] * len(texts)
-    )
+    monkeypatch.setattr("hasse.stages.models.sample.greedy", lambda model, tokenizer, texts, **_: [None] * len(texts))
     settings = SimpleNamespace(
         benchmark=SimpleNamespace(benchmark="b", max_tokens=5), batch_size=1, contamination_words=13
     )

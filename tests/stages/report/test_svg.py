@@ -13,33 +13,13 @@ from hasse.stages.report.svg import (
     layers,
     line_chart,
     smoothed,
-    transitive_reduction,
 )
 
 NASTY = "<script>alert(1)</script>\"'&]]>"
 
 
-@pytest.mark.parametrize(
-    ("pairs", "expected"),
-    [
-        ({("a", "b"), ("b", "c"), ("a", "c")}, {("a", "b"), ("b", "c")}),
-        ({("a", "b"), ("a", "c")}, {("a", "b"), ("a", "c")}),
-        (set(), set()),
-        ({("a", "b"), ("c", "d")}, {("a", "b"), ("c", "d")}),
-        (
-            {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("a", "d")},
-            {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")},
-        ),
-    ],
-)
-def test_reduction_keeps_what_does_not_follow(pairs, expected):
-    assert transitive_reduction(pairs) == expected
-
-
 @pytest.mark.parametrize("pairs", [{("a", "b"), ("b", "a")}, {("a", "b"), ("b", "c"), ("c", "a")}, {("a", "a")}])
 def test_a_cycle_is_no_order(pairs):
-    with pytest.raises(ValueError, match="cycle"):
-        transitive_reduction(pairs)
     with pytest.raises(ValueError, match="cycle"):
         layers("abc", pairs)
 
