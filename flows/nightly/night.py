@@ -1,4 +1,4 @@
-"""One night: what the source has gained is sampled and judged, models are trained, and a better one is promoted."""
+"""One night: sample and judge the new rows of the source, train the models, and promote a better one."""
 
 import contextlib
 import fcntl
@@ -14,23 +14,22 @@ from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.run.history import History, Night, history_path, read_history, write_history
 from hasse.flows.run.prune import delete_unused, outdated
 from hasse.flows.run.run import Run
-from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.files import make_folder, set_aside
 from hasse.pipeline.remote.conditional import Conflict
 from hasse.pipeline.remote.lease import Leased
-from hasse.pipeline.store import Artifact, Store
+from hasse.pipeline.store import Artifact, Store, disk_errors
 from hasse.stages.models.checkpoints import model_folder
 
 
 class AlreadyRunning(WorkError):
-    """Another process runs the night of the same recipe."""
+    """Another process is running a night of the same recipe."""
 
 
 def night(recipe: Recipe, store: Store, run: Callable[[Recipe], Run], *, name: str | None = None) -> tuple[Night, Run]:
-    """Run tonight's recipe by `run` and record the verdict; a failed night leaves the record as it was.
+    """Run tonight's recipe by `run`, and record the verdict. A night that fails leaves the record unchanged.
 
-    name: of the night. One that is recorded already is not run again: its verdict is given, with a run without steps.
-    Raises AlreadyRunning.
+    A night whose `name` is recorded already does not run again: its verdict is returned, with a run without steps.
+    Raises AlreadyRunning, and InputError for a recipe without nights.
     """
     if recipe.nightly is None:
         raise InputError(f"recipe {recipe.name} has no section `nightly`; `nightly: {{}}` will do where it has one arm")
@@ -38,20 +37,20 @@ def night(recipe: Recipe, store: Store, run: Callable[[Recipe], Run], *, name: s
     with alone(store, recipe.name):
         history = read_history(store, recipe.name)
         check_terms(history, recipe, path=history_path(store, recipe.name))
-        known = next((n for n in history.nights if n.night == name), None)
-        if known is not None:
-            return known, Run(run_id=known.run, recipe=recipe, started=known.when, status="done")
+        recorded = next((n for n in history.nights if n.night == name), None)
+        if recorded is not None:
+            return recorded, Run(run_id=recorded.run, recipe=recipe, started=recorded.when, status="done")
         finished = run(tonight(recipe, history, store))
-        found = _record(recipe, store, history, finished, name or finished.run_id)
+        verdict = _record(recipe, store, history, finished, name or finished.run_id)
         if recipe.nightly.keep_runs is not None:
             delete_unused(store, outdated(store, recipe.name, keep_runs=recipe.nightly.keep_runs))
-    return found, finished
+    return verdict, finished
 
 
 def tonight(recipe: Recipe, history: History, store: Store) -> Recipe:
-    """The recipe with what the nights before have left: the splits of old prompts, and the latest model.
+    """The recipe that also names what earlier nights have left: the prompts with their splits, and the latest model.
 
-    Raises StoreError when these are damaged.
+    Raises StoreError if these artifacts are missing or damaged.
     """
     assert recipe.nightly is not None, "checked by the caller"
     if not history.nights:
@@ -66,7 +65,10 @@ def tonight(recipe: Recipe, history: History, store: Store) -> Recipe:
 
 @contextlib.contextmanager
 def alone(store: Store, recipe: str) -> Iterator[None]:
-    """Hold the lock of a recipe's nights; it goes with its process, however that ends. Raises AlreadyRunning."""
+    """Hold the lock of a recipe's nights. The lock ends with its process, even if that is killed.
+
+    Raises AlreadyRunning if another process holds the lock.
+    """
     path = store.root / ".locks" / f"nightly-{recipe}"
     with disk_errors(store.root):
         make_folder(path.parent)
@@ -92,27 +94,28 @@ def alone(store: Store, recipe: str) -> Iterator[None]:
 
 def _running(recipe: str, who: str) -> str:
     return (
-        f"a night of {recipe} is running already ({who}); this one does nothing, and the next finds what has come "
-        "meanwhile"
+        f"a night of {recipe} is running already ({who}); this night does nothing, and the next one takes the rows "
+        f"that have come in the meantime"
     )
 
 
 def hours_late(scheduled: datetime, now: datetime, limit: float | None) -> float | None:
-    """How late a night is, if that is more than it may be."""
+    """How many hours late a night starts, or None if that is within the limit."""
     hours = (now - scheduled).total_seconds() / 3600
     return hours if limit is not None and hours > limit else None
 
 
 def _record(recipe: Recipe, store: Store, history: History, run: Run, name: str) -> Night:
-    found = judge_night(recipe, run.artifacts, history, night=name, run=run.run_id, when=_now())
+    verdict = judge_night(recipe, run.artifacts, history, night=name, run=run.run_id, when=_now())
     try:
-        write_history(store, replace(history, terms=terms(recipe), nights=(*history.nights, found)))
+        write_history(store, replace(history, terms=terms(recipe), nights=(*history.nights, verdict)))
     except Conflict as error:
         raise AlreadyRunning(
-            f"{error}: a night of {recipe.name} was recorded by another machine while this one ran, so this one is not "
-            "compared with the model that is the latest now, and promotes nothing. Its work is kept: run it again"
+            f"{error}: another machine recorded a night of {recipe.name} while this night ran, so this night's model "
+            f"was not compared with the model that is now the latest, and nothing is promoted. The work is kept; run "
+            f"the night again"
         ) from error
-    return found
+    return verdict
 
 
 def _intact(store: Store, ref: str, history: History) -> Artifact:
@@ -120,8 +123,8 @@ def _intact(store: Store, ref: str, history: History) -> Artifact:
     artifact = store.find(stage, fingerprint)
     if artifact is None:
         raise StoreError(
-            f"{ref}, which the nights of {history.recipe} go on from, is missing or damaged (`hasse verify` tells "
-            f"more); restore it, or remove {history_path(store, history.recipe)} to begin anew"
+            f"{ref}, from which the nights of {history.recipe} continue, is missing or damaged (see `hasse verify`); "
+            f"restore it, or remove {history_path(store, history.recipe)} to begin anew"
         )
     return artifact
 

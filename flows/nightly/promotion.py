@@ -1,4 +1,4 @@
-"""Which model of a recipe is the latest: one night's model takes the place of another only if it beats it."""
+"""Decide whether a night's model is promoted: it replaces the latest model only if it is measurably better."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,9 @@ from hasse.data.errors import InputError
 from hasse.data.settings import key_of
 from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.run.history import History, ModelComparison, Night
+from hasse.flows.run.history import Comparison, History, Night
 from hasse.pipeline.fingerprint import differences
+from hasse.pipeline.manifest import Labels
 from hasse.pipeline.store import Artifact
 from hasse.stages.report.results import Answers
 from hasse.stages.statistics.bootstrap import Bootstrap
@@ -17,7 +18,7 @@ from hasse.stages.student import stage as student
 
 
 def terms(recipe: Recipe) -> dict[str, Any]:
-    """What a night cannot change without forgetting the nights before."""
+    """Settings that must stay the same from night to night, since old prompts and the latest model depend on them."""
     found = {
         "source": {"kind": recipe.source.kind},
         "prompts": {
@@ -32,7 +33,7 @@ def terms(recipe: Recipe) -> dict[str, Any]:
 
 
 def check_terms(history: History, recipe: Recipe, *, path: Path) -> None:
-    """Raises InputError when the recipe contradicts the nights before."""
+    """Raises InputError if the recipe differs from the earlier nights in a setting that must stay the same."""
     now = terms(recipe)
     common = {name: values for name, values in history.terms.items() if name in now}
     changed = differences(common, {name: now[name] for name in common})
@@ -44,10 +45,11 @@ def check_terms(history: History, recipe: Recipe, *, path: Path) -> None:
         )
 
 
-def compare(
-    contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int
-) -> ModelComparison:
-    """Two models' answers to the same prompts, by the paired difference, resampling clusters of prompts."""
+def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int) -> Comparison:
+    """Compare two models' answers to the same prompts: the paired difference, in points, with a cluster bootstrap.
+
+    Raises InputError if the metric counts right answers and no prompt has a gold answer.
+    """
     named = {"contender": contender, "rival": rival}
     answers = Answers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
     decoding, _, reading = metric.partition("_")
@@ -60,7 +62,7 @@ def compare(
     bootstrap = Bootstrap([row.cluster_id for row in prompts], num_resamples=num_resamples)
     ours, theirs = (answers.scores(name, decoding, reading) for name in ("contender", "rival"))
     found = bootstrap.difference(ours, theirs)
-    return ModelComparison(
+    return Comparison(
         metric=metric,
         gain=round(100 * found.mean, 3),
         low=round(100 * found.low, 3),
@@ -73,13 +75,15 @@ def compare(
 def judge_night(
     recipe: Recipe, artifacts: Mapping[str, Artifact], history: History, *, night: str, run: str, when: str
 ) -> Night:
-    """Promoted or not, with the reason; nothing is written."""
+    """Decide whether tonight's model is promoted, and why. Nothing is written."""
     assert recipe.nightly is not None, "a night's recipe has the section"
-    contender = recipe.contender()
+    arm, seed = recipe.contender()
     rival = LATEST if history.latest else "student"
-    evaluations = [artifacts[f"evaluate/{name}"] for name in (contender, rival)]
+    evaluation = _artifact(artifacts, "evaluate", {"arm": arm, "seed": seed})
+    rival_evaluation = _artifact(artifacts, "evaluate", {"arm": rival})
     comparison = compare(
-        *evaluations,
+        evaluation,
+        rival_evaluation,
         metric=recipe.night_metric(),
         min_gain=recipe.nightly.min_gain,
         num_resamples=recipe.report.num_resamples,
@@ -90,29 +94,34 @@ def judge_night(
         run=run,
         when=when,
         promoted=comparison.is_won,
-        reason=_reason(contender, rival, comparison),
+        reason=_reason(f"{arm}/seed-{seed}", rival, comparison),
         comparison=comparison,
-        checkpoint=artifacts[f"train/{contender}"].ref,
-        evaluation=evaluations[0].ref,
+        checkpoint=_artifact(artifacts, "train", {"arm": arm, "seed": seed}).ref,
+        evaluation=evaluation.ref,
         rival=rival,
         rival_checkpoint=before or artifacts["student"].ref,
-        rival_evaluation=evaluations[1].ref,
+        rival_evaluation=rival_evaluation.ref,
         previous=before,
         prompts=artifacts["prompts"].ref,
         report=artifacts["report"].ref,
     )
 
 
-def _reason(contender: str, rival: str, found: ModelComparison) -> str:
-    against = f"{contender} against {rival}, {found.metric}: {found}"
-    if found.is_won:
-        return f"promoted: {against}; the lower bound is above {found.min_gain:g}"
+def _artifact(artifacts: Mapping[str, Artifact], stage: str, labels: Labels) -> Artifact:
+    """The artifact of the step of this stage with these labels."""
+    return next(a for a in artifacts.values() if a.stage == stage and labels.items() <= a.labels.items())
+
+
+def _reason(contender: str, rival: str, comparison: Comparison) -> str:
+    against = f"{contender} against {rival}, {comparison.metric}: {comparison}"
+    if comparison.is_won:
+        return f"promoted: {against}; the lower bound is above {comparison.min_gain:g}"
     kept = "the latest model stays" if rival == LATEST else "nothing is promoted"
-    return f"{kept}: {against}; the lower bound is not above {found.min_gain:g}"
+    return f"{kept}: {against}; the lower bound is not above {comparison.min_gain:g}"
 
 
 def as_markdown(night: Night) -> str:
-    """The verdict as a short page."""
+    """The verdict as a short page in Markdown."""
     c = night.comparison
     rows = {
         "verdict": "promoted" if night.promoted else "not promoted",

@@ -7,7 +7,8 @@ from hasse.data.settings import registry
 from hasse.data.settings.form import MAX_SEED
 from hasse.flows.plan.rounds import Trained
 from hasse.flows.recipe.nightly_section import LATEST
-from hasse.flows.recipe.recipe import RESAMPLE, Recipe
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.recipe.sections import RESAMPLE
 from hasse.pipeline.stage import Step
 from hasse.stages.evaluate import benchmark, lm_eval
 from hasse.stages.evaluate import stage as evaluate
@@ -44,8 +45,7 @@ def promoted_model(recipe: Recipe) -> str | None:
 def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
     """The trained model that may be promoted tonight; what it has learned from holds what the promoted one has."""
     assert recipe.nightly is not None, "asked by the caller"
-    name = recipe.contender()
-    return next(t for t in trained if t.name == name)
+    return next(model for model in trained if (model.arm, model.seed) == recipe.contender())
 
 
 def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hasse.flows.recipe.nightly_section import LATEST
-from hasse.flows.recipe.recipe import RESAMPLE, Recipe
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.recipe.sections import RESAMPLE
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.stage import Step
 from hasse.stages.evaluate import stage as evaluate

@@ -11,7 +11,8 @@ from hasse.flows.plan.pit import improver_chain
 from hasse.flows.plan.rounds import Round, Trained
 from hasse.flows.recipe.endpoints import endpoints
 from hasse.flows.recipe.nightly_section import LATEST
-from hasse.flows.recipe.recipe import SOURCES, Recipe
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.recipe.sections import SOURCES
 from hasse.pipeline import failures
 from hasse.pipeline.stage import Job, Step
 from hasse.stages import feedback, generate, judge, order, prompts, student, train

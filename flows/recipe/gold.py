@@ -1,50 +1,59 @@
-"""What a recipe may ask of prompts that have no gold answers: a reference alone makes no answer right or wrong."""
+"""Settings that need gold answers. Without a gold answer nothing can be called right or wrong."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from hasse.data.field_mapping import Fields
+from hasse.flows.recipe.sections import RecipeSections, RoundSettings
+from hasse.flows.recipe.train_section import min_candidates
 from hasse.stages.judge.traits import judging
 
-
-def has_gold(recipe: Any) -> bool:
-    """Whether prompts may have gold answers: unknown sources may, tables where a column is named for these."""
-    fields = getattr(recipe.source, "fields", None)
-    if not isinstance(fields, Fields):
-        return True
-    if recipe.task.labels:
-        return fields.label is not None
-    return fields.answers is not None or recipe.task.no_answer is not None
+Need = tuple[str, str, str]
+"""(the setting, what it does with gold answers, what would do without them)"""
 
 
-def check_gold(recipe: Any) -> None:
-    """Raises ValueError that names the first setting which counts right answers where none can be right."""
-    if has_gold(recipe):
+def check_gold(recipe: RecipeSections) -> None:
+    """Raises ValueError for the first setting that needs gold answers, if the prompts have none."""
+    if recipe.has_gold():
         return
     column = "label" if recipe.task.labels else "answers"
-    for setting, wants, instead in _wanting(recipe):
+    for setting, purpose, remedy in _needs(recipe):
         raise ValueError(
-            f"{setting} {wants}, but source.fields names no column `{column}`, so no answer is right or wrong; "
-            f"map source.fields.{column}, or {instead}"
+            f"{setting} {purpose}, but source.fields names no column `{column}`, so no answer is right or wrong; "
+            f"map source.fields.{column}, or {remedy}"
         )
 
 
-def _wanting(recipe: Any) -> list[tuple[str, str, str]]:
-    """(setting, what it does, what else would do) of each that needs gold answers."""
-    judges = [recipe.judge, *(r.judge for r in recipe.rounds.values() if r.judge)]
-    orders = [recipe.order, *(r.order for r in recipe.rounds.values() if r.order)]
+def _needs(recipe: RecipeSections) -> Iterator[Need]:
+    if recipe.audit.min_gold_auc is not None:
+        yield "audit.min_gold_auc", "compares scores of right and wrong answers", "leave the bound out"
+    for settings in recipe.every_round():
+        yield from _needs_of_round(settings)
+    if recipe.feedback is not None:
+        yield "feedback", "says whether an answer is right", "leave the section out"
     metric = recipe.nightly.metric_of(recipe.task, gold=False) if recipe.nightly else ""
-    asked = {
-        ("audit.min_gold_auc", "compares scores of right and wrong answers", "leave the bound out"): (
-            recipe.audit.min_gold_auc is not None
-        ),
-        ("judge.total: score", "compares answers with gold ones", "have another judge score them"): any(
-            getattr(one, "total", None) == "score" for judge in judges for one in judging(judge).values()
-        ),
-        ("order.strategy: qa_lp", "puts right answers above wrong ones", "take another order"): any(
-            order.strategy == "qa_lp" for order in orders
-        ),
-        ("feedback", "says whether an answer is right", "leave the section out"): recipe.feedback is not None,
-        (f"nightly.metric: {metric}", "counts right answers", "set nightly.metric to greedy_score"): bool(metric)
-        and not metric.endswith("score"),
-    }
-    return [said for said, is_asked in asked.items() if is_asked]
+    if metric and not metric.endswith("score"):
+        yield f"nightly.metric: {metric}", "counts right answers", "set nightly.metric to greedy_score"
+
+
+def _needs_of_round(settings: RoundSettings) -> Iterator[Need]:
+    judges = list(judging(settings.judge).values())
+    if any(getattr(judge, "total", None) == "score" for judge in judges):
+        yield (
+            f"{settings.place}judge.total: score",
+            "compares answers with gold ones",
+            "have another judge score them",
+        )
+    strategy, arm = settings.order.strategy, _ranking_arm(settings.arms)
+    place = f"{settings.place}order.strategy: {strategy}"
+    if strategy == "qa_lp":
+        yield place, "puts right answers above wrong ones", "take another order"
+    elif arm and strategy in ("lp", "lp_hp"):
+        yield place, f"ranks right answers above wrong ones for the arm {arm!r}", "take the order hp or scores"
+    elif arm and strategy == "scores" and all(judge.teacher == "rule" for judge in judges):
+        remedy = "have another judge score them, or take the order hp"
+        yield place, f"ranks right answers above wrong ones for the arm {arm!r}, since a rule judges", remedy
+
+
+def _ranking_arm(arms: dict[str, Any]) -> str | None:
+    """The first arm whose method learns from the order of several candidates."""
+    return next((name for name, method in arms.items() if min_candidates(method) > 1), None)

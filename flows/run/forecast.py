@@ -9,7 +9,8 @@ from typing import Any
 from hasse.data.settings import registry
 from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.endpoints import endpoints
-from hasse.flows.recipe.recipe import SOURCES, Recipe
+from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.recipe.sections import SOURCES
 from hasse.flows.run.endpoint_keys import check_keys
 from hasse.flows.run.preflight import check_disk, check_ready
 from hasse.pipeline.run import estimate, imagine, look_up

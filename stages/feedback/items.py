@@ -10,7 +10,7 @@ RIGHT, WRONG = "right", "wrong"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnnotationItem:
+class Item:
     """One answer to be annotated."""
 
     prompt: Prompt

@@ -9,7 +9,8 @@ from jsonschema.validators import Draft202012Validator
 
 from hasse.data.errors import RecipeError
 from hasse.data.settings import registry
-from hasse.flows.recipe.recipe import ARMS, Recipe, load_recipe, shipped_recipes
+from hasse.flows.recipe.recipe import Recipe, load_recipe, shipped_recipes
+from hasse.flows.recipe.train_section import ARMS
 
 SCHEMA = Recipe.model_json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

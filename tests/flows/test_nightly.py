@@ -209,7 +209,7 @@ def test_a_change_that_would_move_old_prompts_is_refused(copied):
 def test_a_latest_model_that_is_damaged_stops_the_night(copied, nights):
     path = copied.store.root / nights.verdicts[1].checkpoint / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StoreError, match=f"{nights.verdicts[1].checkpoint}, which the nights of colours go on from"):
+    with pytest.raises(StoreError, match=f"{nights.verdicts[1].checkpoint}, from which the nights of colours continue"):
         copied.night()
     history_path(copied.store, "colours").write_text("{")
     with pytest.raises(CorruptFile, match="is not a record of nights"):

@@ -98,7 +98,8 @@ def test_a_disk_that_is_too_full_is_named(tmp_path, monkeypatch):
 def test_a_dry_run_finds_a_column_that_is_not_there(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"question": "a", "gold": "yes"}) + "\n")
-    source = {"kind": "jsonl", "path": str(path), "fields": {"text": "qestion", "label": "gold"}}
+    fields = {"text": "qestion", "reference": "question", "label": "gold"}
+    source = {"kind": "jsonl", "path": str(path), "fields": fields}
     said = r"rows\.jsonl, row 1, field 'qestion': unknown column 'qestion'; did you mean 'question'"
     with pytest.raises(HasseError, match=said):
         forecast(tiny(source=source, task={"labels": ["yes", "no"]}), Store(tmp_path / "store"))
@@ -157,3 +158,31 @@ def test_models_without_a_form_are_bounded_too():
     assert issubclass(Settings, BaseModel)
     with pytest.raises(ValueError, match="a whole number of at most"):
         Settings(value=2**40)
+
+
+TABLE = {"kind": "jsonl", "path": "rows.jsonl", "fields": {"text": "question", "label": "gold"}}
+
+
+@pytest.mark.parametrize(
+    ("group", "fields", "problem"),
+    [
+        ({}, {}, "generate.groups: the group 'human' takes the reference of each prompt, but source.fields names no"),
+        ({"field": "answers", "name": "gold"}, {"reference": "why"}, "the group 'gold' takes the answers"),
+        ({"field": "drafts"}, {"reference": "why"}, "the group 'human' takes the drafts"),
+    ],
+)
+def test_a_group_that_takes_what_no_column_gives_is_refused(group, fields, problem):
+    source = {**TABLE, "fields": TABLE["fields"] | fields}
+    groups = [{"sampler": "dataset", **group}, TINY["generate"]["groups"][1]]
+    with pytest.raises(RecipeError, match=problem):
+        tiny(source=source, task={"labels": ["yes", "no"]}, generate={"groups": groups})
+
+
+def test_a_conversation_may_end_with_the_experts_answer():
+    source = {**TABLE, "fields": {"messages": "turns", "label": "gold"}}
+    assert tiny(source=source, task={"labels": ["yes", "no"]}).source.fields.reference is None
+
+
+def test_experts_who_are_asked_about_no_prompt_are_noticed():
+    with pytest.raises(RecipeError, match=r"prompts\.num_expert: 0 keeps none"):
+        tiny(prompts={"near_duplicate_threshold": 1.0, "num_expert": 0})

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from hasse.data.records import Evaluation, Judgement
+from hasse.flows.recipe.recipe import load_recipe
 from hasse.flows.run import sweep
 from hasse.pipeline.store import Store
 
@@ -26,7 +27,8 @@ def rows(**given):
 
 def test_without_gold_answers_no_accuracy_is_told(hasse):
     told = {"text": "q", "reference": "why"}
-    recipe(hasse, rows(why="because it rained"), told, evaluate={"max_tokens": 8, "pairs": True})
+    order = {"strategy": "hp"}
+    recipe(hasse, rows(why="because it rained"), told, order=order, evaluate={"max_tokens": 8, "pairs": True})
     found = hasse.json("run", str(hasse.recipe))
     steps = {step["step"]: step for step in found["steps"]}
     assert {"accuracy %", "score %"}.isdisjoint(found["results"][0])
@@ -75,6 +77,8 @@ def test_a_sweep_draws_nearness_and_leaves_out_what_was_not_measured():
     ("setting", "problem"),
     [
         ("order.strategy=qa_lp", "order.strategy: qa_lp puts right answers above wrong ones"),
+        ("order.strategy=lp", "order.strategy: lp ranks right answers above wrong ones for the arm 'rescue'"),
+        ("order.strategy=scores", "order.strategy: scores ranks right answers above wrong ones for the arm 'rescue'"),
         ("judge.total=score", "judge.total: score compares answers with gold ones"),
         ("feedback={annotator: {annotator: rule}}", "feedback says whether an answer is right"),
         ("nightly={metric: greedy_strict, arm: sft}", "nightly.metric: greedy_strict counts right answers"),
@@ -82,7 +86,13 @@ def test_a_sweep_draws_nearness_and_leaves_out_what_was_not_measured():
     ],
 )
 def test_what_counts_right_answers_is_refused_where_none_can_be_right(hasse, setting, problem):
-    recipe(hasse, rows(why="because"), {"text": "q", "reference": "why"})
+    recipe(hasse, rows(why="because"), {"text": "q", "reference": "why"}, order={"strategy": "hp"})
     said = hasse("run", str(hasse.recipe), "--dry-run", "--set", setting, code=2)
     assert problem in " ".join(said.split())
     assert "map source.fields.answers" in " ".join(said.split())
+
+
+def test_an_order_of_right_answers_will_do_for_arms_that_read_the_experts_answer_alone(hasse):
+    arms = {"sft": {"method": "sft"}, "minor-sft": {"method": "minor_sft"}}
+    recipe(hasse, rows(why="because"), {"text": "q", "reference": "why"}, train={"steps": 1, "arms": arms})
+    assert list(load_recipe(str(hasse.recipe), []).arms()) == ["sft", "minor-sft"]
