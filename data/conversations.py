@@ -26,14 +26,14 @@ _QUOTED.maxstring = _QUOTED.maxother = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ParsedConversation:
     """The turns that are asked, and the answer of the assistant that came behind them, if any."""
 
     asked: tuple[Message, ...]
     answer: str | None = None
 
 
-def conversation(value: object, *, ignored: Collection[str] = ()) -> Conversation | None:
+def conversation(value: object, *, ignored: Collection[str] = ()) -> ParsedConversation | None:
     """The conversation in a cell, which may be its JSON text; None for an empty one.
 
     ignored: keys of turns and of text parts that are left out. Raises ValueError that says what cannot be held.
@@ -43,8 +43,8 @@ def conversation(value: object, *, ignored: Collection[str] = ()) -> Conversatio
         return None
     messages = [_message(turn, f"turn {number}", ignored) for number, turn in enumerate(turns, 1)]
     if messages[-1].role == "assistant":
-        return Conversation(_checked(messages[:-1]), _answer(messages[-1]))
-    return Conversation(_checked(messages))
+        return ParsedConversation(_checked(messages[:-1]), _answer(messages[-1]))
+    return ParsedConversation(_checked(messages))
 
 
 def text_problem(value: object) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from hasse.data.conversations import Conversation, conversation, quoted
+from hasse.data.conversations import ParsedConversation, conversation, quoted
 from hasse.data.errors import SourceError
 from hasse.data.raw_prompt import RawPrompt
 from hasse.data.records import SPLITS
@@ -230,7 +230,7 @@ def _prompt(row: _Row, fields: Fields) -> RawPrompt:
     )
 
 
-def _conversation(row: _Row, fields: Fields) -> Conversation | None:
+def _conversation(row: _Row, fields: Fields) -> ParsedConversation | None:
     """Of the row's messages; None where there are none but a text."""
     if fields.messages is None:
         return None
@@ -247,7 +247,7 @@ def _conversation(row: _Row, fields: Fields) -> Conversation | None:
     return found
 
 
-def _reference(row: _Row, fields: Fields, found: Conversation | None) -> str | None:
+def _reference(row: _Row, fields: Fields, found: ParsedConversation | None) -> str | None:
     """The expert's answer: of its own field, or the last turn of the conversation."""
     given, last = row.text(fields.reference), found.answer if found else None
     if given is not None and last is not None and given.strip() != last.strip():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hasse.data.errors import CorruptFile
-from hasse.data.schema import _without_none, conform, schema_of
+from hasse.data.schema import conform, schema_of, without_none
 
 NOT_IN_KEYS = "it keeps what a stage computes; a mend that changes results raises the stage's version"
 
@@ -110,7 +110,7 @@ def _codecs(record: type) -> dict[str, _Codec]:
 
 
 def _codec(hint: Any) -> _Codec:
-    hint, _ = _without_none(hint)
+    hint, _ = without_none(hint)
     arguments = get_args(hint)
     if arguments[1:] == (...,):
         item = _codec(arguments[0])

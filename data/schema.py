@@ -134,7 +134,7 @@ def _struct_fields(record: type) -> list[pa.Field]:
 
 
 def _field(name: str, hint: Any) -> pa.Field:
-    hint, nullable = _without_none(hint)
+    hint, nullable = without_none(hint)
     return pa.field(name, _arrow_type(hint), nullable=nullable)
 
 
@@ -153,7 +153,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     raise TypeError(f"a record field of type {hint} has no Arrow type")
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
+def without_none(hint: Any) -> tuple[Any, bool]:
     if get_origin(hint) in (Union, types.UnionType):
         rest = [a for a in get_args(hint) if a is not type(None)]
         if len(rest) == 1:

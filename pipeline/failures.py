@@ -27,7 +27,7 @@ USABLE: dict[type, frozenset[str]] = {
 
 
 @dataclass
-class Group:
+class FailureCounts:
     """The rows of one judge, annotator or sampling group."""
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ def check(job: Job, *, max_failed: float, bound_elsewhere: Collection[str] = ())
                 _check(job, path.stem if not name else f"group {name}", group, max_failed)
 
 
-def _check(job: Job, name: str, group: Group, max_failed: float) -> None:
+def _check(job: Job, name: str, group: FailureCounts, max_failed: float) -> None:
     num_lost, num_rows = group.lost.total(), group.rows.total()
     share = sum(lost / group.rows[prompt_id] for prompt_id, lost in group.lost.items()) / len(group.rows)
     forgiven = num_lost == 1 and max_failed > 0
@@ -74,7 +74,7 @@ def _check(job: Job, name: str, group: Group, max_failed: float) -> None:
     )
 
 
-def _commonest(group: Group) -> str:
+def _commonest(group: FailureCounts) -> str:
     if not group.errors:
         return ""
     error, times = group.errors.most_common(1)[0]
@@ -87,8 +87,8 @@ def _tables(job: Job, record: type) -> Iterator[Path]:
     yield from sorted(path for path in job.path.glob(f"{stem}*.parquet") if path.stem == stem or "_by_" in path.stem)
 
 
-def _groups(path: Path, record: type, bound_elsewhere: set[str]) -> dict[str, Group]:
-    found: defaultdict[str, Group] = defaultdict(Group)
+def _groups(path: Path, record: type, bound_elsewhere: set[str]) -> dict[str, FailureCounts]:
+    found: defaultdict[str, FailureCounts] = defaultdict(FailureCounts)
     by_prompt = record is Candidate
     needed = [f.name for f in fields(record) if f.default is MISSING]
     for row in read_records(path, record, columns=[*needed, "status", "error"]):

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import TextIO
 
 from hasse.data.errors import CorruptFile, StoreError
-from hasse.pipeline.disk import disk_errors, disk_problem
 from hasse.pipeline.fingerprint import file_digest
 from hasse.pipeline.manifest import FileEntry
 from hasse.pipeline.sealed import read_json
-
-__all__ = ["disk_errors", "disk_problem"]
 
 STAMPS = "stamps.json"
 BEGUN = ".begun"

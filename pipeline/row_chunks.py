@@ -81,7 +81,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowRange:
     chunk: Path
     start: int
     length: int
@@ -91,8 +91,8 @@ class Place:
 class Known:
     """places: key -> where the rows are; whole: base -> limits under which they came whole, and where."""
 
-    places: dict[str, Place] = field(default_factory=dict)
-    whole: defaultdict[str, list[tuple[int, Place]]] = field(default_factory=lambda: defaultdict(list))
+    places: dict[str, RowRange] = field(default_factory=dict)
+    whole: defaultdict[str, list[tuple[int, RowRange]]] = field(default_factory=lambda: defaultdict(list))
 
     def has(self, unit: Unit[Any]) -> bool:
         if unit.key not in self.places and unit.base in self.whole:
@@ -142,7 +142,7 @@ class RowChunks:
         LOG.warning("The rows of this chunk are computed again.")
         return False
 
-    def append(self, units: Sequence[Unit[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Place]:
+    def append(self, units: Sequence[Unit[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, RowRange]:
         """Publish one chunk with the rows of these units; gives their places."""
         make_folder(self.folder)
         table = to_table([row for group in rows for row in group], self.record)
@@ -159,7 +159,7 @@ class RowChunks:
         self.store.share(path)
         return _runs([unit.key for unit in owners], path)
 
-    def collect(self, places: Iterable[Place]) -> Iterator[pa.Table]:
+    def collect(self, places: Iterable[RowRange]) -> Iterator[pa.Table]:
         """The rows at these places, in this order, as one table for each run of places in the same chunk."""
         read = lru_cache(maxsize=4)(self._read)
         for path, run in groupby(places, key=lambda place: place.chunk):
@@ -202,10 +202,10 @@ def _note_rows(found: Known, table: pa.Table, path: Path) -> None:
             found.whole[base].append((limit, places.pop(key)))
 
 
-def _runs(keys: Sequence[str], path: Path) -> dict[str, Place]:
+def _runs(keys: Sequence[str], path: Path) -> dict[str, RowRange]:
     places, start = {}, 0
     for key, run in groupby(keys):
         length = sum(1 for _ in run)
-        places[key] = Place(path, start, length)
+        places[key] = RowRange(path, start, length)
         start += length
     return places

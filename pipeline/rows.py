@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 from hasse.data.parquet import WRITE_OPTIONS, batched, to_table
 from hasse.data.schema import schema_of
 from hasse.data.settings import registry
-from hasse.pipeline.executors import Work
-from hasse.pipeline.row_chunks import OPEN, Keys, Known, Place, RowChunks, Unit
+from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.executors import Computation
+from hasse.pipeline.row_chunks import OPEN, Known, RowChunks, RowRange, Unit
 from hasse.pipeline.stage import Job
-from hasse.pipeline.store import disk_errors, table_name
-
-__all__ = ["OPEN", "Keys", "Mapped", "Remembered", "Unit", "imagine_rows", "map_rows", "missing"]
+from hasse.pipeline.store import table_name
 
 I = TypeVar("I")  # noqa: E741  an input row
 R = TypeVar("R")
@@ -81,7 +80,7 @@ class Mapped(Generic[R]):
             done = _streamed(todo, compute, chunk_size)
         else:
             executor = registry.load(EXECUTORS, job.executor.executor, kind="executor")
-            work = Work(compute=compute, ahead=ahead, gpus=gpus)
+            work = Computation(compute=compute, ahead=ahead, gpus=gpus)
             done = executor.computed(batched(todo, chunk_size), work, job.executor)
         self._report()
         for part, rows in done:
@@ -175,7 +174,7 @@ def _open_status(rows: Sequence[Any]) -> str | None:
     return next((status for status in OPEN if status in found), None)
 
 
-def _assemble(job: Job, chunks: RowChunks, places: list[Place], record: type) -> None:
+def _assemble(job: Job, chunks: RowChunks, places: list[RowRange], record: type) -> None:
     schema = schema_of(record)
     counts: Counter[str] = Counter()
     with (

@@ -12,10 +12,11 @@ from hasse.data.errors import WorkError
 from hasse.data.parquet import write_records
 from hasse.data.settings import key_of
 from hasse.pipeline.code import asset_digests, code_digests, modules_behind
+from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.executors import local
 from hasse.pipeline.fingerprint import digest
 from hasse.pipeline.manifest import Labels
-from hasse.pipeline.store import Artifact, Store, disk_errors, table_name
+from hasse.pipeline.store import Artifact, Store, table_name
 
 R = TypeVar("R")
 

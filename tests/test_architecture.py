@@ -168,6 +168,51 @@ def test_stages_import_no_face_of_a_room():
     assert found == []
 
 
+def test_no_two_public_classes_share_a_name():
+    """The `Settings` of plugs excepted: their module is their name."""
+    where: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Settings":
+                where.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
+
+
+def imported_names():
+    """(file, module of the project, name) of every `from module import name`, in the tests too; no modules."""
+    for path in (*sources(), *sorted((ROOT / "tests").rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hasse."):
+                module = node.module.removeprefix("hasse.")
+                names = [a.name for a in node.names if f"{module}.{a.name}" not in MODULES]
+                yield from ((path.relative_to(ROOT).as_posix(), module, name) for name in names)
+
+
+def defined_names(path):
+    """What the module itself binds, outside of functions and classes: not what it imports."""
+    todo, names = list(ast.parse(path.read_text()).body), set()
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        else:
+            todo += ast.iter_child_nodes(node)
+    return names
+
+
+def test_no_private_name_is_imported():
+    assert [found for found in imported_names() if found[2].startswith("_")] == []
+
+
+def test_a_name_is_imported_from_the_module_that_defines_it():
+    """Or from the `__init__.py` of a room, which is its face."""
+    defined = {module: defined_names(path) for module, path in MODULES.items() if path.name != "__init__.py"}
+    found = [(file, module, name) for file, module, name in imported_names() if module in defined]
+    assert [(f, module, name) for f, module, name in found if name not in defined[module]] == []
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_libraries_stay_in_their_place(path):
     place = path.relative_to(ROOT).as_posix()

@@ -51,7 +51,7 @@ class Settings(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SourceDocument:
     """One row of the table; `normal` is the document as answers are looked for in it."""
 
     question: str
@@ -79,7 +79,7 @@ def digest(settings: Settings) -> str:
     return files_digest(settings.path)
 
 
-def _read(settings: Settings) -> list[Item]:
+def _read(settings: Settings) -> list[SourceDocument]:
     items = []
     for path in find_files(settings.path):
         for number, row in read_rows(path, columns=COLUMNS):
@@ -91,7 +91,7 @@ def _read(settings: Settings) -> list[Item]:
     return items
 
 
-def _item(row: dict[str, Any], file: str, number: int) -> Item:
+def _item(row: dict[str, Any], file: str, number: int) -> SourceDocument:
     for column in COLUMNS:
         if column not in row:
             raise SourceError(unknown(column, sorted(row), kind="column"), file=file, row=number, field=column)
@@ -105,22 +105,24 @@ def _item(row: dict[str, Any], file: str, number: int) -> Item:
             if (problem := text_problem(text)) is not None:
                 raise SourceError(problem, file=file, row=number, field=column)
     text = row["gold_text"]
-    return Item(row["question"], tuple(answers), row["gold_title"], text, normalise_answer(text), file, number)
+    return SourceDocument(
+        row["question"], tuple(answers), row["gold_title"], text, normalise_answer(text), file, number
+    )
 
 
 class _Ring:
     """Documents on a circle, each at a hash of its own; a question takes the next ones from where its hash falls."""
 
-    def __init__(self, items: list[Item], seed: int):
+    def __init__(self, items: list[SourceDocument], seed: int):
         self.seed = seed
         self.items = sorted(items, key=lambda item: unit_hash(seed, "document", item.text))
         self.places = [unit_hash(seed, "document", item.text) for item in self.items]
 
-    def distractors(self, item: Item, wanted: int) -> list[Item]:
+    def distractors(self, item: SourceDocument, wanted: int) -> list[SourceDocument]:
         """Up to `wanted` documents of other questions that contain none of the item's answers as words."""
         answers = [f" {normal} " for answer in item.answers if (normal := normalise_answer(answer))]
         start = bisect(self.places, unit_hash(self.seed, "question", item.question))
-        chosen: dict[str, Item] = {}
+        chosen: dict[str, SourceDocument] = {}
         for i in range(len(self.items)):
             other = self.items[(start + i) % len(self.items)]
             if len(chosen) == wanted:
@@ -131,7 +133,9 @@ class _Ring:
         return list(chosen.values())
 
 
-def _prompt(item: Item, distractors: list[Item], position: Position, settings: Settings) -> RawPrompt:
+def _prompt(
+    item: SourceDocument, distractors: list[SourceDocument], position: Position, settings: Settings
+) -> RawPrompt:
     place = {"first": 0, "middle": len(distractors) // 2, "last": len(distractors)}[position]
     documents = [*distractors[:place], item, *distractors[place:]]
     shown = [f"{d.title}: {_cut(d, item.answers if d is item else (), settings.max_words)}" for d in documents]
@@ -154,7 +158,7 @@ def _render(documents: list[str], question: str) -> str:
     return f"{listed}\nquestion: {question}\nanswer:"
 
 
-def _cut(item: Item, answers: tuple[str, ...], max_words: int | None) -> str:
+def _cut(item: SourceDocument, answers: tuple[str, ...], max_words: int | None) -> str:
     """At most `max_words` words: from the start, or, if the answer comes later, with the answer in the middle."""
     words = item.text.split()
     if max_words is None or len(words) <= max_words:

@@ -103,12 +103,12 @@ def _join(spec: Path, machine_rank: int, main: Any) -> None:
     """This machine's part of a training step; what it fails of is told to machine 0, which fails of it."""
     from hasse.data.errors import HasseError
     from hasse.stages.train.distributed.launcher import take_part, write_report
-    from hasse.stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import RunSpec
 
     folder = spec.parent
     click.echo(f"joins {folder}")
     try:
-        take_part(Work.read(spec, folder.parent.parent), folder, machine_rank, watch=[main.check])
+        take_part(RunSpec.read(spec, folder.parent.parent), folder, machine_rank, watch=[main.check])
     except HasseError as error:
         if folder.exists():
             write_report(folder, f"machine-{machine_rank}", error, traceback.format_exc())

@@ -97,9 +97,10 @@ def duel(
     from hasse.flows.cli.improve_files import model_of
     from hasse.flows.run.endpoint_keys import check_key
     from hasse.pipeline.remote.store import open_store
-    from hasse.stages.chat.ask import Account, ChatSettings
     from hasse.stages.chat.cache.file import path_in
+    from hasse.stages.chat.money.budget import Account
     from hasse.stages.chat.money.prices import price_of
+    from hasse.stages.chat.settings import ChatSettings
     from hasse.stages.evaluate.duel import answers, read_questions
     from hasse.stages.evaluate.duel import duel as compare
 

@@ -19,6 +19,7 @@ def sweep(
 ) -> None:
     """Run RECIPE once for each combination of settings; what they share is computed once."""
     from hasse.flows.cli import screen
+    from hasse.flows.cli.tables import show_rows
     from hasse.flows.run.run import walk
     from hasse.flows.run.sweep import sweep as run_all
     from hasse.pipeline.remote.store import open_store
@@ -36,7 +37,7 @@ def sweep(
     if as_json:
         click.echo(json.dumps({"results": done.rows, "page": str(done.page)}, indent=1))
     else:
-        screen.show_rows(done.rows)
+        show_rows(done.rows)
         click.echo(f"Sweep: {done.page}")
 
 

@@ -14,10 +14,11 @@ from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.run.history import History, Night, history_path, read_history, write_history
 from hasse.flows.run.prune import delete_unused, outdated
 from hasse.flows.run.run import Run
+from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.files import make_folder, set_aside
 from hasse.pipeline.remote.conditional import Conflict
 from hasse.pipeline.remote.lease import Leased
-from hasse.pipeline.store import Artifact, Store, disk_errors
+from hasse.pipeline.store import Artifact, Store
 from hasse.stages.models.checkpoints import model_folder
 
 

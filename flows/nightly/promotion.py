@@ -8,7 +8,7 @@ from hasse.data.errors import InputError
 from hasse.data.settings import key_of
 from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.run.history import Comparison, History, Night
+from hasse.flows.run.history import History, ModelComparison, Night
 from hasse.pipeline.fingerprint import differences
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.store import Artifact
@@ -45,7 +45,9 @@ def check_terms(history: History, recipe: Recipe, *, path: Path) -> None:
         )
 
 
-def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int) -> Comparison:
+def compare(
+    contender: Artifact, rival: Artifact, *, metric: str, min_gain: float, num_resamples: int
+) -> ModelComparison:
     """Compare two models' answers to the same prompts: the paired difference, in points, with a cluster bootstrap.
 
     Raises InputError if the metric counts right answers and no prompt has a gold answer.
@@ -62,7 +64,7 @@ def compare(contender: Artifact, rival: Artifact, *, metric: str, min_gain: floa
     bootstrap = Bootstrap([row.cluster_id for row in prompts], num_resamples=num_resamples)
     ours, theirs = (answers.scores(name, decoding, reading) for name in ("contender", "rival"))
     found = bootstrap.difference(ours, theirs)
-    return Comparison(
+    return ModelComparison(
         metric=metric,
         gain=round(100 * found.mean, 3),
         low=round(100 * found.low, 3),
@@ -112,7 +114,7 @@ def _artifact(artifacts: Mapping[str, Artifact], stage: str, labels: Labels) -> 
     return next(a for a in artifacts.values() if a.stage == stage and labels.items() <= a.labels.items())
 
 
-def _reason(contender: str, rival: str, comparison: Comparison) -> str:
+def _reason(contender: str, rival: str, comparison: ModelComparison) -> str:
     against = f"{contender} against {rival}, {comparison.metric}: {comparison}"
     if comparison.is_won:
         return f"promoted: {against}; the lower bound is above {comparison.min_gain:g}"

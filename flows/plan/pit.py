@@ -11,6 +11,7 @@ from hasse.stages.pit import rl as improve_rl
 from hasse.stages.train import stage as train
 from hasse.stages.train.methods import gap_reward, pit, sft
 from hasse.stages.train.optimiser import OptimiserSettings
+from hasse.stages.train.settings import METHODS, TrainSettings
 
 
 def improver_chain(r: Round, arm: str, seed: int) -> Trained:
@@ -97,9 +98,9 @@ class _Chain:
 
     def _train(self, part: str, method: Any, optimiser: OptimiserSettings, examples: str, base: str) -> str:
         launch = self.r.recipe.launch
-        settings = train.TrainSettings(method=method, optimiser=optimiser, seed=self.seed, launch=launch)
+        settings = TrainSettings(method=method, optimiser=optimiser, seed=self.seed, launch=launch)
         inputs = {"prompts": ("prompts",), "examples": (examples,), "student": (base,)}
-        plugs = registry.modules(train.METHODS, method.method)
+        plugs = registry.modules(METHODS, method.method)
         return self._add(self._named(part), train.STAGE, settings, inputs, plugs)
 
     def _named(self, part: str) -> str:

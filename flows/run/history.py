@@ -20,7 +20,7 @@ REMEDY = "restore it, or remove it to begin the nights anew"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ModelComparison:
     """How much better tonight's model is on the same prompts; points, with the 95 % interval."""
 
     metric: str
@@ -50,7 +50,7 @@ class Night:
     when: str
     promoted: bool
     reason: str
-    comparison: Comparison
+    comparison: ModelComparison
     checkpoint: str
     evaluation: str
     rival: str

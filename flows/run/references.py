@@ -14,7 +14,7 @@ FINGERPRINT = re.compile(r"[0-9a-f]{1,24}")
 NUM_NEAR = 5
 """How many known names a message for an unknown one suggests."""
 
-Recorded = dict[str, Any]
+RunRecord = dict[str, Any]
 """A run as store/runs/<run_id>.json holds it."""
 
 
@@ -46,7 +46,7 @@ def find_artifact(
     raise InputError(f"no artifact {name!r} in {store}{_nearest(name, known)}")
 
 
-def _of_run(store: Store, run: Recorded, name: str) -> Artifact:
+def _of_run(store: Store, run: RunRecord, name: str) -> Artifact:
     steps = _steps(run)
     found = _fitting(name, steps) or [step for step, ref in steps.items() if _is_beginning(name, ref)]
     if len({steps[step] for step in found}) > 1:
@@ -58,7 +58,7 @@ def _of_run(store: Store, run: Recorded, name: str) -> Artifact:
     return store.artifact(steps[found[0]])
 
 
-def _steps(run: Recorded) -> dict[str, str]:
+def _steps(run: RunRecord) -> dict[str, str]:
     """Step -> reference of its artifact."""
     return {step["step"]: step["ref"] for step in run["steps"]}
 
@@ -77,7 +77,7 @@ def _is_beginning(name: str, ref: str) -> bool:
     return ref.startswith(name) if slash else ref.partition("/")[2].startswith(stage)
 
 
-def _chosen(name: str, run: Recorded, newest: Recorded) -> str:
+def _chosen(name: str, run: RunRecord, newest: RunRecord) -> str:
     if run is newest:
         return f"{name} of run {run['run_id']}, the newest of the store; --run chooses another"
     return (

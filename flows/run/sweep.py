@@ -12,9 +12,10 @@ from typing import Any
 from hasse.data.errors import InputError
 from hasse.flows.recipe.recipe import Recipe, load_recipe
 from hasse.flows.run.run import Run
+from hasse.pipeline.files import write_atomically
 from hasse.pipeline.settings_file import apply_settings, validate
-from hasse.pipeline.store import Store, write_atomically
-from hasse.stages.report.svg import Mark, colours, interval_plot
+from hasse.pipeline.store import Store
+from hasse.stages.report.svg import IntervalMark, colours, interval_plot
 
 SWEEPS = "sweeps"
 MAX_SEEDS = 1000
@@ -121,8 +122,8 @@ def _page(name: str, swept: dict[str, list[str]], rows: list[dict[str, Any]]) ->
     )
 
 
-def _mark(row: dict[str, Any], swept: list[str], colour: Any) -> Mark:
+def _mark(row: dict[str, Any], swept: list[str], colour: Any) -> IntervalMark:
     low, high = (float(value) / 100 for value in row["95 % interval"].split(" to "))
     label = f"{row['arm']} · {', '.join(str(row[k]) for k in swept)}"
     mean = row["accuracy %"] if "accuracy %" in row else row["nearness %"]
-    return Mark(label=label, mean=mean / 100, low=low, high=high, colour=colour[row["arm"]])
+    return IntervalMark(label=label, mean=mean / 100, low=low, high=high, colour=colour[row["arm"]])

@@ -10,7 +10,7 @@ from hasse.pipeline.manifest import Manifest
 from hasse.pipeline.run import Done
 from hasse.pipeline.stage import Step, producer
 from hasse.pipeline.store import Artifact
-from hasse.stages.order.partial_order import is_human
+from hasse.stages.order.judged import is_human
 from hasse.stages.report.svg import Node, hasse_diagram
 
 SAMPLE_ROWS = 3
@@ -47,7 +47,7 @@ def page(done: Done, step: Step, artifacts: Mapping[str, Artifact]) -> str:
     if manifest.counts:
         parts.append(table(_counts(manifest), limit=1000))
     if step.stage.name == "order":
-        parts += _picture(done.artifact, step, artifacts)
+        parts += order_picture(done.artifact, step, artifacts)
     if numbers := _numbers(manifest.metrics):
         parts += ["## metrics", table(numbers, limit=40)]
     for name in manifest.counts:
@@ -104,7 +104,7 @@ def _missing(metrics: Mapping[str, Any]) -> list[str]:
     return ["**What is missing**", listed] if sentences else []
 
 
-def _picture(orders: Artifact, step: Step, artifacts: Mapping[str, Artifact]) -> list[str]:
+def order_picture(orders: Artifact, step: Step, artifacts: Mapping[str, Artifact]) -> list[str]:
     """The Hasse diagram of the first prompt whose candidates are not all incomparable."""
     order = next((order for order in orders.records(PartialOrder) if order.pairs), None)
     if order is None:

@@ -25,7 +25,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from hasse.flows.server.nightly_flow import next_time
 
-Schedule = SCHEDULE_TYPES
+PrefectSchedule = SCHEDULE_TYPES
 Problems = dict[UUID, str]
 """Deployment or run -> what is wrong with it."""
 
@@ -76,7 +76,9 @@ class ScheduleWatch:
             early = datetime.now(UTC) - begun < 2 * PATIENCE
             threading.Event().wait(FIRST_SECONDS if early else SECONDS)
 
-    def _unscheduled(self, id_: UUID, schedules: list[Schedule], ahead: list[datetime], now: datetime) -> Problems:
+    def _unscheduled(
+        self, id_: UUID, schedules: list[PrefectSchedule], ahead: list[datetime], now: datetime
+    ) -> Problems:
         if ahead or not _fire_soon(schedules, now):
             self.unscheduled_since.pop(id_, None)
             return {}
@@ -98,7 +100,7 @@ class ScheduleWatch:
                     "either as many runs as --limit allows are under way, or this process gets no work from the server",
                 )
 
-    def _say_next(self, id_: UUID, schedules: list[Schedule], ahead: list[datetime], now: datetime) -> None:
+    def _say_next(self, id_: UUID, schedules: list[PrefectSchedule], ahead: list[datetime], now: datetime) -> None:
         if id_ in self.said_next or (not ahead and _fire_soon(schedules, now)):
             return
         self.said_next.add(id_)
@@ -142,12 +144,12 @@ def _next_runs(client: SyncPrefectClient, deployment: UUID, now: datetime) -> li
     return [run.expected_start_time for run in runs if run.expected_start_time is not None]
 
 
-def _fire_soon(schedules: list[Schedule], now: datetime) -> bool:
+def _fire_soon(schedules: list[PrefectSchedule], now: datetime) -> bool:
     """Schedules of other kinds than cron are made by hand; these are taken to fire."""
     return any(not isinstance(s, CronSchedule) or next_time(s, now) - now < HORIZON for s in schedules)
 
 
-def _words(schedules: list[Schedule]) -> str:
+def _words(schedules: list[PrefectSchedule]) -> str:
     return ", ".join(
         f"`{s.cron}` {s.timezone or 'UTC'}" if isinstance(s, CronSchedule) else "made by hand" for s in schedules
     )

@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from hasse.flows.server.secrets import endpoints
+from hasse.flows.recipe.endpoints import endpoints
 from hasse.pipeline.stage import Step
 
 GPU, TEACHER = "hasse-gpu", "hasse-teacher"

@@ -20,7 +20,7 @@ Rows = list[Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class Computation:
     """What is done to each part, and what it takes.
 
     compute: from the items of a part to one sequence of rows each, in order. ahead: parts that one worker has in hand

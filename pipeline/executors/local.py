@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 from hasse.data.settings import Config
-from hasse.pipeline.executors import Part, Rows, Work
+from hasse.pipeline.executors import Computation, Part, Rows
 
 
 class Settings(Config):
     executor: Literal["local"] = "local"
 
 
-def computed(parts: Iterable[Part], work: Work, settings: Settings) -> Iterator[tuple[Part, Rows]]:
+def computed(parts: Iterable[Part], work: Computation, settings: Settings) -> Iterator[tuple[Part, Rows]]:
     """Each part with its rows, in order. What a failed part leaves behind it is not begun."""
     if not work.ahead:
         for part in parts:

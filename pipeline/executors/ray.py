@@ -18,7 +18,7 @@ from pydantic import Field
 
 from hasse.data.errors import HasseError, InputError, WorkError
 from hasse.data.settings import Config
-from hasse.pipeline.executors import Part, Rows, Work
+from hasse.pipeline.executors import Computation, Part, Rows
 
 LOOK_SECONDS = 10.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -41,7 +41,7 @@ class Settings(Config):
 class _Actor:
     """What `compute` loads stays loaded from one part to the next."""
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Computation):
         self.work = work
 
     def rows(self, part: Part) -> Rows:
@@ -133,7 +133,7 @@ class _Team:
             self.ray.kill(worker.actor)
 
 
-def computed(parts: Iterable[Part], work: Work, settings: Settings) -> Iterator[tuple[Part, Rows]]:
+def computed(parts: Iterable[Part], work: Computation, settings: Settings) -> Iterator[tuple[Part, Rows]]:
     """Each part with its rows, as they are done. Raises InputError when the cluster cannot hold one worker."""
     # What the library has to say of its nodes it prints; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr), _connected(settings) as ray:

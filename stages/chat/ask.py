@@ -13,17 +13,12 @@ from typing import Any, TypeVar
 
 from hasse.stages.chat.conversations import Call, Conversation
 from hasse.stages.chat.event_loop import iterate
-from hasse.stages.chat.money.budget import Account, Ledger, Payer
+from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.reply import Replies, Reply
 from hasse.stages.chat.request import Request, question
-from hasse.stages.chat.settings import ChatSettings, Price
+from hasse.stages.chat.settings import ChatSettings
 
 NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
-
-__all__ = [
-    "Account", "ChatSettings", "Conversation", "Ledger", "Payer", "Price", "Reply", "Request", "ask", "complete",
-    "converse",
-]  # fmt: skip
 
 T = TypeVar("T")
 

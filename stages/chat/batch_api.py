@@ -16,7 +16,7 @@ from hasse.stages.chat.settings import BatchSettings
 NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
 M = TypeVar("M", bound=BaseModel)
-Call = Callable[[Any], Awaitable[Any]]
+ClientCall = Callable[[Any], Awaitable[Any]]
 """A request by the openai client that it is given."""
 
 
@@ -118,7 +118,7 @@ class BatchCalls:
             tried += 1
             await self._bear(self.endpoint.problem(found) if isinstance(found, Response) else found, tried)
 
-    async def _insist(self, request: Call, model: type[M], *, long: bool = False) -> M:
+    async def _insist(self, request: ClientCall, model: type[M], *, long: bool = False) -> M:
         tried = 0
         while not isinstance(found := await self._once(request, model, long=long), model):
             assert isinstance(found, Outcome)
@@ -126,7 +126,7 @@ class BatchCalls:
             await self._bear(found, tried)
         return found
 
-    async def _once(self, request: Call, model: type[M], *, long: bool = False) -> M | Outcome:
+    async def _once(self, request: ClientCall, model: type[M], *, long: bool = False) -> M | Outcome:
         found = await self.endpoint.call(request, long=long)
         if isinstance(found, Outcome):
             return found

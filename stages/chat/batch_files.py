@@ -24,7 +24,7 @@ class _Error(BaseModel):
     message: str | None = None
 
 
-class Answer(BaseModel):
+class BatchResult(BaseModel):
     """A line of an output or error file; `custom_id` is the key of its request."""
 
     custom_id: str
@@ -45,9 +45,9 @@ def write_line(sending: Sending) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def read_line(line: bytes) -> Answer | None:
+def read_line(line: bytes) -> BatchResult | None:
     """None for a line that says nothing of any request."""
     try:
-        return Answer.model_validate_json(line)
+        return BatchResult.model_validate_json(line)
     except ValidationError:
         return None

@@ -37,7 +37,7 @@ class Question(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Generic[T]):
+class ParsedReply(Generic[T]):
     """`value` is None unless the status is ok; `unparsable` is a whole reply that cannot be read."""
 
     value: T | None
@@ -50,12 +50,12 @@ Talk = Generator[Sequence[Question[Any]], Sequence[Reply], T]
 """Yields questions, is sent one reply to each, in order, and in the end returns something."""
 
 
-def ask_once(questions: Sequence[Question[T]]) -> Talk[list[Answer[T]]]:
+def ask_once(questions: Sequence[Question[T]]) -> Talk[list[ParsedReply[T]]]:
     replies = (yield questions) if questions else []
     return [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
 
 
-def ask_twice(questions: Sequence[Question[T]]) -> Talk[list[Answer[T]]]:
+def ask_twice(questions: Sequence[Question[T]]) -> Talk[list[ParsedReply[T]]]:
     """As `ask_once`; then what was unparsable is asked once more, with what was wrong."""
     replies = (yield questions) if questions else []
     answers = [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
@@ -140,14 +140,14 @@ def object_schema(properties: Mapping[str, Schema]) -> Schema:
     }
 
 
-def _complaint(question: Question[T], answer: Answer[T], reply: Reply) -> Question[T]:
+def _complaint(question: Question[T], answer: ParsedReply[T], reply: Reply) -> Question[T]:
     return replace(question, text=COMPLAINT.format(question=question.text, error=answer.error, reply=reply.text))
 
 
-def _answer(question: Question[T], reply: Reply) -> Answer[T]:
+def _answer(question: Question[T], reply: Reply) -> ParsedReply[T]:
     if reply.status != "ok":
-        return Answer(value=None, status=reply.status, error=reply.error)
+        return ParsedReply(value=None, status=reply.status, error=reply.error)
     try:
-        return Answer(value=question.read(reply.text), status="ok")
+        return ParsedReply(value=question.read(reply.text), status="ok")
     except ValueError as error:
-        return Answer(value=None, status="unparsable", error=str(error))
+        return ParsedReply(value=None, status="unparsable", error=str(error))

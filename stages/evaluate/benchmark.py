@@ -8,7 +8,7 @@ from hasse.data.records import Evaluation, Prompt
 from hasse.data.rendering import compared
 from hasse.data.settings import Config, registry, unkeyed
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 from hasse.stages.evaluate.contamination import contaminated
 from hasse.stages.models.checkpoints import model_folder
 from hasse.stages.models.sample import Sampled
@@ -64,7 +64,7 @@ def run(job: Job) -> None:
     }
 
 
-def _row(item: Item, score: Score, sampled: Sampled | None) -> Evaluation:
+def _row(item: BenchmarkItem, score: Score, sampled: Sampled | None) -> Evaluation:
     """An item that does not fit into the model's context was scored as an empty answer, and says so."""
     return Evaluation(
         prompt_id=item.item_id,

@@ -11,8 +11,11 @@ from hasse.data.conversations import text_problem
 from hasse.data.errors import SourceError, WorkError
 from hasse.data.tables import read_rows
 from hasse.data.thinking import split_thinking
-from hasse.stages.chat.ask import ChatSettings, Payer, Reply, ask
-from hasse.stages.statistics.comparison import Comparison
+from hasse.stages.chat.ask import ask
+from hasse.stages.chat.money.budget import Payer
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.settings import ChatSettings
+from hasse.stages.statistics.comparison import PairComparison
 from hasse.stages.statistics.win_rate import WinRate, win_rate
 
 SYSTEM = (
@@ -79,7 +82,7 @@ def duel(
     said = [verdict(reply) for reply in replies]
     _check(replies, said, max_failed)
     comparisons = [
-        Comparison(prompt_id=name, first=said[2 * i], second=TURNED[said[2 * i + 1]])
+        PairComparison(prompt_id=name, first=said[2 * i], second=TURNED[said[2 * i + 1]])
         for i, (name, _) in enumerate(questions)
     ]
     rows = [

@@ -10,7 +10,8 @@ from typing import Any
 from hasse.data.records import TrainingExample
 from hasse.data.settings import Config, unkeyed
 from hasse.pipeline.fingerprint import canonical, text_digest
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.lazy import LazyModel
 

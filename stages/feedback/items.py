@@ -10,7 +10,7 @@ RIGHT, WRONG = "right", "wrong"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class AnnotationItem:
     """One answer to be annotated."""
 
     prompt: Prompt

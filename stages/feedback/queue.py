@@ -18,7 +18,7 @@ from hasse.data.records import Feedback
 from hasse.data.rendering import shown
 from hasse.data.tables import read_rows
 from hasse.data.text import short_digest
-from hasse.stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, right_answer
 from hasse.stages.grading import TaskSettings
 
 GUIDELINES = """# How to annotate
@@ -53,7 +53,7 @@ GIVEN = ("prompt_id", "candidate_id", "prompt", "answer", "right_answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class AnnotatorAgreement:
     """How far people agree who annotated the same items.
 
     num_pairs: pairs of verdicts by two people on one item; agreement: the share of these that are alike, None without
@@ -67,7 +67,7 @@ class Agreement:
     kappa: float | None
 
 
-def queue(items: Iterable[Item], task: TaskSettings) -> Iterator[QueueLine]:
+def queue(items: Iterable[AnnotationItem], task: TaskSettings) -> Iterator[QueueLine]:
     for item in items:
         given = (*item.ids, shown(item.prompt), item.candidate.text, right_answer(item.prompt, task))
         yield QueueLine(item=short_digest(*given), **dict(zip(GIVEN, given, strict=True)))
@@ -103,15 +103,15 @@ def read_filled(path: Path, queue_path: Path) -> list[Feedback]:
     return [found[key] for key in sorted(found, key=lambda key: (place[key[0]], key[1]))]
 
 
-def agreement(rows: Iterable[Feedback]) -> Agreement:
+def agreement(rows: Iterable[Feedback]) -> AnnotatorAgreement:
     """How far every two people agree on the same items. Raises InputError where one person judged an item twice."""
     shared = _shared(rows)
     pairs = [pair for verdicts in shared.values() for pair in verdicts]
     if not pairs:
-        return Agreement(num_pairs=0, agreement=None, kappa=None)
+        return AnnotatorAgreement(num_pairs=0, agreement=None, kappa=None)
     kappas = [(len(verdicts), kappa) for verdicts in shared.values() if (kappa := cohen_kappa(verdicts)) is not None]
     weight = sum(number for number, _ in kappas)
-    return Agreement(
+    return AnnotatorAgreement(
         num_pairs=len(pairs),
         agreement=sum(a == b for a, b in pairs) / len(pairs),
         kappa=sum(number * kappa for number, kappa in kappas) / weight if weight else None,

@@ -22,13 +22,14 @@ from hasse.data.rendering import shown
 from hasse.data.settings import Config, Seed, key_of, registry, unkeyed
 from hasse.data.text import unit_hash
 from hasse.pipeline.fingerprint import canonical, file_digest
-from hasse.pipeline.rows import Keys, Remembered, Unit, map_rows, missing
+from hasse.pipeline.row_chunks import Keys, Unit
+from hasse.pipeline.rows import Remembered, map_rows, missing
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import Artifact
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.money.estimate import estimate as estimated
 from hasse.stages.chat.money.spending import Spending
-from hasse.stages.feedback.items import RIGHT, WRONG, Item, names_answer
+from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, names_answer
 from hasse.stages.grading import TaskSettings
 
 ANNOTATORS = "hasse.stages.feedback.annotators"
@@ -87,7 +88,7 @@ def run(job: Job) -> None:
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
     spending, asks = Spending(job, planned), hasattr(annotator, "questions")
 
-    def annotate(asked: Iterable[Item]) -> Iterator[list[Feedback]]:
+    def annotate(asked: Iterable[AnnotationItem]) -> Iterator[list[Feedback]]:
         drawn = Remembered(asked)
         left = (item for item in drawn if item.ids not in people)
         told = annotator.annotate(left, settings.annotator, inputs.task, **({"payer": spending} if asks else {}))
@@ -97,7 +98,7 @@ def run(job: Job) -> None:
             if said is not None:
                 yield [gated(drawn.oldest(), said, settings.gates, inputs.task)]
 
-    units = _units(inputs, items, people)
+    units = annotation_units(inputs, items, people)
     map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
     spending.close(job)
     job.metrics |= {
@@ -118,7 +119,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
     if not asks(inputs.feedback):
         return None
     items, people = _chosen(job)
-    asked = (unit.item for unit in missing(job, _units(inputs, items, people), Feedback))
+    asked = (unit.item for unit in missing(job, annotation_units(inputs, items, people), Feedback))
     annotator = registry.load(ANNOTATORS, inputs.feedback.annotator.annotator, kind="annotator")
     return annotator.questions(
         (item for item in asked if item.ids not in people), inputs.feedback.annotator, inputs.task
@@ -130,10 +131,10 @@ def asks(settings: FeedbackSettings) -> bool:
     return hasattr(registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator"), "questions")
 
 
-def choose(items: list[Item], settings: FeedbackSettings) -> list[Item]:
+def choose(items: list[AnnotationItem], settings: FeedbackSettings) -> list[AnnotationItem]:
     """The items that get feedback, sorted by ids. Raises InputError when there is none."""
     drawn = sorted(items, key=lambda item: unit_hash("feedback", settings.seed, *item.ids))
-    kept: list[Item] = []
+    kept: list[AnnotationItem] = []
     used: dict[str, int] = {}
     for item in drawn:
         if used.get(item.prompt.prompt_id, 0) < settings.per_prompt:
@@ -152,7 +153,7 @@ def choose(items: list[Item], settings: FeedbackSettings) -> list[Item]:
     return sorted(kept, key=lambda item: item.ids)
 
 
-def by_people(items: list[Item], settings: FeedbackSettings) -> dict[tuple[str, str], Feedback]:
+def by_people(items: list[AnnotationItem], settings: FeedbackSettings) -> dict[tuple[str, str], Feedback]:
     """The share of the items that people annotated. Raises InputError when they did not annotate so many."""
     if settings.human is None or settings.human_share == 0:
         return {}
@@ -170,7 +171,7 @@ def by_people(items: list[Item], settings: FeedbackSettings) -> dict[tuple[str, 
     return {ids: given[ids] for ids in found[:wanted]}
 
 
-def gated(item: Item, feedback: Feedback, gates: Gates, task: TaskSettings) -> Feedback:
+def gated(item: AnnotationItem, feedback: Feedback, gates: Gates, task: TaskSettings) -> Feedback:
     """The feedback, with status `filtered` and the reasons where it does not pass."""
     if feedback.status != "ok":
         return feedback
@@ -187,31 +188,33 @@ def gated(item: Item, feedback: Feedback, gates: Gates, task: TaskSettings) -> F
     return replace(feedback, status="filtered", error="; ".join(problems)) if problems else feedback
 
 
-def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> Iterator[Item]:
+def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> Iterator[AnnotationItem]:
     """Every judged answer of a model to a training prompt."""
     asked = (p for p in prompts.records(Prompt) if p.status == "ok" and p.split == "train")
     for prompt, found, judged in join(asked, candidates.records(Candidate), judgements.records(Judgement)):
         verdicts = {j.candidate_id: j for j in judged if j.status == "ok" and j.correct is not None}
         for candidate in found:
             if candidate.source != "human" and candidate.candidate_id in verdicts:
-                yield Item(prompt=prompt, candidate=candidate, judgement=verdicts[candidate.candidate_id])
+                yield AnnotationItem(prompt=prompt, candidate=candidate, judgement=verdicts[candidate.candidate_id])
 
 
-def _chosen(job: Job) -> tuple[list[Item], dict[tuple[str, str], Feedback]]:
+def _chosen(job: Job) -> tuple[list[AnnotationItem], dict[tuple[str, str], Feedback]]:
     """The items, and what people said of those that are theirs."""
     settings: FeedbackSettings = job.settings.feedback
     items = choose(list(answers(*(job.input(name) for name in ("prompts", "candidates", "judgements")))), settings)
     return items, by_people(items, settings)
 
 
-def _units(inputs: FeedbackInputs, items: list[Item], people: dict[tuple[str, str], Feedback]) -> Iterator[Unit[Item]]:
+def annotation_units(
+    inputs: FeedbackInputs, items: list[AnnotationItem], people: dict[tuple[str, str], Feedback]
+) -> Iterator[Unit[AnnotationItem]]:
     settings = inputs.feedback
     keys = Keys.of(key_of(settings.annotator), key_of(inputs.task), key_of(settings.gates))
     for item in items:
-        yield keys.unit(item, *_decides(item, people.get(item.ids)))
+        yield keys.unit(item, *key_parts(item, people.get(item.ids)))
 
 
-def _decides(item: Item, human: Feedback | None) -> list[str]:
+def key_parts(item: AnnotationItem, human: Feedback | None) -> list[str]:
     prompt, judgement = item.prompt, item.judgement
     known: list[Any] = [shown(prompt), prompt.label, prompt.answers, prompt.reference, item.candidate.text]
     return [*item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)]

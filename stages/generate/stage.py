@@ -15,7 +15,8 @@ from hasse.data.parquet import batched
 from hasse.data.records import SPLITS, Candidate, Prompt
 from hasse.data.settings import Config, key_of, registry, unkeyed
 from hasse.pipeline.fingerprint import canonical
-from hasse.pipeline.rows import Keys, Mapped, Unit, imagine_rows, missing
+from hasse.pipeline.row_chunks import Keys, Unit
+from hasse.pipeline.rows import Mapped, imagine_rows, missing
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.money.estimate import estimate as estimated
@@ -27,7 +28,7 @@ from hasse.stages.models.vllm_engine import EngineSettings, close_pools
 SAMPLERS = "hasse.stages.generate.samplers"
 Group = registry.settings_union(SAMPLERS, "sampler")
 
-Request = tuple[int, Prompt]
+SamplingRequest = tuple[int, Prompt]
 """(position of the group, prompt)"""
 
 
@@ -54,7 +55,7 @@ class GenerateSettings(Config):
 
     def models(self) -> set[str]:
         """The models that are asked."""
-        return {group.model for group in self.groups if _needs_model(group)}
+        return {group.model for group in self.groups if needs_model(group)}
 
     def asks(self) -> bool:
         """Whether a sampler asks a chat endpoint."""
@@ -70,7 +71,7 @@ def run(job: Job) -> None:
     models = _models(job)
     prompts = _prompts(job)
     check_templates(prompts, models)
-    units = list(_units(settings, prompts, models))
+    units = list(sampling_units(settings, prompts, models))
     spending = Spending(job, planned)
     mapped = Mapped(job, Candidate, total=len(units))
     asking = {g for g, group in enumerate(settings.groups) if _asks(group)}
@@ -79,7 +80,7 @@ def run(job: Job) -> None:
         partial(_sample, settings=settings, models=models),
         chunk_size=settings.chunk_size,
         ahead=int(any(_engine(group) for group in settings.groups)),
-        gpus=int(any(_needs_model(group) for group in settings.groups)),
+        gpus=int(any(needs_model(group) for group in settings.groups)),
     )
     for g in sorted(asking):  # after what costs nothing
         own = (unit for unit in units if unit.item[0] == g)
@@ -116,7 +117,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
     if not settings.asks():
         return None
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
-    for unit in missing(job, _units(settings, _prompts(job), _models(job)), Candidate):
+    for unit in missing(job, sampling_units(settings, _prompts(job), _models(job)), Candidate):
         by_group[unit.item[0]].append(unit.item[1])
     return chain.from_iterable(
         _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
@@ -128,7 +129,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
 def imagine(job: Job) -> None:
     """Candidates that are not known yet are taken to be as long as they may be, at four letters a token."""
     settings: GenerateSettings = job.settings
-    units = _units(settings, _prompts(job), _models(job))
+    units = sampling_units(settings, _prompts(job), _models(job))
     imagine_rows(job, units, lambda request: _stand_ins(settings.groups[request[0]], request[1]), Candidate)
 
 
@@ -152,12 +153,14 @@ def _prompts(job: Job) -> list[Prompt]:
     return [p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in splits]
 
 
-def _units(settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]) -> Iterator[Unit[Request]]:
+def sampling_units(
+    settings: GenerateSettings, prompts: list[Prompt], models: dict[str, LazyModel]
+) -> Iterator[Unit[SamplingRequest]]:
     keys = [Keys.of(key_of(group), _model_key(group, models)) for group in settings.groups]
     for prompt in prompts:
         for g, group in enumerate(settings.groups):
             if _sampler(group).has_work(prompt, group):
-                yield keys[g].unit((g, prompt), *_decides(group, prompt))
+                yield keys[g].unit((g, prompt), *key_parts(group, prompt))
 
 
 def _asks(group: Any) -> bool:
@@ -178,7 +181,7 @@ def _engine(group: Any) -> EngineSettings | None:
     return sampler.engine(group) if hasattr(sampler, "engine") else None
 
 
-def _needs_model(group: Any) -> bool:
+def needs_model(group: Any) -> bool:
     sampler = _sampler(group)
     return sampler.needs_model(group) if hasattr(sampler, "needs_model") else sampler.NEEDS_MODEL
 
@@ -189,12 +192,12 @@ def _sampler(group: Any) -> ModuleType:
 
 def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
     """None without a model; no key that was ever used where the model is not there yet."""
-    if not _needs_model(group):
+    if not needs_model(group):
         return None
     return models[group.model].identity if group.model in models else uuid4().hex
 
 
-def _decides(group: Any, prompt: Prompt) -> list[str]:
+def key_parts(group: Any, prompt: Prompt) -> list[str]:
     """Everything of a prompt that decides its candidates in this group."""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
@@ -212,7 +215,7 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
 
 
 def _ask(
-    requests: Iterable[Request], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
+    requests: Iterable[SamplingRequest], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
 ) -> Iterator[list[Candidate]]:
     """Without a break, where the sampler can; else chunk by chunk."""
     sampler, model = _sampler(group), _model_for(group, models)
@@ -223,12 +226,12 @@ def _ask(
 
 def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
     """Loaded, unless an engine loads it."""
-    model = models[group.model] if _needs_model(group) else None
+    model = models[group.model] if needs_model(group) else None
     return model if model is None or _engine(group) else model.loaded
 
 
 def _sample(
-    chunk: list[Request], settings: GenerateSettings, models: dict[str, LazyModel]
+    chunk: list[SamplingRequest], settings: GenerateSettings, models: dict[str, LazyModel]
 ) -> Iterator[list[Candidate]]:
     """One list of candidates a request, in order; each group's prompts go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)

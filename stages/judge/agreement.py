@@ -12,7 +12,7 @@ Scoring = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class ScoringAgreement:
     """Means over prompts and over pairs of candidates; None where there was nothing to compare.
 
     tau: Kendall's tau-b, -1 to 1. alike: share of the pairs of which both say the same: which is better, or neither.
@@ -25,7 +25,7 @@ class Agreement:
     num_prompts: int
 
 
-def agreement(prompts: Iterable[tuple[Scoring, Scoring]]) -> Agreement:
+def agreement(prompts: Iterable[tuple[Scoring, Scoring]]) -> ScoringAgreement:
     """Of two scorings of each prompt; candidates that one of them lacks are left out."""
     taus: list[float] = []
     same = pairs = num_prompts = candidates = 0
@@ -38,7 +38,7 @@ def agreement(prompts: Iterable[tuple[Scoring, Scoring]]) -> Agreement:
         same, pairs = same + sum(a == b for a, b in signs), pairs + len(signs)
         shift, candidates = shift + sum(abs(first[n] - second[n]) for n in both), candidates + len(both)
         num_prompts += bool(both)
-    return Agreement(
+    return ScoringAgreement(
         tau=sum(taus) / len(taus) if taus else None,
         alike=same / pairs if pairs else None,
         shift=shift / candidates if candidates else None,

@@ -50,7 +50,7 @@ MEASURES = {
 """In the order of a report; shares from 0 to 1 unless they say otherwise."""
 
 Audit = dict[str, float]
-Found = Iterator[tuple[str, float]]
+Contributions = Iterator[tuple[str, float]]
 Lengths = Mapping[str, int]
 """candidate_id -> characters of its answer."""
 
@@ -95,7 +95,7 @@ def _compared(own: Mapping[str, Mapping[str, float]], table: Path | None, prefix
     return {f"{prefix}{name}": value for name, value in values.items() if value is not None}
 
 
-def _contributions(judgements: Sequence[Judgement]) -> Found:
+def _contributions(judgements: Sequence[Judgement]) -> Contributions:
     scored = [j for j in judgements if j.status == "ok" and j.total is not None]
     for j in judgements:
         yield from ((status, j.status == status) for status in STATUSES)
@@ -107,7 +107,7 @@ def _contributions(judgements: Sequence[Judgement]) -> Found:
     yield from _of_verdicts(judgements)
 
 
-def _of_pairs(scored: Sequence[Judgement]) -> Found:
+def _of_pairs(scored: Sequence[Judgement]) -> Contributions:
     for a, b in combinations(scored, 2):
         above = sign((a.total or 0.0) - (b.total or 0.0))
         yield "tie", above == 0
@@ -123,7 +123,7 @@ def _of_pairs(scored: Sequence[Judgement]) -> Found:
             yield "reversed", leads[0] * leads[1] < 0
 
 
-def _of_slots(judgements: Sequence[Judgement]) -> Found:
+def _of_slots(judgements: Sequence[Judgement]) -> Contributions:
     for number in range(max((len(j.presentations) for j in judgements), default=0)):
         shown = [j.presentations[number] for j in judgements if number < len(j.presentations)]
         first = [p.total for p in shown if p.slot == 1 and p.total is not None]
@@ -132,7 +132,7 @@ def _of_slots(judgements: Sequence[Judgement]) -> Found:
             yield "first_slot_preference", fmean(first) - fmean(others)
 
 
-def _of_verdicts(judgements: Sequence[Judgement]) -> Found:
+def _of_verdicts(judgements: Sequence[Judgement]) -> Contributions:
     said = {(j.candidate_id, v.other): v.verdict for j in judgements for v in j.verdicts}
     for verdict in said.values():
         yield "abstained", verdict == "abstain"

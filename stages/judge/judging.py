@@ -7,14 +7,15 @@ from hasse.data.joins import CANDIDATE_COLUMNS, join
 from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import canonical
-from hasse.pipeline.rows import Keys, Remembered, Unit
+from hasse.pipeline.row_chunks import Keys, Unit
+from hasse.pipeline.rows import Remembered
 from hasse.pipeline.stage import Job
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge import traits as teacher_traits
 from hasse.stages.judge.traits import module_of
 from hasse.stages.models.lazy import LazyModel
 
-Item = tuple[Prompt, list[Candidate]]
+PromptCandidates = tuple[Prompt, list[Candidate]]
 
 JUDGED = {"ok", "truncated"}
 """Statuses of candidates that are judged: an answer that was cut off is judged as it stands."""
@@ -24,7 +25,7 @@ NOT_JUDGED = {"refused", "unparsable", "filtered", "duplicate", "budget_stopped"
 
 def units_of(
     job: Job, teacher: Any, model: LazyModel | None, *, repeat: int, chosen: set[str] | None
-) -> Iterator[Unit[Item]]:
+) -> Iterator[Unit[PromptCandidates]]:
     """The prompts with their row keys: all that decides what this teacher says of them, and the task."""
     identity = model.identity if model else None
     others = [key_of(job.settings.task), identity, teacher_traits.external(teacher)]
@@ -34,7 +35,7 @@ def units_of(
         yield keys.unit(item, *_decides(item))
 
 
-def items_of(job: Job, columns: list[str] | None, chosen: set[str] | None = None) -> Iterator[Item]:
+def items_of(job: Job, columns: list[str] | None, chosen: set[str] | None = None) -> Iterator[PromptCandidates]:
     """Every prompt that has candidates to be judged, with these; of those chosen, if given."""
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
     candidates = job.input("candidates").records(Candidate, columns=columns)
@@ -44,7 +45,7 @@ def items_of(job: Job, columns: list[str] | None, chosen: set[str] | None = None
             yield prompt, judged
 
 
-def _decides(item: Item) -> list[str]:
+def _decides(item: PromptCandidates) -> list[str]:
     prompt, candidates = item
     turns = [[m.role, m.content] for m in prompt.messages or ()]
     gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference, turns]).decode()
@@ -53,7 +54,11 @@ def _decides(item: Item) -> list[str]:
 
 
 def judge_all(
-    items: Iterable[Item], teacher: Any, task: TaskSettings, model: LazyModel | None, options: dict[str, Any]
+    items: Iterable[PromptCandidates],
+    teacher: Any,
+    task: TaskSettings,
+    model: LazyModel | None,
+    options: dict[str, Any],
 ) -> Iterator[list[Judgement]]:
     """The judgements of each prompt, in the order of the prompts. options: of the teacher's `judge`."""
     drawn = Remembered(items)

@@ -36,7 +36,7 @@ class Aspect(Config):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class CandidateScore:
     """What a reply gives one candidate. total: None where the judge abstains."""
 
     total: float | None
@@ -87,7 +87,9 @@ def scores_schema(num_candidates: int, aspects: Sequence[Aspect], scale: tuple[f
     return {"$defs": {"answer": entry}, **object_schema({"candidates": answers})}
 
 
-def read_scores(text: str, *, num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]) -> list[Mark]:
+def read_scores(
+    text: str, *, num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]
+) -> list[CandidateScore]:
     """A mark for each candidate, in the order shown: from an object by tag, or a list of objects with `tag`.
 
     Raises ValueError that says what is wrong with the reply.
@@ -119,14 +121,14 @@ def _is_by_tag(given: object) -> bool:
     return isinstance(given, dict) and all(isinstance(entry, dict) for entry in given.values())
 
 
-def _mark(name: str, entry: dict[str, Any], aspects: Sequence[Aspect], scale: tuple[float, float]) -> Mark:
+def _mark(name: str, entry: dict[str, Any], aspects: Sequence[Aspect], scale: tuple[float, float]) -> CandidateScore:
     given = entry.get("scores", "")
     rationale = entry.get("rationale")
     rationale = rationale if isinstance(rationale, str) and rationale.strip() else None
     if given is None:
-        return Mark(total=None, rationale=rationale)
+        return CandidateScore(total=None, rationale=rationale)
     scores = _scores(name, given, aspects, scale)
-    return Mark(
+    return CandidateScore(
         total=weighted_mean(scores, {aspect.name: aspect.weight for aspect in aspects}),
         aspects=tuple(AspectScore(name=key, score=score) for key, score in scores.items()),
         rationale=rationale,

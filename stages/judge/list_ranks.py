@@ -1,7 +1,7 @@
 """The reply to a list that puts its candidates in order instead of scoring them."""
 
 from hasse.stages.chat.json_replies import Schema, json_object, object_schema
-from hasse.stages.judge.list_questions import Mark, check_tags, tag
+from hasse.stages.judge.list_questions import CandidateScore, check_tags, tag
 from hasse.stages.judge.scales import standardised_ranks
 
 
@@ -13,7 +13,7 @@ def ranking_schema(num_candidates: int) -> Schema:
     return object_schema({"rationale": {"type": "string"}, "ranking": ranking, "abstained": tags})
 
 
-def read_ranking(text: str, *, num_candidates: int, scale: tuple[float, float]) -> list[Mark]:
+def read_ranking(text: str, *, num_candidates: int, scale: tuple[float, float]) -> list[CandidateScore]:
     """A mark for each candidate, in the order shown, from {"ranking": [["B"], ["A", "C"]], "abstained": ["D"]}.
 
     Best first, ties together; a tie of one may stand without its list. The total is the share of the others that a
@@ -31,7 +31,7 @@ def read_ranking(text: str, *, num_candidates: int, scale: tuple[float, float]) 
     low, high = scale
     total = {name: round(low + (high - low) * value, 6) for name, value in share.items()}
     rationale = _words(reply.get("rationale"))
-    return [Mark(total=total.get(name), rationale=rationale) for name in tags]
+    return [CandidateScore(total=total.get(name), rationale=rationale) for name in tags]
 
 
 def _words(said: object) -> str | None:

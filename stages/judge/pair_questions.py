@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from hasse.stages.chat.json_replies import Schema, json_object, object_schema
-from hasse.stages.statistics.comparison import Comparison
+from hasse.stages.statistics.comparison import PairComparison
 
 Pair = tuple[str, str]
 Totals = Mapping[str, float]
@@ -50,7 +50,7 @@ def decide(pair: Pair, said: str, said_turned: str) -> str | None:
     win or lose only where both say so, else a tie; None where both abstain or are unusable.
     """
     first = said if said in TURNED else None
-    return Comparison(prompt_id=str(pair), first=first, second=TURNED.get(said_turned)).verdict  # type: ignore[arg-type]  words of Comparison
+    return PairComparison(prompt_id=str(pair), first=first, second=TURNED.get(said_turned)).verdict  # type: ignore[arg-type]  words of PairComparison
 
 
 def settle(first: Totals, second: Totals, verdicts: Mapping[Pair, str | None]) -> dict[str, float]:

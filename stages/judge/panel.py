@@ -16,10 +16,10 @@ from statistics import fmean
 from typing import Any
 
 from hasse.data.records import AspectScore, Candidate, Judgement, PairVerdict, Presentation, Prompt
-from hasse.pipeline.rows import OPEN
-from hasse.stages.chat.json_replies import Answer, Question, Talk, ask_once, ask_twice
+from hasse.pipeline.row_chunks import OPEN
+from hasse.stages.chat.json_replies import ParsedReply, Question, Talk, ask_once, ask_twice
 from hasse.stages.grading import TaskSettings, stated
-from hasse.stages.judge.list_questions import Mark, presentation_orders, read_scores, render, scores_schema
+from hasse.stages.judge.list_questions import CandidateScore, presentation_orders, read_scores, render, scores_schema
 from hasse.stages.judge.list_ranks import ranking_schema, read_ranking
 from hasse.stages.judge.pair_questions import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
 from hasse.stages.judge.panel_settings import PanelSettings
@@ -32,12 +32,12 @@ class Panel:
     prompt: Prompt
     candidates: list[Candidate]
     orders: list[list[Candidate]]
-    answers: list[Answer[list[Mark]]] = field(default_factory=list)
+    answers: list[ParsedReply[list[CandidateScore]]] = field(default_factory=list)
     verdicts: dict[Pair, str] = field(default_factory=dict)
     """(shown first, shown second) -> as in PairVerdict."""
 
     @property
-    def marks(self) -> list[dict[str, Mark]]:
+    def marks(self) -> list[dict[str, CandidateScore]]:
         """Of each list: candidate_id -> mark; empty where the reply is unusable."""
         shown = zip(self.orders, self.answers, strict=True)
         return [{c.candidate_id: m for c, m in zip(order, a.value or [], strict=False)} for order, a in shown]
@@ -85,7 +85,7 @@ def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings
     return presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed)
 
 
-def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettings) -> Question[list[Mark]]:
+def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettings) -> Question[list[CandidateScore]]:
     low, high = (f"{bound:g}" for bound in settings.scale)
     text = render(settings.list_path, prompt, order, aspects=settings.aspects, low=low, high=high)
     if settings.mode == "ranking":
@@ -123,7 +123,7 @@ def _judgements(panel: Panel, task: TaskSettings, teacher: str) -> list[Judgemen
 def _judgement(
     candidate: Candidate,
     panel: Panel,
-    given: list[dict[str, Mark]],
+    given: list[dict[str, CandidateScore]],
     final: dict[str, float],
     task: TaskSettings,
     teacher: str,
@@ -153,14 +153,14 @@ def _judgement(
     )
 
 
-def _unusable(panel: Panel) -> Answer | None:
+def _unusable(panel: Panel) -> ParsedReply | None:
     """What keeps the prompt from being judged: first of all what was not asked, for that is asked by the next run."""
     if "budget_stopped" in panel.verdicts.values():
-        return Answer(value=None, status="budget_stopped", error="not all of its pairs were asked")
+        return ParsedReply(value=None, status="budget_stopped", error="not all of its pairs were asked")
     found = [answer for answer in panel.answers if answer.value is None]
     return min(found, key=lambda answer: answer.status not in OPEN, default=None)
 
 
-def _mean(marks: Sequence[Mark]) -> tuple[AspectScore, ...]:
+def _mean(marks: Sequence[CandidateScore]) -> tuple[AspectScore, ...]:
     columns = zip(*(mark.aspects for mark in marks), strict=True)
     return tuple(AspectScore(name=column[0].name, score=fmean(a.score for a in column)) for column in columns)

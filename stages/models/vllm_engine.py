@@ -35,7 +35,7 @@ ENVIRONMENT = {
 }
 """A model is a folder here, so nothing is looked up elsewhere; and nobody is told."""
 
-Request = tuple[Sequence[int], dict[str, Any]]
+EngineRequest = tuple[Sequence[int], dict[str, Any]]
 """(token ids of the prompt, arguments of vllm.SamplingParams)"""
 
 
@@ -79,7 +79,7 @@ class Pool:
         self.engines = [Engine(folder, settings, gpus[i * width : (i + 1) * width]) for i in range(count)]
         self.lock = threading.Lock()
 
-    def outputs(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    def outputs(self, requests: Sequence[EngineRequest]) -> list[dict[str, Any]]:
         """One output a request, in order; callable from several threads. Raises ChildDied, InputError."""
         with self.lock:
             engine = min(self.engines, key=lambda e: e.outstanding)
@@ -134,7 +134,7 @@ class Engine:
         threading.Thread(target=self._listen, daemon=True).start()
         atexit.register(self.close)
 
-    def submit(self, requests: Sequence[Request]) -> Future[list[dict[str, Any]]]:
+    def submit(self, requests: Sequence[EngineRequest]) -> Future[list[dict[str, Any]]]:
         """A chunk of requests, answered together."""
         future: Future[list[dict[str, Any]]] = Future()
         if self.error is not None:

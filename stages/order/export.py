@@ -1,4 +1,4 @@
-"""Orders as data sets that other trainers read: a folder that `datasets.load_dataset` loads, with a card."""
+"""Write orders as a data set that other trainers read: a folder for `datasets.load_dataset`, with a card."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,31 +10,30 @@ import yaml
 from hasse.data.errors import InputError
 from hasse.data.joins import join
 from hasse.data.records import Candidate, PartialOrder, Prompt
-from hasse.data.tables import write_rows
+from hasse.data.tables import Row, write_rows
 from hasse.pipeline.store import Artifact, Store
 
-Row = dict[str, Any]
-Item = tuple[Prompt, dict[str, str], PartialOrder]
-"""A prompt, the text of each of its candidates, their order."""
+OrderedPrompt = tuple[Prompt, dict[str, str], PartialOrder]
+"""(prompt, candidate_id -> text, order)"""
 
 
-def preferences(item: Item) -> Iterator[Row]:
-    """TRL's preference format: every ordered pair."""
+def preferences(item: OrderedPrompt) -> Iterator[Row]:
+    """TRL's preference format: one row for every ordered pair."""
     prompt, text, order = item
     for pair in order.pairs:
         chosen, rejected = (_answer(prompt, text[i]) for i in (pair.above, pair.below))
         yield {**_prompt(prompt), "chosen": chosen, "rejected": rejected}
 
 
-def prompt_completion(item: Item) -> Iterator[Row]:
-    """TRL's prompt-completion format: the target of each order."""
+def prompt_completion(item: OrderedPrompt) -> Iterator[Row]:
+    """TRL's prompt-completion format: one row for the target of the order."""
     prompt, text, order = item
     if order.target is not None:
         yield {**_prompt(prompt), "completion": _answer(prompt, text[order.target])}
 
 
-def ranked(item: Item) -> Iterator[Row]:
-    """One row a prompt: its candidates, their levels, and the pairs as positions."""
+def ranked(item: OrderedPrompt) -> Iterator[Row]:
+    """One row for each prompt: its candidates, their levels, and the pairs as positions among the candidates."""
     prompt, text, order = item
     place = {candidate_id: i for i, candidate_id in enumerate(order.candidate_ids)}
     yield {
@@ -45,8 +44,8 @@ def ranked(item: Item) -> Iterator[Row]:
     }
 
 
-def kto(item: Item) -> Iterator[Row]:
-    """TRL's unpaired format: an answer is good when none is above it and some is below, bad the other way round."""
+def kto(item: OrderedPrompt) -> Iterator[Row]:
+    """TRL's unpaired format: an answer above another and below none is good; the reverse is bad."""
     prompt, text, order = item
     above, below = {pair.above for pair in order.pairs}, {pair.below for pair in order.pairs}
     for candidate_id in order.candidate_ids:
@@ -54,7 +53,7 @@ def kto(item: Item) -> Iterator[Row]:
             yield {**_prompt(prompt), "completion": _answer(prompt, text[candidate_id]), "label": candidate_id in above}
 
 
-FORMATS: dict[str, Callable[[Item], Iterator[Row]]] = {
+FORMATS: dict[str, Callable[[OrderedPrompt], Iterator[Row]]] = {
     "trl-preference": preferences,
     "trl-prompt-completion": prompt_completion,
     "ranked": ranked,
@@ -63,21 +62,21 @@ FORMATS: dict[str, Callable[[Item], Iterator[Row]]] = {
 
 
 def export(store: Store, orders: Artifact, folder: Path, *, kind: str) -> int:
-    """Write the folder; gives the number of rows. Rows are in the order of prompt ids."""
+    """Write the folder, sorted by prompt_id, and return the number of rows. Raises InputError without a row."""
     inputs = orders.manifest.inputs
     prompts = (p for p in store.resolve(inputs["prompts"][0]).records(Prompt) if p.status == "ok")
     candidates = store.resolve(inputs["candidates"][0]).records(Candidate)
     rows = [
         row
-        for prompt, found, order in join(prompts, candidates, orders.records(PartialOrder))
+        for prompt, answers, order in join(prompts, candidates, orders.records(PartialOrder))
         if order
-        for row in FORMATS[kind]((prompt, {c.candidate_id: c.text for c in found}, order[0]))
+        for row in FORMATS[kind]((prompt, {c.candidate_id: c.text for c in answers}, order[0]))
     ]
     if not rows:
-        raise InputError(f"{orders.ref} holds nothing for the format {kind}; `hasse show` counts its orders by status")
+        raise InputError(f"{orders.ref} has no row for the format {kind}; `hasse show` counts its orders by status")
     (folder / "data").mkdir(parents=True, exist_ok=True)
     write_rows(folder / "data" / "train.parquet", rows)
-    (folder / "README.md").write_text(_card(orders, kind, len(rows), rows[0] if rows else {}), encoding="utf-8")
+    (folder / "README.md").write_text(_card(orders, kind, len(rows), rows[0]), encoding="utf-8")
     return len(rows)
 
 

@@ -1,11 +1,11 @@
-"""Pairwise verdicts of one or several judges as a partial order: weighed, with ties and abstentions, cycles found.
+"""Pairwise verdicts of one or several judges, turned into the edges of a partial order.
 
-A pair that nobody judged stays incomparable. Of each judged pair the balance is
+A pair that nobody judged stays incomparable. The balance of a judged pair is
 
-    (weight of the verdicts for a - weight of those for b) / weight of all that did not abstain      -1 to 1
+    (weight of the verdicts for a - weight of the verdicts for b) / weight of all verdicts that do not abstain   -1 to 1
 
-and a is above b where the balance exceeds an indifference band. Balances of different pairs can contradict each other:
-such cycles are refused, or broken one weakest pair at a time.
+and a is above b if the balance exceeds an indifference band. The balances of different pairs can contradict each other.
+Such a cycle is either refused, or broken by dropping its weakest pair.
 """
 
 from collections import defaultdict
@@ -16,15 +16,12 @@ from itertools import combinations
 import numpy as np
 
 from hasse.data.errors import InputError
-from hasse.data.records import OrderedPair
-
-Edge = tuple[str, str]
-"""(above, below)"""
+from hasse.stages.order.partial_order import Edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What one judge says of two candidates. better: `a` or `b`, None for a tie."""
+class WeightedVerdict:
+    """One judge's verdict on the candidates `a` and `b`. better: the id of the better one, or None for a tie."""
 
     a: str
     b: str
@@ -34,25 +31,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """The verdicts on one pair. balance: from -1, all for the second, to 1; weight: of all that did not abstain."""
+    """All verdicts on one pair. balance: from -1, all for the second, to 1, all for the first; weight: their sum."""
 
     balance: float
     weight: float
 
 
-def from_ranking(ranking: Sequence[Sequence[str]], *, weight: float = 1.0) -> list[Verdict]:
-    """A list from best to worst, ties together, as one verdict a pair."""
-    found = [
-        Verdict(a=a, b=b, better=a, weight=weight)
+def from_ranking(ranking: Sequence[Sequence[str]], *, weight: float = 1.0) -> list[WeightedVerdict]:
+    """One verdict for each pair of a ranking, which runs from best to worst and holds tied candidates together."""
+    decided = [
+        WeightedVerdict(a=a, b=b, better=a, weight=weight)
         for i, tied in enumerate(ranking)
         for a in tied
         for lower in ranking[i + 1 :]
         for b in lower
     ]
-    return found + [Verdict(a=a, b=b, better=None, weight=weight) for tied in ranking for a, b in combinations(tied, 2)]
+    ties = [WeightedVerdict(a=a, b=b, better=None, weight=weight) for tied in ranking for a, b in combinations(tied, 2)]
+    return decided + ties
 
 
-def tally(verdicts: Iterable[Verdict]) -> dict[Edge, Tally]:
+def tally(verdicts: Iterable[WeightedVerdict]) -> dict[Edge, Tally]:
     """(first, second) in alphabetical order -> their tally."""
     balance: defaultdict[Edge, float] = defaultdict(float)
     weight: defaultdict[Edge, float] = defaultdict(float)
@@ -67,16 +65,16 @@ def tally(verdicts: Iterable[Verdict]) -> dict[Edge, Tally]:
 
 
 def majority(tallies: Mapping[Edge, Tally], *, band: float = 0.0) -> dict[Edge, float]:
-    """(above, below) -> strength, for every pair whose balance exceeds the band: its balance times its weight."""
-    found = {}
+    """(above, below) -> strength of every pair whose balance exceeds the band: the balance times the weight."""
+    strength = {}
     for (a, b), t in tallies.items():
         if abs(t.balance) > band:
-            found[(a, b) if t.balance > 0 else (b, a)] = abs(t.balance) * t.weight
-    return found
+            strength[(a, b) if t.balance > 0 else (b, a)] = abs(t.balance) * t.weight
+    return strength
 
 
 def break_cycles(strength: Mapping[Edge, float]) -> tuple[set[Edge], list[Edge]]:
-    """(edges without a cycle, edges given up): of each cycle the weakest edge goes, the first by name among equals."""
+    """(edges without a cycle, dropped edges): each cycle loses its weakest edge, the first by name among equals."""
     kept, dropped = set(strength), []
     while (cycle := find_cycle(kept)) is not None:
         weakest = min(cycle, key=lambda edge: (strength[edge], edge))
@@ -86,7 +84,7 @@ def break_cycles(strength: Mapping[Edge, float]) -> tuple[set[Edge], list[Edge]]
 
 
 def find_cycle(edges: Iterable[Edge]) -> list[Edge] | None:
-    """Some shortest cycle through the first node, by name, that lies on one; None if there is none."""
+    """A shortest cycle through the first node, by name, that lies on a cycle; None without a cycle."""
     below: dict[str, list[str]] = {}
     for a, b in sorted(edges):
         below.setdefault(a, []).append(b)
@@ -108,7 +106,7 @@ def find_cycle(edges: Iterable[Edge]) -> list[Edge] | None:
 
 
 def refuse_cycles(edges: Iterable[Edge], *, where: str) -> set[Edge]:
-    """The edges. Raises InputError that names the cycle among them."""
+    """The edges as a set. Raises InputError that names a cycle among them; `where` begins its message."""
     kept = set(edges)
     cycle = find_cycle(kept)
     if cycle:
@@ -118,10 +116,11 @@ def refuse_cycles(edges: Iterable[Edge], *, where: str) -> set[Edge]:
 
 
 def bradley_terry(tallies: Mapping[Edge, Tally], *, prior: float = 1.0, steps: int = 100) -> dict[str, float]:
-    """Candidate -> log strength, natural units, mean 0: P(a beats b) = sigma(strength_a - strength_b).
+    """Bradley-Terry strengths: candidate -> log strength, mean 0, with P(a beats b) = sigma(strength_a - strength_b).
 
-    A tie counts half for each. `prior`: weight of two imagined ties of every candidate with one of strength 0, which
-    keeps the strengths of those that always win finite. Newton's method on a concave function.
+    A tie counts as half a win for each candidate. `prior` is the weight of two imagined ties of every candidate with a
+    candidate of strength 0; they keep the strength of a candidate that always wins finite. The likelihood is concave
+    and maximised by Newton's method.
     """
     names = sorted({name for pair in tallies for name in pair})
     place = {name: i for i, name in enumerate(names)}
@@ -140,7 +139,3 @@ def bradley_terry(tallies: Mapping[Edge, Tally], *, prior: float = 1.0, steps: i
         if np.abs(change).max() < 1e-10:
             break
     return dict(zip(names, (strength - strength.mean()).tolist(), strict=True))
-
-
-def ordered_pairs(edges: Iterable[Edge]) -> list[OrderedPair]:
-    return [OrderedPair(above=a, below=b) for a, b in sorted(edges)]

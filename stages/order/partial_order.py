@@ -1,95 +1,109 @@
-"""Partial orders over the candidates of one prompt: from levels, or from explicit pairs.
+"""Partial orders over the candidates of one prompt: how to make an order, and which of its pairs to draw.
 
-Level i is above level j iff it is strictly greater; equal levels are incomparable; None abstains and is incomparable
-with everything. Every transitive pair is part of the order.
+An order is made from levels (`from_levels`) or from explicit pairs (`from_pairs`). Candidates that no pair joins are
+incomparable: the order says nothing of which is better.
+
+    order = from_levels("p1", {"ann": 3, "bob": 2, "cid": 2, "dan": None})
+    hasse_edges(order)      # [("ann", "bob"), ("ann", "cid")]; bob and cid tie, and dan has no level
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hasse.data.errors import InputError
-from hasse.data.records import Candidate, Judgement, OrderedPair, PartialOrder
-from hasse.data.settings import Config, unkeyed
+from hasse.data.records import OrderedPair, PartialOrder
 
-
-class StrategySettings(Config):
-    """What every ordering strategy has."""
-
-    chunk_size: int = unkeyed(5000, ge=1, description="Prompts between two commits to the store.")
-
-
-Judged = tuple[Candidate, Judgement | None]
-"""A candidate with what was said of it; None: it was not judged."""
+Edge = tuple[str, str]
+"""(candidate_id of the better answer, candidate_id of the worse one)"""
 
 
 def from_levels(
     prompt_id: str,
-    candidates: Sequence[Candidate],
-    levels: Sequence[float | None],
+    levels: Mapping[str, float | None],
     *,
-    strategy: str,
-    good: float,
     band: float = 0.0,
+    humans: Collection[str] = (),
+    good: float = -math.inf,
+    strategy: str = "levels",
 ) -> PartialOrder:
-    """The order of these levels: above where a level is higher by more than `band`.
+    """The order in which a candidate is above another when its level is higher by more than `band`.
 
-    The target is at the top, the human first among ties, if that is at least `good`; a human answer without a level is
-    the target whatever the others are.
+    levels: candidate_id -> level, higher is better. A candidate without a level (None) is incomparable with all others.
+    The target is the candidate with the highest level, if that level is at least `good`. `humans` are the ids of the
+    answers that an expert wrote: such an answer comes first among ties, and without a level it is always the target.
     """
-    ids = tuple(candidate.candidate_id for candidate in candidates)
     pairs = tuple(
-        OrderedPair(above=ids[i], below=ids[j])
-        for i, a in enumerate(levels)
-        for j, b in enumerate(levels)
-        if a is not None and b is not None and a - b > band
+        OrderedPair(above=a, below=b)
+        for a, level in levels.items()
+        for b, lower in levels.items()
+        if level is not None and lower is not None and level - lower > band
     )
     return PartialOrder(
         prompt_id=prompt_id,
         strategy=strategy,
-        candidate_ids=ids,
-        levels=tuple(levels),
+        candidate_ids=tuple(levels),
+        levels=tuple(levels.values()),
         pairs=pairs,
-        target=_target(candidates, levels, good),
+        target=_target(levels, humans, good),
     )
 
 
 def from_pairs(
     prompt_id: str,
-    candidates: Sequence[Candidate],
-    pairs: Iterable[OrderedPair],
+    candidate_ids: Sequence[str],
+    pairs: Iterable[OrderedPair | Edge],
     *,
-    strategy: str,
     implied: bool = True,
-    dropped: tuple[OrderedPair, ...] = (),
+    humans: Collection[str] = (),
+    dropped: Iterable[Edge] = (),
+    strategy: str = "pairs",
 ) -> PartialOrder:
-    """The order of explicit pairs and, if `implied`, of those that follow from them, with margin 0.
+    """The order of explicit pairs, (better, worse), and, if `implied`, of the pairs that follow from them.
 
-    The target is a candidate with somebody below and nobody above, the human first. Raises InputError, naming the
-    prompt and the cycle, when the pairs contradict each other.
+    Pairs that follow have margin 0. The target is a candidate that is above another and below none; an answer in
+    `humans`, those that an expert wrote, comes first. dropped: pairs that were given up, which the order only records.
+    Raises InputError for a pair with an unknown candidate, and for pairs that contradict each other: the error names
+    the cycle.
     """
-    ids = tuple(candidate.candidate_id for candidate in candidates)
-    given = {(pair.above, pair.below): pair for pair in pairs}
-    closed = transitive_closure(given, where=f"prompt {prompt_id}")
-    below = {b for _, b in closed}
-    above = {a for a, _ in closed}
-    tops = [c for c in candidates if c.candidate_id in above - below]
-    made = closed if implied else set(given)
+    where = f"prompt {prompt_id}"
+    given = {(p.above, p.below): p for p in (p if isinstance(p, OrderedPair) else _pair(p) for p in pairs)}
+    unknown = sorted({name for edge in given for name in edge} - set(candidate_ids))
+    if unknown:
+        raise InputError(f"{where}: a pair names {unknown[0]!r}; the candidates are {', '.join(candidate_ids)}")
+    closed = transitive_closure(given, where=where)
+    tops = {a for a, _ in closed} - {b for _, b in closed}
     return PartialOrder(
         prompt_id=prompt_id,
         strategy=strategy,
-        candidate_ids=ids,
-        levels=(None,) * len(ids),
-        pairs=tuple(given.get(edge) or OrderedPair(above=edge[0], below=edge[1]) for edge in sorted(made)),
-        target=next((c.candidate_id for c in _human_first(tops)), None),
-        dropped=dropped,
+        candidate_ids=tuple(candidate_ids),
+        levels=(None,) * len(candidate_ids),
+        pairs=tuple(given.get(edge) or _pair(edge) for edge in sorted(closed if implied else given)),
+        target=next(iter(_humans_first([name for name in candidate_ids if name in tops], humans)), None),
+        dropped=tuple(map(_pair, sorted(dropped))),
     )
 
 
-def transitive_closure(edges: Iterable[tuple[str, str]], *, where: str) -> set[tuple[str, str]]:
-    """Every (above, below) that follows. Raises InputError that names a cycle."""
+def hasse_edges(order: PartialOrder) -> list[Edge]:
+    """The lines of the order's Hasse diagram: the pairs, (better, worse), that do not follow from other pairs."""
+    return sorted(transitive_reduction((pair.above, pair.below) for pair in order.pairs))
+
+
+def transitive_reduction(edges: Iterable[Edge]) -> set[Edge]:
+    """The edges that do not follow from other edges. Raises InputError for edges that contain a cycle."""
+    given = set(edges)
+    closed = transitive_closure(given, where="transitive reduction")
+    below: dict[str, set[str]] = {}
+    for a, b in closed:
+        below.setdefault(a, set()).add(b)
+    return {(a, b) for a, b in given if not any(b in below.get(between, ()) for between in below[a])}
+
+
+def transitive_closure(edges: Iterable[Edge], *, where: str) -> set[Edge]:
+    """The edges and all that follow from them. Raises InputError that names a cycle; `where` begins its message."""
     direct: dict[str, set[str]] = {}
     for a, b in edges:
         direct.setdefault(a, set()).add(b)
-    closed: set[tuple[str, str]] = set()
+    closed: set[Edge] = set()
     for start in direct:
         came_from: dict[str, str] = {}
         open_nodes = [start]
@@ -105,29 +119,22 @@ def transitive_closure(edges: Iterable[tuple[str, str]], *, where: str) -> set[t
     return closed
 
 
-def is_correct(judgement: Judgement | None) -> bool | None:
-    """Whether the judge called it right; None when there is no verdict."""
-    return judgement.correct if judgement is not None and judgement.status == "ok" else None
+def _pair(edge: Edge) -> OrderedPair:
+    return OrderedPair(above=edge[0], below=edge[1])
 
 
-def is_human(candidate: Candidate) -> bool:
-    """Whether an expert wrote the answer, whatever its group is called."""
-    return candidate.source == "human"
-
-
-def _target(candidates: Sequence[Candidate], levels: Sequence[float | None], good: float) -> str | None:
-    unranked = [c for c, level in zip(candidates, levels, strict=True) if level is None and is_human(c)]
-    if unranked:
-        return unranked[0].candidate_id
-    known = [level for level in levels if level is not None]
-    if not known or max(known) < good:
+def _target(levels: Mapping[str, float | None], humans: Collection[str], good: float) -> str | None:
+    without_level = [name for name, level in levels.items() if level is None and name in humans]
+    if without_level:
+        return without_level[0]
+    highest = max((level for level in levels.values() if level is not None), default=None)
+    if highest is None or highest < good:
         return None
-    tops = [c for c, level in zip(candidates, levels, strict=True) if level == max(known)]
-    return _human_first(tops)[0].candidate_id
+    return _humans_first([name for name, level in levels.items() if level == highest], humans)[0]
 
 
-def _human_first(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda c: not is_human(c))
+def _humans_first(names: Sequence[str], humans: Collection[str]) -> list[str]:
+    return sorted(names, key=lambda name: name not in humans)
 
 
 def _cycle(start: str, came_from: dict[str, str]) -> str:

@@ -11,17 +11,16 @@ from hasse.data.parquet import total_length
 from hasse.data.records import Candidate, Judgement, PartialOrder, Prompt
 from hasse.data.settings import Config, key_of, registry
 from hasse.pipeline.fingerprint import canonical, text_digest
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import table_name
-from hasse.stages.order.partial_order import Judged
+from hasse.stages.order.judged import JudgedPrompt
 
 STRATEGIES = "hasse.stages.order.strategies"
 Strategy = registry.settings_union(STRATEGIES, "strategy")
 
 JUDGEMENT_COLUMNS = ["prompt_id", "candidate_id", "teacher", "total", "label", "correct", "status"]
-
-Item = tuple[Prompt, list[Judged]]
 
 
 class OrderSettings(Config):
@@ -31,7 +30,7 @@ class OrderSettings(Config):
 
 
 def external(settings: OrderSettings) -> dict[str, str]:
-    """Digests of files that the strategy reads."""
+    """Digests of the files that the strategy reads."""
     strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
     return strategy.external(settings.strategy) if hasattr(strategy, "external") else {}
 
@@ -40,27 +39,24 @@ def run(job: Job) -> None:
     settings: OrderSettings = job.settings
     strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
     start = canonical([key_of(settings.strategy), external(settings)]).decode()
-    columns = ["prompt_id", *REQUIRED]
+    columns = ["prompt_id", "candidate_id", "teacher"]
     judgements = Counter(j.prompt_id for j in job.input("judgements").records(Judgement, columns=columns))
-    joined: list[int] = []
+    num_judged: list[int] = []
     map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _counted(_items(job), joined)),
+        (Unit(_row_key(start, item), item) for item in _counted(_items(job), num_judged)),
         lambda chunk: [[order] for order in _with_status(chunk, strategy.orders(chunk, settings.strategy))],
         PartialOrder,
         total=len(judgements),
         chunk_size=settings.strategy.chunk_size,
     )
-    job.conserve("judgements", expected=judgements.total(), found=sum(joined))
+    job.conserve("judgements", expected=judgements.total(), found=sum(num_judged))
     written = job.path / f"{table_name(PartialOrder)}.parquet"
     job.metrics |= {"pairs": total_length(written, "pairs"), "dropped_pairs": total_length(written, "dropped")}
 
 
-REQUIRED = ["candidate_id", "teacher"]
-
-
-def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:
-    """An order without a pair says why by its status. It may have a target all the same, which SFT imitates."""
+def _with_status(items: Sequence[JudgedPrompt], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:
+    """Give an order without a pair the status that says why. Such an order may have a target, which SFT imitates."""
     for (_, judged), order in zip(items, orders, strict=True):
         if order.pairs or order.status != "ok":
             yield order
@@ -70,25 +66,25 @@ def _with_status(items: Sequence[Item], orders: Iterable[PartialOrder]) -> Itera
             yield replace(order, status="single" if len(judged) == 1 else "unordered")
 
 
-def _counted(items: Iterable[Item], joined: list[int]) -> Iterator[Item]:
-    """The items; `joined` gets the number of judged candidates of each."""
+def _counted(items: Iterable[JudgedPrompt], num_judged: list[int]) -> Iterator[JudgedPrompt]:
+    """The items, unchanged; the number of judged candidates of each is appended to `num_judged`."""
     for item in items:
-        joined.append(len(item[1]))
+        num_judged.append(len(item[1]))
         yield item
 
 
-def _items(job: Job) -> Iterator[Item]:
-    """Every prompt with a judged candidate, with its judged candidates."""
+def _items(job: Job) -> Iterator[JudgedPrompt]:
+    """Every prompt that has a judged candidate, with its judged candidates."""
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
     candidates = job.input("candidates").records(Candidate, columns=CANDIDATE_COLUMNS)
     judgements = job.input("judgements").records(Judgement, columns=JUDGEMENT_COLUMNS)
-    for prompt, found, judged in join(prompts, candidates, judgements):
-        verdicts = {j.candidate_id: j for j in judged}
+    for prompt, answers, judgements_of in join(prompts, candidates, judgements):
+        verdicts = {j.candidate_id: j for j in judgements_of}
         if verdicts:
-            yield prompt, [(c, verdicts[c.candidate_id]) for c in found if c.candidate_id in verdicts]
+            yield prompt, [(c, verdicts[c.candidate_id]) for c in answers if c.candidate_id in verdicts]
 
 
-def _row_key(start: str, item: Item) -> str:
+def _row_key(start: str, item: JudgedPrompt) -> str:
     prompt, judged = item
     parts = [start, prompt.prompt_id]
     for candidate, j in judged:

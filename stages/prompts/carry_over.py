@@ -26,7 +26,7 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SplitPlacement:
     """Cluster and split of a row, and the split that it cannot stand beside, if any."""
 
     cluster_id: str
@@ -63,7 +63,7 @@ def members(ids: Sequence[str], roots: Sequence[int], before: Mapping[str, Carri
     return found
 
 
-def place(given: str | None, mine: Carried | None, earlier: Sequence[Carried]) -> Place:
+def place(given: str | None, mine: Carried | None, earlier: Sequence[Carried]) -> SplitPlacement:
     """Where a row goes that was there before (`mine`) or has near-duplicates that were (`earlier`, at least one).
 
     given: the split that the source gives it.
@@ -72,4 +72,4 @@ def place(given: str | None, mine: Carried | None, earlier: Sequence[Carried]) -
     split = given or first.split
     others = {kept.split for kept in ([mine] if mine else earlier)} - {split}
     clashes = sorted(other for other in others if split in HELD_OUT or other in HELD_OUT)
-    return Place(cluster_id=first.cluster_id, split=split, clash=clashes[0] if clashes else None)
+    return SplitPlacement(cluster_id=first.cluster_id, split=split, clash=clashes[0] if clashes else None)

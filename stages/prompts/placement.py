@@ -18,7 +18,7 @@ from hasse.data.settings.registry import unknown
 from hasse.data.text import normalise, short_digest, unit_hash
 from hasse.stages.grading.tokens import canonical
 from hasse.stages.prompts import carry_over as carried
-from hasse.stages.prompts.carry_over import Carried, Place
+from hasse.stages.prompts.carry_over import Carried, SplitPlacement
 from hasse.stages.prompts.splits import SplitSettings, split_of
 
 
@@ -49,7 +49,7 @@ class Placement:
         self.settings, self.source, self.labels, self.before = settings, source, labels, before or {}
         self.clusters = Clusters(threshold=settings.near_duplicate_threshold, folder=folder)
         self.rows: list[Seen] = []
-        self.places: list[Place] = []
+        self.places: list[SplitPlacement] = []
         self.notes: dict[int, tuple[Status, str]] = {}
         """Number of a row -> its status and error, where it is not ok."""
         self.without_reference: set[int] = set()
@@ -118,7 +118,7 @@ class Placement:
             error=error,
         )
 
-    def _placed(self, roots: list[int]) -> list[Place]:
+    def _placed(self, roots: list[int]) -> list[SplitPlacement]:
         """Cluster and split of every row: as carried over, as the source says, or by the cluster's hash."""
         ids = [row.prompt_id for row in self.rows]
         earlier = carried.members(ids, roots, self.before) if self.before else {}
@@ -128,7 +128,7 @@ class Placement:
                 places.append(carried.place(row.split, self.before.get(row.prompt_id), earlier[root]))
             else:
                 split = row.split or split_of(ids[root], self.settings)
-                places.append(Place(cluster_id=ids[root], split=split))
+                places.append(SplitPlacement(cluster_id=ids[root], split=split))
         return places
 
     def _hide_experts(self) -> None:
@@ -184,7 +184,7 @@ def _identity(row: RawPrompt, turns: list[tuple[str, str]]) -> bytes:
     return blake2b("\x1f".join(given).encode(), digest_size=16).digest()
 
 
-def _note(row: Seen, place: Place, held_out_as: str | None, copy_of: str | None) -> tuple[Status, str] | None:
+def _note(row: Seen, place: SplitPlacement, held_out_as: str | None, copy_of: str | None) -> tuple[Status, str] | None:
     """Status and error of a row that is no usable prompt."""
     if row.error is not None:
         return "failed", row.error

@@ -14,16 +14,15 @@ from hasse.data.raw_prompt import RawPrompt
 from hasse.data.record_file import MappedRecords
 from hasse.data.records import HELD_OUT, SPLITS, Prompt
 from hasse.data.settings import Config, Seed, registry, unkeyed
+from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.stage import Job, Stage
-from hasse.pipeline.store import content_digest, describe_files, disk_errors
+from hasse.pipeline.store import content_digest, describe_files
 from hasse.stages.prompts import carry_over as carried
 from hasse.stages.prompts.carry_over import Carried
 from hasse.stages.prompts.held_out import SplitProof, prove_disjoint
 from hasse.stages.prompts.placement import Placement
-from hasse.stages.prompts.splits import Fractions, split_of
-
-__all__ = ["HELD_OUT", "SPLITS", "Fractions", "split_of"]
+from hasse.stages.prompts.splits import Fractions
 
 SPOOL = "rows.arrow"
 ROWS_SORTED = 20_000
@@ -76,9 +75,9 @@ def run(job: Job) -> None:
         folder=job.path,
     )
     with disk_errors(job.store.root), spool(job.path) as path:
-        rows = MappedRecords.write(path, _added(source.rows(settings.source), placement), RawPrompt)
+        rows = MappedRecords.write(path, add_rows(source.rows(settings.source), placement), RawPrompt)
         placement.settle()
-        found = Found()
+        found = PromptCounts()
         counts = job.write(found.counted(sorted_prompts(rows, placement), placement.before), Prompt)
     job.conserve("rows", expected=len(rows), found=sum(counts.values()))
     proof = prove_disjoint(*(_usable(job.path / "prompt.parquet", held_out=held_out) for held_out in (False, True)))
@@ -122,7 +121,7 @@ def sorted_prompts(rows: MappedRecords[RawPrompt], placement: Placement) -> Iter
 
 
 @dataclass
-class Found:
+class PromptCounts:
     """Counts of the prompts that are written."""
 
     splits: Counter[str] = field(default_factory=Counter)
@@ -140,7 +139,7 @@ class Found:
             yield prompt
 
 
-def _added(rows: Iterable[RawPrompt], placement: Placement) -> Iterator[RawPrompt]:
+def add_rows(rows: Iterable[RawPrompt], placement: Placement) -> Iterator[RawPrompt]:
     for row in rows:
         placement.add(row)
         yield row

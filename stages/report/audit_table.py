@@ -12,8 +12,8 @@ EITHER_WAY = {"first_slot_preference", "first_shown_wins", "length_correlation"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """values: one a column, "" where it was not measured."""
+class AuditRow:
+    """One measure of the audit. `values` has one entry a column, "" where the measure was not taken."""
 
     measure: str
     values: list[str]
@@ -22,7 +22,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class JudgePair:
     """How two of several judges agree."""
 
     judges: str
@@ -36,8 +36,8 @@ class AuditTable:
     """columns: of several judges, what they say together and then each; of one, its values alone."""
 
     columns: list[str]
-    rows: list[Row]
-    pairs: list[Pair]
+    rows: list[AuditRow]
+    pairs: list[JudgePair]
 
 
 def audit_table(judgements: Artifact, bounds: Mapping[str, Any]) -> AuditTable | None:
@@ -48,7 +48,7 @@ def audit_table(judgements: Artifact, bounds: Mapping[str, Any]) -> AuditTable |
     judges = metrics.get("judges", {})
     audits: list[Audit] = [metrics["audit"], *(judge.get("audit", {}) for judge in judges.values())]
     rows = [
-        Row(
+        AuditRow(
             measure=name.replace("_", " "),
             values=[_number(found.get(name)) for found in audits],
             bound=_bound(name, bounds),
@@ -58,7 +58,7 @@ def audit_table(judgements: Artifact, bounds: Mapping[str, Any]) -> AuditTable |
         if any(name in found for found in audits)
     ]
     pairs = [
-        Pair(
+        JudgePair(
             judges=" and ".join(found["judges"]),
             tau=_number(found["tau"]),
             alike=_number(found["alike"]),

@@ -19,7 +19,7 @@ from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import Artifact
 from hasse.stages.evaluate import lm_eval
 from hasse.stages.grading import READINGS, TaskSettings
-from hasse.stages.order.partial_order import is_human
+from hasse.stages.order.judged import is_human
 from hasse.stages.report.audit_table import audit_table
 from hasse.stages.report.results import (
     SCORE,
@@ -35,8 +35,8 @@ from hasse.stages.report.results import (
 from hasse.stages.report.shortfalls import shortfalls
 from hasse.stages.report.svg import (
     COLOURS,
+    IntervalMark,
     Line,
-    Mark,
     Node,
     colours,
     hasse_diagram,
@@ -214,7 +214,9 @@ def interval_plots(found: Sequence[Result]) -> dict[str, Markup]:
         for result in found:
             if result.decoding == decoding and (main := result.compared):
                 marks.append(
-                    Mark(label=result.arm, mean=main.mean, low=main.low, high=main.high, colour=colour[result.arm])
+                    IntervalMark(
+                        label=result.arm, mean=main.mean, low=main.low, high=main.high, colour=colour[result.arm]
+                    )
                 )
         if marks:
             plots[decoding] = Markup(interval_plot(marks))  # its labels are escaped where they are drawn

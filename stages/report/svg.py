@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-Edge = tuple[str, str]
+from hasse.stages.order.partial_order import Edge, transitive_reduction
+
 Point = tuple[float, float]
 
 COLOURS = (
@@ -30,7 +31,7 @@ BOWS = tuple(sign * STEP_X * n / 2 for n in range(7) for sign in (1, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class IntervalMark:
     """One row of the interval plot; numbers between 0 and 1."""
 
     label: str
@@ -54,18 +55,6 @@ class Node:
     name: str
     verdict: bool | None
     human: bool = False
-
-
-def transitive_reduction(pairs: Iterable[Edge]) -> set[Edge]:
-    """The pairs that do not follow from others. Raises ValueError when they contain a cycle."""
-    edges = set(pairs)
-    below: dict[str, set[str]] = {}
-    for a, b in edges:
-        below.setdefault(a, set()).add(b)
-    reach = {node: _reachable(node, below) for node in below}
-    if any(node in found for node, found in reach.items()):
-        raise ValueError("the pairs contain a cycle, so they are no order")
-    return {(a, b) for a, b in edges if not any(b in reach.get(c, ()) for c in below[a] if c != b)}
 
 
 def layers(names: Sequence[str], pairs: Iterable[Edge]) -> list[list[str]]:
@@ -98,7 +87,7 @@ def hasse_diagram(nodes: Sequence[Node], pairs: Iterable[Edge]) -> str:
     return _svg(width, MARGIN * 2 + (len(rows) - 1) * STEP_Y, "Hasse diagram", above, [*lines, *circles])
 
 
-def interval_plot(marks: Sequence[Mark]) -> str:
+def interval_plot(marks: Sequence[IntervalMark]) -> str:
     """A dot and a whisker a row, on one axis from 0 to 100 %, narrowed to what is shown."""
     left, right, row, top = 190, 60, 26, 8
     width, height = 760, top + row * len(marks) + 34
@@ -170,17 +159,6 @@ def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[f
 
 def colours(names: Iterable[str]) -> Mapping[str, str]:
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
-
-
-def _reachable(start: str, below: Mapping[str, set[str]]) -> set[str]:
-    found: set[str] = set()
-    open_nodes = list(below.get(start, ()))
-    while open_nodes:
-        node = open_nodes.pop()
-        if node not in found:
-            found.add(node)
-            open_nodes += below.get(node, ())
-    return found
 
 
 def _edge(upper: Point, lower: Point, nodes: Iterable[Point]) -> str:

@@ -22,7 +22,7 @@ from hasse.stages.scoring.batch import CandidateBatch
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """One row of L tokens.
 
     ids_L: token ids; structure_3L: the document of each token, its branch (0 is the trunk) and its position in the
@@ -36,11 +36,11 @@ class Row:
     target_T: Tensor
     last_N: Tensor
 
-    def to(self, device: torch.device) -> "Row":
-        return Row(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+    def to(self, device: torch.device) -> "PackedRow":
+        return PackedRow(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
-def lay_out(batch: CandidateBatch, *, shared: bool, keep_last: bool = False) -> Row:
+def lay_out(batch: CandidateBatch, *, shared: bool, keep_last: bool = False) -> PackedRow:
     """The batch in one row. `keep_last`: with every completion's last token, which a reward is read at.
 
     Raises ValueError for an empty prompt: nothing would predict the first token of its responses.
@@ -66,7 +66,7 @@ def lay_out(batch: CandidateBatch, *, shared: bool, keep_last: bool = False) -> 
                 last.append(place + length - 1 if keep_last else -1)
                 place += length
             document += 1
-    return Row(
+    return PackedRow(
         ids_L=torch.cat(ids),
         structure_3L=torch.cat(structure, dim=1),
         predicting_T=torch.cat(predicting),

@@ -21,7 +21,7 @@ from hasse.data.errors import InputError
 from hasse.data.records import Completion, TrainingExample
 from hasse.stages.scoring import branch_attention as attention
 from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, collate
-from hasse.stages.scoring.rows import Row, bins, lay_out, tokens_in_row
+from hasse.stages.scoring.rows import PackedRow, bins, lay_out, tokens_in_row
 from hasse.stages.scoring.token_logps import Head, token_logps
 
 Layout = Literal["shared", "packed", "padded"]
@@ -239,14 +239,14 @@ def _row_outputs(model: Any, batch: CandidateBatch, layout: Layout, *, keep_last
     )
 
 
-def _to_blocks(row: Row) -> Row:
+def _to_blocks(row: PackedRow) -> PackedRow:
     """On CUDA padded to whole blocks, with a document that no response belongs to."""
     missing = -len(row.ids_L) % attention.BLOCK if attention.takes_flex(row.ids_L) else 0
     if not missing:
         return row
     padding = torch.zeros(3, missing, dtype=torch.long, device=row.ids_L.device)
     padding[0], padding[2] = -1, torch.arange(missing, device=row.ids_L.device)
-    return Row(
+    return PackedRow(
         torch.cat([row.ids_L, padding[1]]),
         torch.cat([row.structure_3L, padding], dim=1),
         row.predicting_T,

@@ -8,7 +8,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PairComparison:
     """The verdicts for model A on one prompt; None where the judge gave no usable reply. Raises ValueError."""
 
     prompt_id: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hasse.stages.statistics.bootstrap import BALANCE, Bootstrap, Interval
-from hasse.stages.statistics.comparison import Comparison
+from hasse.stages.statistics.comparison import PairComparison
 
 VALUE: dict[str, float] = {"win": 1.0, "lose": -1.0, "tie": 0.0}
 
@@ -32,7 +32,7 @@ class WinRate:
 
 
 def win_rate(
-    comparisons: Sequence[Comparison], *, clusters: Sequence[str] | None = None, num_resamples: int = 2000
+    comparisons: Sequence[PairComparison], *, clusters: Sequence[str] | None = None, num_resamples: int = 2000
 ) -> WinRate:
     """Counts, the rate with its interval, and the judge's position bias.
 
@@ -81,7 +81,7 @@ def elo(
     return {name: rating / shuffles for name, rating in total.items()}
 
 
-def _position_bias(comparisons: Sequence[Comparison]) -> float | None:
+def _position_bias(comparisons: Sequence[PairComparison]) -> float | None:
     pairs = [(c.first, c.second) for c in comparisons if c.first is not None and c.second is not None]
     if not pairs:
         return None

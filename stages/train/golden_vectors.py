@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hasse.data.errors import SourceError
-from hasse.data.records import Candidate, Completion, PairIndex, TrainingExample
+from hasse.data.records import Completion, PairIndex, TrainingExample
 from hasse.stages.order.partial_order import from_levels
 from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps, SequenceRewards, collate, totals
 from hasse.stages.train.loss_terms import penalised_reward
@@ -183,8 +183,7 @@ def _plain(
 def _ordered(token_logps: list[list[float]], levels: list[float], *, target: int | None) -> TrainingExample:
     """With the pairs that these levels make."""
     example = _plain(token_logps, target=target)
-    candidates = [Candidate(prompt_id="", candidate_id=c.candidate_id, text="", source="") for c in example.completions]
-    order = from_levels("golden", candidates, levels, strategy="levels", good=float("-inf"))
+    order = from_levels("golden", {c.candidate_id: v for c, v in zip(example.completions, levels, strict=True)})
     pairs = tuple(PairIndex(above=int(pair.above), below=int(pair.below)) for pair in order.pairs)
     completions = (replace(c, level=float(level)) for c, level in zip(example.completions, levels, strict=True))
     return replace(example, completions=tuple(completions), pairs=pairs)

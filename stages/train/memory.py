@@ -29,7 +29,7 @@ MOMENTS_AND_GRADIENT = 12
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryPlan:
     """max_tokens: of one forward pass; checkpointing: whether activations are recomputed; peak_bytes: with the longest
 
     pass that will be made.
@@ -72,7 +72,7 @@ def plan_memory(
     max_tokens: int | None = None,
     checkpointing: bool | str = "auto",
     free_bytes: int | None = None,
-) -> Budget:
+) -> MemoryPlan:
     """The budget of one forward pass. `forward` gives the outputs of a batch with their graph.
 
     Raises InputError that names the prompt whose longest answer cannot fit even alone and with checkpointing.
@@ -85,7 +85,7 @@ def plan_memory(
         if fits >= sizes.single:
             tokens = max_tokens or min(MOST_TOKENS, fits)
             held = min(max(tokens, sizes.single), max(sizes.group, tokens))
-            return Budget(tokens, on, int(held * per_token + fixed_bytes(model)))
+            return MemoryPlan(tokens, on, int(held * per_token + fixed_bytes(model)))
     needed = (sizes.single * per_token + fixed_bytes(model)) / SHARE  # type: ignore[possibly-undefined]
     raise InputError(
         f"prompt {sizes.single_prompt}: its longest answer is {sizes.single} tokens with its prompt, for which "

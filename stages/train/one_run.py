@@ -1,4 +1,4 @@
-"""One training run in this process, alone or as one of several: from what `Work` names to a saved model."""
+"""One training run in this process, alone or as one of several: from what `RunSpec` names to a saved model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from hasse.stages.models.load import load_model, load_reward_model, load_tokeniz
 from hasse.stages.models.this_process import is_main_process, is_sharded
 from hasse.stages.train.fit import fit
 from hasse.stages.train.passes import Plan
-from hasse.stages.train.run_spec import Work
+from hasse.stages.train.run_spec import RunSpec
 from hasse.stages.train.settings import LoraSettings
 
 
-def learn(work: Work, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:
+def learn(work: RunSpec, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:
     """Train and save the model; several processes do so together, and the main one saves."""
     model = student_of(work)
     points, plan = fit(model, work.examples(), **work.what(), on_step=on_step)
@@ -23,7 +23,7 @@ def learn(work: Work, on_step: Callable[[int, int], None]) -> tuple[list[CurvePo
     return points, plan
 
 
-def student_of(work: Work) -> Any:
+def student_of(work: RunSpec) -> Any:
     """The model as training begins with it."""
     settings = work.settings
     if getattr(work.method, "HEAD", None) == "reward":
@@ -50,13 +50,13 @@ def with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
     return get_peft_model(model, config)
 
 
-def _save(work: Work, model: Any) -> None:
+def _save(work: RunSpec, model: Any) -> None:
     whole = _gathered(work, model) if is_sharded() else model
     if is_main_process():
         save_model(work.path / MODEL, _merged(whole), load_tokenizer(work.student), like=work.student)
 
 
-def _gathered(work: Work, model: Any) -> Any:
+def _gathered(work: RunSpec, model: Any) -> Any:
     """The sharded model as a whole one in the main process's memory; every process takes part."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 

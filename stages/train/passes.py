@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from hasse.data.errors import InputError
 from hasse.data.records import TrainingExample
-from hasse.pipeline.store import write_atomically
+from hasse.pipeline.files import write_atomically
 from hasse.stages.models.load import has_dropout
 from hasse.stages.scoring.batch import collate
 from hasse.stages.scoring.score import Layout, choose_layout, innermost, outputs_of, prepared

@@ -14,7 +14,7 @@ from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class RunSpec:
     """What a training process needs: settings (the method's resolved), the student's folder, the job's folder.
 
     The examples lie in the job's folder, and the trained model is put there.
@@ -54,7 +54,7 @@ class Work:
         spec.write_text(json.dumps(values, indent=1))
 
     @staticmethod
-    def read(spec: Path, path: Path) -> "Work":
+    def read(spec: Path, path: Path) -> "RunSpec":
         values = json.loads(spec.read_text())
         settings = TrainSettings.model_validate(values["settings"])
-        return Work(settings=settings, student=(path / values["student"]).resolve(), path=path)
+        return RunSpec(settings=settings, student=(path / values["student"]).resolve(), path=path)

@@ -15,7 +15,7 @@ from hasse.stages.train.settings import METHODS, TrainSettings, needs_reference
 from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER, keep_logs
 
 if TYPE_CHECKING:
-    from hasse.stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import RunSpec
 
 
 def run(job: Job) -> None:
@@ -51,9 +51,9 @@ def estimate(job: Job) -> dict[str, Any]:
     return fitting.estimate(student_of(work), examples, **work.what())
 
 
-def _prepared(job: Job) -> tuple["Work", Sequence[TrainingExample], dict[str, int]]:
+def _prepared(job: Job) -> tuple["RunSpec", Sequence[TrainingExample], dict[str, int]]:
     """What is to be learned, how and from what; and the examples with their counts."""
-    from hasse.stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import RunSpec
 
     settings: TrainSettings = job.settings
     method = registry.load(METHODS, settings.method.method, kind="method")
@@ -62,7 +62,7 @@ def _prepared(job: Job) -> tuple["Work", Sequence[TrainingExample], dict[str, in
     resolved = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
     changes = {"method": resolved, "launch": launch}
     student = model_folder(job.input("student"))
-    return Work(settings=settings.model_copy(update=changes), student=student, path=job.path), examples, counts
+    return RunSpec(settings=settings.model_copy(update=changes), student=student, path=job.path), examples, counts
 
 
 def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExample], dict[str, int]]:

@@ -84,10 +84,10 @@ def peak() -> float:
         known = next((value for part, value in PEAK.items() if part in name), None)
         if known:
             return known
-    return _measured_peak()
+    return measured_peak()
 
 
-def _measured_peak(size: int = 1024, repeats: int = 3) -> float:
+def measured_peak(size: int = 1024, repeats: int = 3) -> float:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
     times = []

@@ -22,7 +22,8 @@ from typing import Any
 
 from hasse.data.records import Candidate, Prompt
 from hasse.pipeline.fingerprint import text_digest
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Store
 from hasse.stages.generate.samplers import vllm

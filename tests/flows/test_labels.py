@@ -10,7 +10,7 @@ from hasse.data.parquet import write_records
 from hasse.data.records import Candidate, OrderedPair, PartialOrder
 from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.recipe import load_recipe
-from hasse.flows.server.artifact_pages import _picture
+from hasse.flows.server.artifact_pages import order_picture
 from hasse.pipeline.stage import Step
 from hasse.pipeline.store import Artifact, Imagined
 from hasse.stages.order import stage as order
@@ -115,7 +115,7 @@ def test_the_page_of_an_order_draws_the_expert_by_its_source(ordered, prompt, nu
     monkeypatch.setattr(
         "hasse.flows.server.artifact_pages.hasse_diagram", lambda nodes, pairs: drawn.extend(nodes) or "<svg ></svg>"
     )
-    assert _picture(chosen, step, {"generate": candidates})
+    assert order_picture(chosen, step, {"generate": candidates})
     assert [node.name for node in drawn if node.human] == ["reference-0"][:num_experts]
 
 

@@ -18,7 +18,7 @@ from hasse.data.settings import Config
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from hasse.stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import RunSpec
 
 LIMIT: int = 3
 """The limit."""
@@ -32,7 +32,7 @@ class Settings(Config):
 class Empty(Exception):
     """Nothing."""
 
-def loss(work: "Work", names: list[str], *, margin: float = 0.5) -> Any:
+def loss(work: "RunSpec", names: list[str], *, margin: float = 0.5) -> Any:
     """The loss."""
     found: dict[str, float] = {}
     for name in names:
@@ -102,7 +102,7 @@ def _with(old, new):
         ("found: dict[str, float] = {}", "found = {}"),
         ('    """Nothing."""', "    pass"),
         ("from typing import TYPE_CHECKING, Any", "from typing import Any, TYPE_CHECKING, cast"),
-        ("    from hasse.stages.train.run_spec import Work", "    from stages.other import Other"),
+        ("    from hasse.stages.train.run_spec import RunSpec", "    from stages.other import Other"),
         (
             "from hasse.data.settings import Config\nfrom pydantic import Field",
             "from pydantic import Field\nfrom hasse.data.settings import Config",

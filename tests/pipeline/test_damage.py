@@ -14,7 +14,8 @@ from hasse.data.settings import Config
 from hasse.pipeline import files
 from hasse.pipeline import run as running
 from hasse.pipeline.manifest import Manifest
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.sealed import read_sealed, seal
 from hasse.pipeline.stage import Job, Stage, Step
 from hasse.pipeline.store import MANIFEST, Store

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hasse.data.errors import InputError, WorkError
-from hasse.pipeline.executors import Work, local
+from hasse.pipeline.executors import Computation, local
 from hasse.pipeline.executors import ray as on_ray
 from tests.ray_cluster import two_nodes
 
@@ -39,7 +39,7 @@ def as_dict(found) -> dict:
 
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_here_parts_come_in_order(ahead):
-    found = list(local.computed(iter(parts()), Work(compute=doubled, ahead=ahead), local.Settings()))
+    found = list(local.computed(iter(parts()), Computation(compute=doubled, ahead=ahead), local.Settings()))
     assert [part for part, _ in found] == parts()
     assert as_dict(found) == EXPECTED
 
@@ -63,7 +63,7 @@ def test_a_cluster_gives_the_same_and_is_not_flooded(cluster):
             yield part
 
     found = []
-    for done in on_ray.computed(counted(), Work(compute=doubled, ahead=1), settings(cluster[0])):
+    for done in on_ray.computed(counted(), Computation(compute=doubled, ahead=1), settings(cluster[0])):
         found.append(done)
         assert len(taken) - len(found) <= 2 * 2
     assert as_dict(found) == EXPECTED
@@ -74,16 +74,16 @@ def test_errors_come_back_as_they_were(cluster):
         raise InputError(f"no {items[0]}")
 
     with pytest.raises(InputError, match=r"^no 0$"):
-        list(on_ray.computed(iter(parts()), Work(compute=refuse), settings(cluster[0], workers=1)))
+        list(on_ray.computed(iter(parts()), Computation(compute=refuse), settings(cluster[0], workers=1)))
     with pytest.raises(WorkError, match="ZeroDivisionError"):
-        list(on_ray.computed(iter(parts()), Work(compute=lambda items: [items[0] / 0]), settings(cluster[0])))
+        list(on_ray.computed(iter(parts()), Computation(compute=lambda items: [items[0] / 0]), settings(cluster[0])))
 
 
 def test_what_the_cluster_cannot_hold_is_refused(cluster):
     with pytest.raises(InputError, match=r"a worker wants 1 GPUs and the cluster .* has 0; set execution.gpus"):
-        list(on_ray.computed(iter(parts()), Work(compute=doubled, gpus=1), settings(cluster[0], gpus=1)))
+        list(on_ray.computed(iter(parts()), Computation(compute=doubled, gpus=1), settings(cluster[0], gpus=1)))
     with pytest.raises(InputError, match="a worker wants 9 CPUs"):
-        list(on_ray.computed(iter(parts()), Work(compute=doubled), settings(cluster[0], cpus=9)))
+        list(on_ray.computed(iter(parts()), Computation(compute=doubled), settings(cluster[0], cpus=9)))
 
 
 def test_a_chunk_that_kills_its_workers_ends_the_stage(cluster):
@@ -93,7 +93,7 @@ def test_a_chunk_that_kills_its_workers_ends_the_stage(cluster):
         return doubled(items)
 
     with pytest.raises(WorkError, match="a chunk took 2 workers with it"):
-        list(on_ray.computed(iter(parts()), Work(compute=deadly), settings(cluster[0], tries=2)))
+        list(on_ray.computed(iter(parts()), Computation(compute=deadly), settings(cluster[0], tries=2)))
 
 
 def test_killed_workers_and_a_lost_node_lose_nothing(cluster, tmp_path: Path):
@@ -115,7 +115,7 @@ def test_killed_workers_and_a_lost_node_lose_nothing(cluster, tmp_path: Path):
                 return int(at_work.pop().name.split("-")[1])
 
     found = []
-    for done in on_ray.computed(iter(parts()), Work(compute=slow), settings(whole, tries=9)):
+    for done in on_ray.computed(iter(parts()), Computation(compute=slow), settings(whole, tries=9)):
         found.append(done)
         if len(found) == 2:
             os.kill(busy(), signal.SIGKILL)

@@ -23,7 +23,8 @@ from hasse.pipeline.remote.conditional import ConditionalObjects, Conflict
 from hasse.pipeline.remote.lease import Leased, lease
 from hasse.pipeline.remote.objects import Objects
 from hasse.pipeline.remote.store import open_store
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.sealed import seal
 from hasse.pipeline.stage import Job, Stage, Step, fingerprint
 from hasse.pipeline.store import Store

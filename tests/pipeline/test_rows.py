@@ -11,7 +11,8 @@ from hasse.data.errors import WorkError
 from hasse.data.records import Judgement
 from hasse.data.settings import Config
 from hasse.pipeline import run as running
-from hasse.pipeline.rows import Keys, Mapped, Remembered, Unit, map_rows, missing
+from hasse.pipeline.row_chunks import Keys, Unit
+from hasse.pipeline.rows import Mapped, Remembered, map_rows, missing
 from hasse.pipeline.stage import Job, Stage, Step
 from hasse.pipeline.store import Store
 

@@ -11,8 +11,9 @@ from hasse.data.errors import InputError, StoreError
 from hasse.data.records import CurvePoint
 from hasse.data.settings import Config
 from hasse.pipeline import run as running
+from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.stage import Job, Stage, Step
-from hasse.pipeline.store import Store, disk_errors
+from hasse.pipeline.store import Store
 
 
 class Settings(Config):

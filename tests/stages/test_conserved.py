@@ -19,12 +19,13 @@ from hasse.data.records import (
     Prompt,
     TrainingExample,
 )
-from hasse.pipeline.rows import Unit, map_rows
+from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Store
 from hasse.stages.evaluate import benchmark
 from hasse.stages.evaluate import stage as evaluate
-from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 from hasse.stages.examples import from_feedback as feedback_examples
 from hasse.stages.examples import from_orders as examples
 from hasse.stages.examples import reference
@@ -276,13 +277,14 @@ def test_a_stage_with_fewer_units_than_it_announced_publishes_nothing(job):
 
 def test_a_benchmark_is_compared_with_what_was_trained_on(job, with_tokenizer, monkeypatch):
     words = " ".join(f"word{i}" for i in range(20))
-    asked = [Item(item_id="seen", task="t", text=words), Item(item_id="other", task="t", text="another text")]
+    asked = [
+        BenchmarkItem(item_id="seen", task="t", text=words),
+        BenchmarkItem(item_id="other", task="t", text="another text"),
+    ]
     module = SimpleNamespace(items=lambda s: asked, score=lambda i, t: Score(value=0), summary=lambda scored: {})
     monkeypatch.setattr(benchmark.registry, "load", lambda *_, **__: module)
     monkeypatch.setattr("hasse.stages.models.load.load_model", lambda folder: None)
-    monkeypatch.setattr(
-        "hasse.stages.generate.samplers.transformers.greedy", lambda model, tokenizer, texts, **_: [None] * len(texts)
-    )
+    monkeypatch.setattr("hasse.stages.models.sample.greedy", lambda model, tokenizer, texts, **_: [None] * len(texts))
     settings = SimpleNamespace(
         benchmark=SimpleNamespace(benchmark="b", max_tokens=5), batch_size=1, contamination_words=13
     )

@@ -23,7 +23,7 @@ from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import canonical
 from hasse.stages.examples import reference
 from hasse.stages.feedback import stage as feedback
-from hasse.stages.feedback.items import Item
+from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.generate import stage as generate
 from hasse.stages.grading import TaskSettings
 from hasse.stages.order import stage as order
@@ -47,7 +47,7 @@ def sampling(asked=PROMPT, *, digest="m", model="student", **settings):
     given = {"sampler": "transformers", "name": "g", "num_samples": 4, "seed": 1, "model": model, **settings}
     whole = generate.GenerateSettings(groups=[given])
     models: Any = {name: SimpleNamespace(identity={"weights": digest}) for name in ("student", "teacher")}
-    return [unit.key for unit in generate._units(whole, [asked], models)]
+    return [unit.key for unit in generate.sampling_units(whole, [asked], models)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_variants_decide_only_where_they_are_asked():
 def test_answers_that_came_with_the_prompt_decide_only_what_is_taken_from_them(field, value):
     def given(prompt, field):
         settings = generate.GenerateSettings(groups=[{"sampler": "dataset", "field": field}])
-        return [unit.key for unit in generate._units(settings, [prompt], {})]
+        return [unit.key for unit in generate.sampling_units(settings, [prompt], {})]
 
     other = replace(PROMPT, **{field: value})
     assert given(other, field) != given(PROMPT, field)
@@ -103,7 +103,7 @@ def test_answers_that_came_with_the_prompt_decide_only_what_is_taken_from_them(f
 
 def test_a_model_that_is_not_there_yet_has_a_key_that_was_never_used():
     settings = generate.GenerateSettings(groups=[{"sampler": "transformers"}])
-    first, second = ([unit.key for unit in generate._units(settings, [PROMPT], {})] for _ in range(2))
+    first, second = ([unit.key for unit in generate.sampling_units(settings, [PROMPT], {})] for _ in range(2))
     assert first != second
 
 
@@ -112,14 +112,14 @@ def test_a_model_that_is_not_there_yet_has_a_key_that_was_never_used():
 FEEDBACK = {"annotator": {"annotator": "rule"}}
 TASK = {"labels": ("yes", "no")}
 HUMAN = Feedback(prompt_id="p", candidate_id="c-0", text="It is.", annotator="human", annotator_id="ann")
-RIGHT = Item(prompt=PROMPT, candidate=CANDIDATE, judgement=JUDGEMENT)
+RIGHT = AnnotationItem(prompt=PROMPT, candidate=CANDIDATE, judgement=JUDGEMENT)
 
 
 def annotating(item=RIGHT, human=None, *, task=TASK, **section):
     inputs = feedback.FeedbackInputs(
         feedback=feedback.FeedbackSettings(**{**FEEDBACK, **section}), task=TaskSettings(**task)
     )
-    (unit,) = feedback._units(inputs, [item], {item.ids: human} if human else {})
+    (unit,) = feedback.annotation_units(inputs, [item], {item.ids: human} if human else {})
     return unit.key
 
 
@@ -139,7 +139,7 @@ def test_what_an_annotator_sees_of_a_prompt_decides(changes):
 
 @pytest.mark.parametrize("changes", [{"prompt_id": "q"}, {"candidate_id": "c-1"}])
 def test_whose_feedback_it_is_decides(changes):
-    other = Item(
+    other = AnnotationItem(
         prompt=replace(PROMPT, prompt_id=changes.get("prompt_id", "p")),
         candidate=replace(CANDIDATE, **changes),
         judgement=replace(JUDGEMENT, **changes),

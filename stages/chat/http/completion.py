@@ -22,7 +22,7 @@ TEXT, THINKING = {"text", "output_text"}, {"thinking", "reasoning", "redacted_th
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class ChatCompletion:
     """The answers of a response, in order. `problem` says why there are fewer than wanted.
 
     model: who answered, as the server says.
@@ -78,7 +78,7 @@ class _Failure(BaseModel):
     error: _Error | str
 
 
-def read_completion(body: bytes, wanted: Wanted) -> Completion:
+def read_completion(body: bytes, wanted: Wanted) -> ChatCompletion:
     """Raises Unusable, which quotes nothing of the body but the server's own words for an error; Unsupported where
 
     another try would give the same.
@@ -96,7 +96,7 @@ def read_completion(body: bytes, wanted: Wanted) -> Completion:
             problem = problem or reply.problem
     problem = problem or f"choices: {len(replies)} instead of {wanted.num}"
     model = found.model if isinstance(found.model, str) else ""
-    return Completion(replies=tuple(replies), problem=problem if len(replies) < wanted.num else "", model=model)
+    return ChatCompletion(replies=tuple(replies), problem=problem if len(replies) < wanted.num else "", model=model)
 
 
 def read_error(body: bytes) -> _Error:

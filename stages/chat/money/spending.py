@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from hasse.data.errors import CorruptFile
+from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.files import write_atomically
 from hasse.pipeline.stage import Job
-from hasse.pipeline.store import LOGS, disk_errors, write_atomically
+from hasse.pipeline.store import LOGS
 from hasse.stages.chat.cache.file import path_in
 from hasse.stages.chat.money.budget import Ledger
 from hasse.stages.chat.money.estimate import Planned, estimate

@@ -2,9 +2,9 @@
 
 A benchmark module has
     class Settings(Config)                       its section of the recipe, with `path`
-    def items(settings) -> list[Item]            what is asked
+    def items(settings) -> list[BenchmarkItem]   what is asked
     def score(item, text) -> Score               pure: one answer, by the benchmark's own rules
-    def summary(scored) -> dict[str, float]      from (Item, Score) of all items to the benchmark's own numbers
+    def summary(scored) -> dict[str, float]      from all (BenchmarkItem, Score) to the benchmark's own numbers
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class BenchmarkItem:
     """One question. task: what results are also reported by; data: what scoring needs to know."""
 
     item_id: str

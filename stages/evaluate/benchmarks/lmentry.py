@@ -47,10 +47,10 @@ from hasse.data.errors import SourceError
 from hasse.data.settings import Config, unkeyed
 from hasse.data.tables import Row, read_rows
 from hasse.pipeline.fingerprint import file_digest
-from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 
 Data = dict[str, Any]
-Scored = Sequence[tuple[Item, Score]]
+Scored = Sequence[tuple[BenchmarkItem, Score]]
 
 
 class Settings(Config):
@@ -73,10 +73,10 @@ def external(settings: Settings) -> dict[str, str]:
     return {"lmentry": file_digest(path)}
 
 
-def items(settings: Settings) -> list[Item]:
+def items(settings: Settings) -> list[BenchmarkItem]:
     """One item a row, in the order of the file. Raises SourceError that names file, row and field."""
     path = Path(settings.path)
-    found: list[Item] = []
+    found: list[BenchmarkItem] = []
     count: dict[str, int] = defaultdict(int)
     for number, row in read_rows(path):
         if "canary" in row:
@@ -88,7 +88,7 @@ def items(settings: Settings) -> list[Item]:
     return found
 
 
-def _item(row: Row, truncate: bool, path: Path, number: int) -> Item:
+def _item(row: Row, truncate: bool, path: Path, number: int) -> BenchmarkItem:
     task = row.get("task")
     if not isinstance(task, str) or task not in TASKS:
         raise SourceError(f"is not a task of LMentry: {task!r}", file=path, row=number, field="task")
@@ -106,10 +106,10 @@ def _item(row: Row, truncate: bool, path: Path, number: int) -> Item:
         if metadata.get(name) in (None, "", []):
             raise SourceError("is missing or empty", file=path, row=number, field=f"metadata.{name}")
     data = {**metadata, "truncate": True} if truncate else metadata
-    return Item(item_id=f"{task}/{row['id']}", task=task, text=row["input"], data=data)
+    return BenchmarkItem(item_id=f"{task}/{row['id']}", task=task, text=row["input"], data=data)
 
 
-def score(item: Item, text: str) -> Score:
+def score(item: BenchmarkItem, text: str) -> Score:
     """1 or 0 by the rule of the item's task; `label` is the right answer, or the one word that was given."""
     answer = _normal(text)
     if item.data.get("truncate"):
@@ -237,7 +237,7 @@ def _number(number: Any) -> str:
     return _any([str(number), _spelled(int(number))])
 
 
-def _numbers(item: Item, answer: str) -> Verdict:
+def _numbers(item: BenchmarkItem, answer: str) -> Verdict:
     data = item.data
     high, low = (_named("number", _number(n)) for n in sorted((int(data["n1"]), int(data["n2"])), reverse=True))
     right = _named("number", _number(data["answer"]))
@@ -256,7 +256,7 @@ def _numbers(item: Item, answer: str) -> Verdict:
     return rule(answer)
 
 
-def _letter_counts(item: Item, answer: str) -> Verdict:
+def _letter_counts(item: BenchmarkItem, answer: str) -> Verdict:
     data = item.data
     long, short = sorted((str(data["answer"]), str(data["distractor"])), key=len, reverse=True)
     right, other = _word(data["answer"]), _word(data["distractor"])
@@ -307,7 +307,7 @@ def _gap(gap: int) -> str:
     return _any([str(gap), _spelled(gap), *(["a single"] if gap == 1 else [])])
 
 
-def _alphabetical(item: Item, answer: str) -> Verdict:
+def _alphabetical(item: BenchmarkItem, answer: str) -> Verdict:
     right, other = _word(item.data["answer"]), _word(item.data["distractor"])
     rule = _Rule(
         bare=[right, f"{right} does"],
@@ -329,7 +329,7 @@ def _alphabetical(item: Item, answer: str) -> Verdict:
     return rule(answer)
 
 
-def _homophones(item: Item, answer: str) -> Verdict:
+def _homophones(item: BenchmarkItem, answer: str) -> Verdict:
     data = item.data
     right, other, query = (_word(data[name]) for name in ("answer", "distractor", "query"))
     like, but = "(?:like|similar to)", "[.,]? (?:but|and)"
@@ -349,7 +349,7 @@ def _homophones(item: Item, answer: str) -> Verdict:
     return _Rule(bare=[right, *facts], needs=_has(data["answer"]))(answer)
 
 
-def _rhymes(item: Item, answer: str) -> Verdict:
+def _rhymes(item: BenchmarkItem, answer: str) -> Verdict:
     data = item.data
     right, other, query = (_word(data[name]) for name in ("answer", "distractor", "query"))
     not_rhyme = "(?:does not|doesn't) rhyme"
@@ -374,7 +374,7 @@ def _rhymes(item: Item, answer: str) -> Verdict:
     return _Rule(bare=[right, *facts, *denials], alone=re.escape(data["answer"].lower()))(answer)
 
 
-def _associated(item: Item, answer: str, *, most: bool) -> Verdict:
+def _associated(item: BenchmarkItem, answer: str, *, most: bool) -> Verdict:
     data = item.data
     right, category = _word(data["answer"]), _word(data["category"])
     degree = "most" if most else "least"
@@ -409,7 +409,7 @@ def _options(data: Data) -> str:
     return f"(?:of|from) (?:{listed}|the (?:words|options) {given}|the {given} (?:words|options))"
 
 
-def _edge_letter(item: Item, answer: str, *, first: bool) -> Verdict:
+def _edge_letter(item: BenchmarkItem, answer: str, *, first: bool) -> Verdict:
     right, word = _letter(item.data["answer"]), _word(item.data["word"])
     edge, verb, other = ("first", "(?:starts|begins)", "starting") if first else ("last", "ends", "final")
     rule = _Rule(
@@ -428,7 +428,7 @@ def _edge_letter(item: Item, answer: str, *, first: bool) -> Verdict:
     return rule(answer)
 
 
-def _edge_word(item: Item, answer: str, *, first: bool) -> Verdict:
+def _edge_word(item: BenchmarkItem, answer: str, *, first: bool) -> Verdict:
     right, sentence = _word(item.data["answer"]), _sentence(item.data["sentence"])
     edge, verb = ("first", "(?:starts|begins)") if first else ("last", "ends")
     rule = _Rule(
@@ -447,7 +447,7 @@ def _edge_word(item: Item, answer: str, *, first: bool) -> Verdict:
     return rule(answer)
 
 
-def _neighbour(item: Item, answer: str, *, after: bool) -> Verdict:
+def _neighbour(item: BenchmarkItem, answer: str, *, after: bool) -> Verdict:
     data = item.data
     right, query, sentence = _word(data["answer"]), _word(data["query"]), _sentence(data["sentence"])
     left, next_ = (query, right) if after else (right, query)
@@ -479,7 +479,7 @@ _CATEGORY_NAMES = {
 }
 
 
-def _category(item: Item, answer: str, *, every: bool) -> Verdict:
+def _category(item: BenchmarkItem, answer: str, *, every: bool) -> Verdict:
     right, other = ("yes", "no") if _category_holds(item.data, every) else ("no", "yes")
     phrases = [rf"^{right}\b", *_shared(right)]
     if every:
@@ -498,12 +498,12 @@ def _category_holds(data: Data, every: bool) -> bool:
     return distractors == 0 if every else distractors < int(data["num_words"])
 
 
-def _sentence_with(item: Item, answer: str) -> Verdict:
+def _sentence_with(item: BenchmarkItem, answer: str) -> Verdict:
     word = _has(item.data["word"])
     return bool(re.search(f"{word}.|.{word}", answer)), True
 
 
-def _sentence_without(item: Item, answer: str) -> Verdict:
+def _sentence_without(item: BenchmarkItem, answer: str) -> Verdict:
     """One word is no sentence, though not certainly; another form of the word is allowed, though not certainly."""
     if re.search(_has(item.data["word"]), answer):
         return False, True
@@ -516,7 +516,7 @@ def _sentence_without(item: Item, answer: str) -> Verdict:
 _A_WORD = r"(?:a|i|\w\w+)"
 
 
-def _sentence_edge(item: Item, answer: str, *, first: bool) -> Verdict:
+def _sentence_edge(item: BenchmarkItem, answer: str, *, first: bool) -> Verdict:
     word = _word(item.data["word"])
     if first:
         whole = rf"[^a-z0-9]*{word}[^a-z0-9]+{_A_WORD}.*"
@@ -530,7 +530,7 @@ def _sentence_edge(item: Item, answer: str, *, first: bool) -> Verdict:
     return _Rule(bare=[whole], phrases=[start + whole + end], needs=_has(item.data["word"]))(answer)
 
 
-def _word_edge(item: Item, answer: str, *, first: bool) -> Verdict:
+def _word_edge(item: BenchmarkItem, answer: str, *, first: bool) -> Verdict:
     letter = item.data["letter"].lower()
     more = r"\w*" if letter in "ai" else r"\w+"
     pattern, needs = (
@@ -554,7 +554,7 @@ def _word_edge(item: Item, answer: str, *, first: bool) -> Verdict:
     return _Rule(bare=[word], phrases=phrases, needs=needs)(answer)
 
 
-def _word_with(item: Item, answer: str) -> Verdict:
+def _word_with(item: BenchmarkItem, answer: str) -> Verdict:
     letter = item.data["letter"].lower()
     longer = rf"\w+{letter}\w*|\w*{letter}\w+|{letter}-\w+"
     word = _named("word", rf"\w*{letter}\w*" if letter in "ai" else longer)
@@ -562,7 +562,7 @@ def _word_with(item: Item, answer: str) -> Verdict:
     return _Rule(bare=[word], phrases=[fact, *_shared(word)])(answer)
 
 
-def _word_without(item: Item, answer: str) -> Verdict:
+def _word_without(item: BenchmarkItem, answer: str) -> Verdict:
     letter = item.data["letter"].lower()
     allowed = ascii_lowercase.replace(letter, "")
     word = _named("word", "|".join([f"[{allowed}]{{2,}}", *(one for one in "ai" if one != letter)]))
@@ -587,7 +587,7 @@ def _word_without(item: Item, answer: str) -> Verdict:
 class _Task:
     """judge: (item, normalised answer) -> verdict; fields: what it reads of the metadata."""
 
-    judge: Callable[[Item, str], Verdict]
+    judge: Callable[[BenchmarkItem, str], Verdict]
     fields: tuple[str, ...]
 
 
@@ -681,16 +681,16 @@ def _accuracy(scored: Scored) -> float:
     return 100 * fmean(score.value for _, score in scored)
 
 
-def _groups(scored: Scored, key: Callable[[Item], Any]) -> dict[Any, list[tuple[Item, Score]]]:
+def _groups(scored: Scored, key: Callable[[BenchmarkItem], Any]) -> dict[Any, list[tuple[BenchmarkItem, Score]]]:
     """The items of each key; those without a key are left out."""
-    groups: dict[Any, list[tuple[Item, Score]]] = defaultdict(list)
+    groups: dict[Any, list[tuple[BenchmarkItem, Score]]] = defaultdict(list)
     for item, score in scored:
         if (name := key(item)) is not None:
             groups[name].append((item, score))
     return dict(groups)
 
 
-def _parts(scored: Scored, key: Callable[[Item], Any]) -> list[float]:
+def _parts(scored: Scored, key: Callable[[BenchmarkItem], Any]) -> list[float]:
     """The accuracy of each key."""
     return [_accuracy(part) for part in _groups(scored, key).values()]
 
@@ -700,11 +700,11 @@ def _steadiness(groups: Iterable[Sequence[float]]) -> list[float]:
     return [100 - (max(group) - min(group)) for group in groups if len(group) > 1]
 
 
-def _position(item: Item) -> Any:
+def _position(item: BenchmarkItem) -> Any:
     return item.data.get("answer_index")
 
 
-def _content(item: Item) -> Any:
+def _content(item: BenchmarkItem) -> Any:
     """The subset of the task that an item's words put it in; None where the task has none or the item is in none."""
     data = item.data
     match item.task:

@@ -20,7 +20,7 @@ from hasse.data.settings import Config, unkeyed
 from hasse.data.tables import find_files
 from hasse.data.text import normalise
 from hasse.pipeline.fingerprint import file_digest
-from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 
 REFERENCES = "references"
 
@@ -40,12 +40,12 @@ def external(settings: Settings) -> dict[str, str]:
     return {path.name: file_digest(path) for path in find_files(settings.path, suffix=".json")}
 
 
-def items(settings: Settings) -> list[Item]:
+def items(settings: Settings) -> list[BenchmarkItem]:
     """The instances task by task, in the order of the files' names; ids are task/instance id or task/number from 1.
 
     Raises SourceError that names file, row (of the instance or example, from 1) and field.
     """
-    found: dict[str, Item] = {}
+    found: dict[str, BenchmarkItem] = {}
     for path in find_files(settings.path, suffix=".json"):
         for row, item in _task(path, settings):
             if item.item_id in found:
@@ -54,13 +54,13 @@ def items(settings: Settings) -> list[Item]:
     return list(found.values())
 
 
-def score(item: Item, text: str) -> Score:
+def score(item: BenchmarkItem, text: str) -> Score:
     """ROUGE-L F1 with stemming, 0 to 1, against the reference that gives most; every answer can be read."""
     value = max(_scorer().score(reference, text)["rougeL"].fmeasure for reference in item.data[REFERENCES])
     return Score(value=value, label=text.strip())
 
 
-def summary(scored: Sequence[tuple[Item, Score]]) -> dict[str, float]:
+def summary(scored: Sequence[tuple[BenchmarkItem, Score]]) -> dict[str, float]:
     """`rouge-l <task>`, and the means over tasks `rouge-l` and `exact match`, all in %; nothing for no items.
 
     An answer matches exactly when its words as ROUGE sees them (lower case, no punctuation, not stemmed) are those of
@@ -80,7 +80,7 @@ def summary(scored: Sequence[tuple[Item, Score]]) -> dict[str, float]:
     }
 
 
-def _task(path: Path, settings: Settings) -> Iterator[tuple[int, Item]]:
+def _task(path: Path, settings: Settings) -> Iterator[tuple[int, BenchmarkItem]]:
     task = _read(path)
     head = [_definition(task, path), *_examples(task, settings.shots, path)]
     for row, instance in enumerate(_list(task, "Instances", path)[: settings.limit], start=1):
@@ -88,7 +88,7 @@ def _task(path: Path, settings: Settings) -> Iterator[tuple[int, Item]]:
         identity = instance.get("id")
         yield (
             row,
-            Item(
+            BenchmarkItem(
                 item_id=f"{path.stem}/{row if identity in (None, '') else identity}",
                 task=path.stem,
                 text="\n\n".join([*head, f"Input: {question}\nOutput:"]),

@@ -8,6 +8,6 @@ and may have
 and, where it asks a chat endpoint,
     def questions(items, settings, task) -> Iterator[Planned]        what `annotate` would ask
 
-`items` are `Item`s of hasse.stages.feedback.items: the prompt, one answer, and what was judged of it. People annotate
-through a queue file instead: `hasse annotate`.
+`items` are `AnnotationItem`s of hasse.stages.feedback.items: the prompt, one answer, and what was judged of it.
+People annotate through a queue file instead: `hasse annotate`.
 """

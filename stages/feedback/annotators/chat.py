@@ -11,10 +11,14 @@ from hasse.data.rendering import shown
 from hasse.data.settings import Config
 from hasse.data.text import short_digest
 from hasse.data.thinking import split_thinking
-from hasse.stages.chat.ask import ChatSettings, Conversation, Payer, Reply, converse
+from hasse.stages.chat.ask import converse
+from hasse.stages.chat.conversations import Conversation
+from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.money.estimate import Planned
+from hasse.stages.chat.reply import Reply
 from hasse.stages.chat.request import Request, question
-from hasse.stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from hasse.stages.chat.settings import ChatSettings
+from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, right_answer
 from hasse.stages.grading import TaskSettings
 
 KIND = "ai"
@@ -39,30 +43,32 @@ class Settings(Config):
     system: str = Field(default=SYSTEM, description="What the annotator is told first.")
 
 
-def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings, *, payer: Payer) -> Iterator[Feedback]:
+def annotate(
+    items: Iterable[AnnotationItem], settings: Settings, task: TaskSettings, *, payer: Payer
+) -> Iterator[Feedback]:
     """A reply without a verdict is `unparsable`, never guessed."""
     version = short_digest(settings.system, USER)
     yield from converse((_conversation(item, settings, task, version) for item in items), settings.chat, payer=payer)
 
 
-def questions(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Planned]:
+def questions(items: Iterable[AnnotationItem], settings: Settings, task: TaskSettings) -> Iterator[Planned]:
     """One an item."""
     for item in items:
         yield Planned(request=_request(item, settings, task), chat=settings.chat)
 
 
-def _conversation(item: Item, settings: Settings, task: TaskSettings, version: str) -> Conversation[Feedback]:
+def _conversation(item: AnnotationItem, settings: Settings, task: TaskSettings, version: str) -> Conversation[Feedback]:
     ((reply,),) = yield [_request(item, settings, task)]
     return _feedback(item, reply, settings, version)
 
 
-def _request(item: Item, settings: Settings, task: TaskSettings) -> Request:
+def _request(item: AnnotationItem, settings: Settings, task: TaskSettings) -> Request:
     right = right_answer(item.prompt, task)
     user = USER.format(prompt=shown(item.prompt), right_answer=right, answer=item.candidate.text)
     return question(settings.system, user, None)
 
 
-def _feedback(item: Item, reply: Reply, settings: Settings, version: str) -> Feedback:
+def _feedback(item: AnnotationItem, reply: Reply, settings: Settings, version: str) -> Feedback:
     text = split_thinking(reply.text).answer
     stated = VERDICT.match(text)
     status, error = reply.status, reply.error

@@ -5,7 +5,7 @@ from typing import Literal
 
 from hasse.data.records import Feedback
 from hasse.data.settings import Config
-from hasse.stages.feedback.items import RIGHT, WRONG, Item, right_answer
+from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, right_answer
 from hasse.stages.grading import TaskSettings
 from hasse.stages.grading.statements import is_statement
 
@@ -19,7 +19,7 @@ class Settings(Config):
     annotator: Literal["rule"] = "rule"
 
 
-def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
+def annotate(items: Iterable[AnnotationItem], settings: Settings, task: TaskSettings) -> Iterator[Feedback]:
     for item in items:
         verdict = RIGHT if item.judgement.correct else WRONG
         yield Feedback(
@@ -33,7 +33,7 @@ def annotate(items: Iterable[Item], settings: Settings, task: TaskSettings) -> I
         )
 
 
-def _words(item: Item, verdict: str, task: TaskSettings) -> str:
+def _words(item: AnnotationItem, verdict: str, task: TaskSettings) -> str:
     parts = [f"The answer is {verdict}."]
     why = _reason(item, task)
     if why:
@@ -43,7 +43,7 @@ def _words(item: Item, verdict: str, task: TaskSettings) -> str:
     return " ".join(parts)
 
 
-def _reason(item: Item, task: TaskSettings) -> str:
+def _reason(item: AnnotationItem, task: TaskSettings) -> str:
     """The expert's explanation where there is one; of an answer that states nothing, just that."""
     if item.judgement.label is None and task.labels:
         return "It states no label."

@@ -44,7 +44,7 @@ class Settings(Config):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedJudgement:
     """What a row says."""
 
     total: float | None
@@ -74,14 +74,14 @@ def judge(
         ]
 
 
-def _missing(candidate: Candidate, settings: Settings) -> Recorded:
+def _missing(candidate: Candidate, settings: Settings) -> RecordedJudgement:
     what = f"{settings.path} has no row of prompt {candidate.prompt_id}, candidate {candidate.candidate_id}"
     if settings.missing == "error":
         raise InputError(f"{what}; add it, or set judge.missing: filtered")
-    return Recorded(total=None, status="filtered", error=what)
+    return RecordedJudgement(total=None, status="filtered", error=what)
 
 
-def _judgement(prompt: Prompt, candidate: Candidate, found: Recorded, task: TaskSettings) -> Judgement:
+def _judgement(prompt: Prompt, candidate: Candidate, found: RecordedJudgement, task: TaskSettings) -> Judgement:
     label, correct = stated(candidate.text, prompt, task)
     return Judgement(
         prompt_id=candidate.prompt_id,
@@ -99,9 +99,9 @@ def _judgement(prompt: Prompt, candidate: Candidate, found: Recorded, task: Task
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, modified: int) -> dict[tuple[str, str], Recorded]:
+def _read(path: Path, modified: int) -> dict[tuple[str, str], RecordedJudgement]:
     """Raises SourceError for a row that cannot be read or that says otherwise than an earlier one."""
-    found: dict[tuple[str, str], Recorded] = {}
+    found: dict[tuple[str, str], RecordedJudgement] = {}
     rows: dict[tuple[str, str], int] = {}
     for number, row in read_rows(path):
         ids = (_id(row, "prompt_id", path, number), _id(row, "candidate_id", path, number))
@@ -122,12 +122,12 @@ def _id(row: Row, field: str, path: Path, number: int) -> str:
     return str(row[field])
 
 
-def _recorded(row: Row, path: Path, number: int) -> Recorded:
+def _recorded(row: Row, path: Path, number: int) -> RecordedJudgement:
     status = row.get("status") or "ok"
     if status not in STATUSES:
         raise SourceError(f"{status!r} is none of {', '.join(STATUSES)}", file=path, row=number, field="status")
     if status != "ok":
-        return Recorded(total=None, status=status, error=row.get("error") or "recorded without a judgement")
+        return RecordedJudgement(total=None, status=status, error=row.get("error") or "recorded without a judgement")
     if row.get("reply"):
         return _reviewed(str(row["reply"]), row.get("slot"), path, number)
     aspects = _aspects(row.get("aspects"), path, number)
@@ -139,20 +139,20 @@ def _recorded(row: Row, path: Path, number: int) -> Recorded:
         raise SourceError(
             "is missing; a row has total, aspects, or reply with slot", file=path, row=number, field="total"
         )
-    return Recorded(total=total, aspects=aspects, rationale=row.get("rationale") or None)
+    return RecordedJudgement(total=total, aspects=aspects, rationale=row.get("rationale") or None)
 
 
-def _reviewed(reply: str, slot: object, path: Path, number: int) -> Recorded:
+def _reviewed(reply: str, slot: object, path: Path, number: int) -> RecordedJudgement:
     if str(slot) not in ("1", "2"):
         raise SourceError(
             f"is {slot!r}; it must be 1 or 2, as the candidate was shown", file=path, row=number, field="slot"
         )
     place, scores = int(str(slot)), two_scores(reply)
     if scores is None:
-        return Recorded(
+        return RecordedJudgement(
             total=None, slot=place, rationale=reply, status="unparsable", error="the review states no two scores"
         )
-    return Recorded(total=scores[place - 1], slot=place, rationale=reply)
+    return RecordedJudgement(total=scores[place - 1], slot=place, rationale=reply)
 
 
 def _aspects(given: Any, path: Path, number: int) -> tuple[AspectScore, ...]:

@@ -1,7 +1,7 @@
-"""FO-similarity: a full order by the cosine between each answer's embedding and the human answer's.
+"""FO-similarity: a full order by the cosine between the embedding of each answer and that of the human answer.
 
-It can put a wrong answer above a right one: the baseline that partial orders are compared with. Prompts without a
-human answer give a row with status `filtered`.
+This order can put a wrong answer above a right one: it is the baseline that partial orders are compared with. A prompt
+without a human answer gives an order with status `filtered`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,8 @@ from pydantic import Field
 from hasse.data.errors import InputError
 from hasse.data.records import PartialOrder, Prompt
 from hasse.stages.grading.tokens import canonical, tokens
-from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
+from hasse.stages.order.judged import Judged, JudgedPrompt, StrategySettings, humans, is_human
+from hasse.stages.order.partial_order import from_levels
 
 
 class Settings(StrategySettings):
@@ -24,7 +25,7 @@ class Settings(StrategySettings):
     )
 
 
-def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
+def orders(items: Sequence[JudgedPrompt], settings: Settings) -> Iterator[PartialOrder]:
     embed = _tfidf if settings.embedder == "tfidf" else _sentence_transformer(settings.embedder)
     for prompt, judged in items:
         candidates = [candidate for candidate, _ in judged]
@@ -33,12 +34,13 @@ def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> 
             yield _no_human(prompt, judged)
             continue
         vectors = embed([candidate.text for candidate in candidates])
-        levels = [float(np.round(v @ vectors[human], 6)) for v in vectors]
-        levels[human] = 2.0
-        yield from_levels(prompt.prompt_id, candidates, levels, strategy="fo_similarity", good=2.0)
+        similarity = [float(np.round(v @ vectors[human], 6)) for v in vectors]
+        levels = {c.candidate_id: cosine for c, cosine in zip(candidates, similarity, strict=True)}
+        levels[candidates[human].candidate_id] = 2.0
+        yield from_levels(prompt.prompt_id, levels, humans=humans(judged), good=2.0, strategy="fo_similarity")
 
 
-def _no_human(prompt: Prompt, judged: list[Judged]) -> PartialOrder:
+def _no_human(prompt: Prompt, judged: Sequence[Judged]) -> PartialOrder:
     ids = tuple(candidate.candidate_id for candidate, _ in judged)
     return PartialOrder(
         prompt_id=prompt.prompt_id,
@@ -52,7 +54,7 @@ def _no_human(prompt: Prompt, judged: list[Judged]) -> PartialOrder:
 
 
 def _tfidf(texts: list[str]) -> np.ndarray:
-    """Unit vectors; a text without words is the zero vector, similar to nothing."""
+    """One unit vector for each text; a text without words has the zero vector, which is similar to no other."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if not any(map(_words, texts)):
@@ -62,7 +64,7 @@ def _tfidf(texts: list[str]) -> np.ndarray:
 
 
 def _words(text: str) -> list[str]:
-    """Words of any script; of a script without spaces its characters."""
+    """The words of the text, in any script; in a script without spaces, its characters."""
     return [token.text for token in tokens(canonical(text)) if any(c.isalnum() for c in token.text)]
 
 

@@ -1,7 +1,7 @@
-"""Explicit pairs from a file: JSONL, CSV or Parquet with prompt_id, above, below and, if wanted, margin.
+"""Explicit pairs from a JSONL, CSV or Parquet file with the columns prompt_id, above, below and, optionally, margin.
 
-`above` and `below` are candidate ids as `hasse inspect` shows them. Pairs that follow from others are added; a prompt
-whose pairs contradict each other is an error that names it; a prompt without pairs has an empty order.
+`above` and `below` are candidate ids as `hasse inspect` shows them. Pairs that follow from other pairs are added. Pairs
+that contradict each other are an error, which names the prompt. A prompt without pairs has an empty order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,12 @@ from typing import Literal
 from pydantic import Field
 
 from hasse.data.errors import SourceError
-from hasse.data.records import OrderedPair, PartialOrder, Prompt
+from hasse.data.records import OrderedPair, PartialOrder
 from hasse.data.settings import unkeyed
 from hasse.data.tables import read_rows
 from hasse.pipeline.fingerprint import file_digest
-from hasse.stages.order.partial_order import Judged, StrategySettings, from_pairs
+from hasse.stages.order.judged import JudgedPrompt, StrategySettings, humans
+from hasse.stages.order.partial_order import from_pairs
 
 COLUMNS = ("prompt_id", "above", "below")
 
@@ -38,36 +39,36 @@ def external(settings: Settings) -> dict[str, str]:
     return {"pairs": file_digest(path)}
 
 
-def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
-    given = _read(settings.path, Path(settings.path).stat().st_mtime_ns)
+def orders(items: Sequence[JudgedPrompt], settings: Settings) -> Iterator[PartialOrder]:
+    pairs_in_file = _read(settings.path, Path(settings.path).stat().st_mtime_ns)
     for prompt, judged in items:
-        candidates = [candidate for candidate, _ in judged]
-        known = {candidate.candidate_id for candidate in candidates}
+        known = [candidate.candidate_id for candidate, _ in judged]
         pairs = []
-        for row, pair in given.get(prompt.prompt_id, []):
+        for row, pair in pairs_in_file.get(prompt.prompt_id, []):
             missing = [(f, i) for f, i in (("above", pair.above), ("below", pair.below)) if i not in known]
             if not missing:
                 pairs.append(pair)
             elif settings.unknown_candidates == "error":
-                field, found = missing[0]
+                field, name = missing[0]
                 raise SourceError(
-                    f"prompt {prompt.prompt_id} has no candidate {found!r}; it has {', '.join(sorted(known))}",
+                    f"prompt {prompt.prompt_id} has no candidate {name!r}; it has {', '.join(sorted(known))}",
                     file=settings.path,
                     row=row,
                     field=field,
                 )
-        yield from_pairs(prompt.prompt_id, candidates, pairs, strategy="pairs")
+        yield from_pairs(prompt.prompt_id, known, pairs, humans=humans(judged))
 
 
 @lru_cache(maxsize=2)
 def _read(path: str, modified: int) -> dict[str, list[tuple[int, OrderedPair]]]:
-    found: dict[str, list[tuple[int, OrderedPair]]] = {}
+    """prompt_id -> (row number, pair) of its rows; `modified` makes a changed file another key of the cache."""
+    by_prompt: dict[str, list[tuple[int, OrderedPair]]] = {}
     for number, row in read_rows(Path(path)):
         for column in COLUMNS:
             if not row.get(column):
                 raise SourceError(f"is missing; a pair has {', '.join(COLUMNS)}", file=path, row=number, field=column)
-        found.setdefault(str(row["prompt_id"]), []).append((number, _pair(row, path, number)))
-    return found
+        by_prompt.setdefault(str(row["prompt_id"]), []).append((number, _pair(row, path, number)))
+    return by_prompt
 
 
 def _pair(row: dict, path: str, number: int) -> OrderedPair:

@@ -1,7 +1,7 @@
 """Scores: a judge's totals as levels, with a band within which two answers are not told apart.
 
-The human answer is the target of supervised training and, unless `rank_human` is set, not ranked itself: its score, if
-the judge gave one, was not earned among the others. An answer without a score abstains.
+The human answer is the target of supervised training. It is not ranked itself unless `rank_human` is set: a score that
+a judge gave the human answer was not earned among the student's answers. An answer without a score is incomparable.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from hasse.data.records import PartialOrder, Prompt
-from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, is_human
+from hasse.data.records import PartialOrder
+from hasse.stages.order.judged import Judged, JudgedPrompt, StrategySettings, humans, is_human
+from hasse.stages.order.partial_order import from_levels
 
 
 class Settings(StrategySettings):
@@ -21,13 +22,10 @@ class Settings(StrategySettings):
     rank_human: bool = Field(default=False, description="Whether the human answer is ranked among the others.")
 
 
-def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
+def orders(items: Sequence[JudgedPrompt], settings: Settings) -> Iterator[PartialOrder]:
     for prompt, judged in items:
-        candidates = [candidate for candidate, _ in judged]
-        levels = [_level(j, settings) for j in judged]
-        yield from_levels(
-            prompt.prompt_id, candidates, levels, strategy="scores", good=float("-inf"), band=settings.band
-        )
+        levels = {candidate.candidate_id: _level((candidate, judgement), settings) for candidate, judgement in judged}
+        yield from_levels(prompt.prompt_id, levels, band=settings.band, humans=humans(judged), strategy="scores")
 
 
 def _level(judged: Judged, settings: Settings) -> float | None:

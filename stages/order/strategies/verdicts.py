@@ -1,10 +1,11 @@
-"""Verdicts from a file: pairs that judges compared, or lists that they ranked; any subset, ties, several judges.
+"""Verdicts from a file: comparisons of two candidates, or ranked lists, by one or several judges.
 
-JSONL, CSV or Parquet. A row is a comparison of two candidates,
+The file is JSONL, CSV or Parquet. A row is a comparison of two candidates,
 
     {"prompt_id": "9f2c", "a": "student-0", "b": "student-1", "verdict": "a", "judge": "ann", "weight": 1}
 
-with the verdict a, b, tie or abstain, or (JSONL, Parquet) a list from best to worst, tied candidates in a list,
+with the verdict a, b, tie or abstain; or, in JSONL and Parquet, a ranking from best to worst, with tied candidates in a
+list of their own:
 
     {"prompt_id": "9f2c", "ranking": ["human-0", ["student-0", "student-2"], "student-1"], "judge": "gpt"}
 
@@ -19,21 +20,21 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hasse.data.errors import SourceError
-from hasse.data.records import OrderedPair, PartialOrder, Prompt
+from hasse.data.records import PartialOrder, Prompt
 from hasse.data.settings import unkeyed
 from hasse.data.tables import read_rows
 from hasse.pipeline.fingerprint import file_digest
+from hasse.stages.order.judged import Judged, JudgedPrompt, StrategySettings, humans
 from hasse.stages.order.majority import (
-    Verdict,
+    WeightedVerdict,
     bradley_terry,
     break_cycles,
     from_ranking,
     majority,
-    ordered_pairs,
     refuse_cycles,
     tally,
 )
-from hasse.stages.order.partial_order import Judged, StrategySettings, from_levels, from_pairs, transitive_closure
+from hasse.stages.order.partial_order import from_levels, from_pairs, transitive_closure
 
 WORDS = ("a", "b", "tie", "abstain")
 
@@ -43,7 +44,7 @@ class Settings(StrategySettings):
     path: str = unkeyed(description="The file with the verdicts.")
     aggregate: Literal["majority", "bradley_terry"] = Field(
         default="majority",
-        description="majority: only compared pairs are ordered; bradley_terry: all of them, by fitted strengths.",
+        description="majority: only compared pairs are ordered; bradley_terry: all pairs are, by fitted strengths.",
     )
     band: float = Field(
         default=0.0,
@@ -51,10 +52,11 @@ class Settings(StrategySettings):
         description="Indifference: of a pair's balance (-1 to 1) with majority, of the strengths with bradley_terry.",
     )
     cycles: Literal["refuse", "break"] = Field(
-        default="refuse", description="refuse: an error that names the prompt; break: the weakest pair goes, counted."
+        default="refuse",
+        description="refuse: an error that names the prompt; break: the weakest pair is dropped and counted.",
     )
     implied: bool = Field(
-        default=False, description="Also add the pairs that follow from others, though nobody compared them."
+        default=False, description="Whether pairs that nobody compared are added when they follow from compared pairs."
     )
     judge_weights: dict[str, float] = Field(
         default_factory=dict, description="Judge -> weight of its verdicts, times the row's own. Others: 1."
@@ -68,23 +70,25 @@ def external(settings: Settings) -> dict[str, str]:
     return {"verdicts": file_digest(path)}
 
 
-def orders(items: Sequence[tuple[Prompt, list[Judged]]], settings: Settings) -> Iterator[PartialOrder]:
+def orders(items: Sequence[JudgedPrompt], settings: Settings) -> Iterator[PartialOrder]:
     path = Path(settings.path)
-    given = _read(path, path.stat().st_mtime_ns, tuple(sorted(settings.judge_weights.items())))
+    verdicts_in_file = _read(path, path.stat().st_mtime_ns, tuple(sorted(settings.judge_weights.items())))
     for prompt, judged in items:
-        rows = given.get(prompt.prompt_id, [])
+        rows = verdicts_in_file.get(prompt.prompt_id, [])
         _check_candidates(prompt, judged, rows, path)
         yield order([v for _, verdicts in rows for v in verdicts], prompt.prompt_id, judged, settings)
 
 
-def order(verdicts: list[Verdict], prompt_id: str, judged: list[Judged], settings: Settings) -> PartialOrder:
-    """The order of these verdicts. Raises InputError for a cycle, where these are refused."""
-    candidates = [candidate for candidate, _ in judged]
+def order(
+    verdicts: list[WeightedVerdict], prompt_id: str, judged: Sequence[Judged], settings: Settings
+) -> PartialOrder:
+    """The order of these verdicts. Raises InputError for a cycle if `settings.cycles` is `refuse`."""
+    ids = [candidate.candidate_id for candidate, _ in judged]
     tallies = tally(verdicts)
     if settings.aggregate == "bradley_terry":
         strength = bradley_terry(tallies)
-        levels = [strength.get(c.candidate_id) for c in candidates]
-        return from_levels(prompt_id, candidates, levels, strategy="verdicts", good=float("-inf"), band=settings.band)
+        levels = {name: strength.get(name) for name in ids}
+        return from_levels(prompt_id, levels, band=settings.band, humans=humans(judged), strategy="verdicts")
     edges, dropped = majority(tallies, band=settings.band), []
     if settings.cycles == "break":
         kept, dropped = break_cycles(edges)
@@ -92,13 +96,12 @@ def order(verdicts: list[Verdict], prompt_id: str, judged: list[Judged], setting
         kept = refuse_cycles(edges, where=f"prompt {prompt_id}")
     if settings.implied:
         kept = transitive_closure(kept, where=f"prompt {prompt_id}")
-    pairs: list[OrderedPair] = ordered_pairs(kept)
-    return from_pairs(
-        prompt_id, candidates, pairs, strategy="verdicts", implied=False, dropped=tuple(ordered_pairs(dropped))
-    )
+    return from_pairs(prompt_id, ids, kept, implied=False, humans=humans(judged), dropped=dropped, strategy="verdicts")
 
 
-def _check_candidates(prompt: Prompt, judged: list[Judged], rows: list[tuple[int, list[Verdict]]], path: Path) -> None:
+def _check_candidates(
+    prompt: Prompt, judged: Sequence[Judged], rows: list[tuple[int, list[WeightedVerdict]]], path: Path
+) -> None:
     known = {candidate.candidate_id for candidate, _ in judged}
     for number, verdicts in rows:
         for name in (name for v in verdicts for name in (v.a, v.b)):
@@ -113,20 +116,20 @@ def _check_candidates(prompt: Prompt, judged: list[Judged], rows: list[tuple[int
 @lru_cache(maxsize=2)
 def _read(
     path: Path, modified: int, judge_weights: tuple[tuple[str, float], ...]
-) -> dict[str, list[tuple[int, list[Verdict]]]]:
-    """Prompt id -> (row number, verdicts) of its rows."""
+) -> dict[str, list[tuple[int, list[WeightedVerdict]]]]:
+    """prompt_id -> (row number, verdicts) of its rows; `modified` makes a changed file another key of the cache."""
     weights = dict(judge_weights)
-    found: dict[str, list[tuple[int, list[Verdict]]]] = {}
+    by_prompt: dict[str, list[tuple[int, list[WeightedVerdict]]]] = {}
     for number, row in read_rows(path):
         if not row.get("prompt_id"):
             raise SourceError("is missing", file=path, row=number, field="prompt_id")
         weight = _number(row, path, number) * weights.get(str(row.get("judge")), 1.0)
         read = _ranked if row.get("ranking") else _compared
-        found.setdefault(str(row["prompt_id"]), []).append((number, read(row, weight, path, number)))
-    return found
+        by_prompt.setdefault(str(row["prompt_id"]), []).append((number, read(row, weight, path, number)))
+    return by_prompt
 
 
-def _compared(row: dict[str, Any], weight: float, path: Path, number: int) -> list[Verdict]:
+def _compared(row: dict[str, Any], weight: float, path: Path, number: int) -> list[WeightedVerdict]:
     for field in ("a", "b", "verdict"):
         if not row.get(field):
             raise SourceError("is missing; a row has a, b and verdict, or ranking", file=path, row=number, field=field)
@@ -136,10 +139,10 @@ def _compared(row: dict[str, Any], weight: float, path: Path, number: int) -> li
     if a == b:
         raise SourceError(f"{a!r} is compared with itself", file=path, row=number, field="b")
     better = {"a": a, "b": b}.get(word)
-    return [] if word == "abstain" else [Verdict(a=a, b=b, better=better, weight=weight)]
+    return [] if word == "abstain" else [WeightedVerdict(a=a, b=b, better=better, weight=weight)]
 
 
-def _ranked(row: dict[str, Any], weight: float, path: Path, number: int) -> list[Verdict]:
+def _ranked(row: dict[str, Any], weight: float, path: Path, number: int) -> list[WeightedVerdict]:
     given = row["ranking"]
     if not isinstance(given, list):
         raise SourceError("must be a list from best to worst", file=path, row=number, field="ranking")

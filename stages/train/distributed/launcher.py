@@ -2,7 +2,7 @@
 
 In the job's folder, while it lasts:
 
-    trainer/launch/spec.json          what to do (hasse.stages.train.run_spec.Work)
+    trainer/launch/spec.json          what to do (hasse.stages.train.run_spec.RunSpec)
                    machine-0.yaml     accelerate's configuration; machine-0.log what its launcher said
                    rank-0.log         what a process said; error-0.json what it failed of
                    progress.jsonl     [step, of so many], by the main process
@@ -28,14 +28,14 @@ from hasse.data import errors
 from hasse.data.errors import ChildDied, HasseError, StoreError
 from hasse.data.records import CurvePoint
 from hasse.pipeline.disk import disk_message, disk_problem
+from hasse.pipeline.files import write_atomically
 from hasse.pipeline.stage import Job
-from hasse.pipeline.store import write_atomically
 from hasse.stages.train.distributed.accelerate_config import accelerate_config, command, environment, interpreter
 from hasse.stages.train.distributed.machines import Meeting
 
 if TYPE_CHECKING:
     from hasse.stages.train.passes import Plan
-    from hasse.stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import RunSpec
 
 FOLDER, SPEC = "launch", "spec.json"
 PROGRESS, FOUND = "progress.jsonl", "found.json"
@@ -48,7 +48,7 @@ DEATH = re.compile(r"rank\s*:\s*(\d+) .*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
 """In the launcher's summary, once for each process that it saw fail, the first one last."""
 
 
-def learn_together(job: Job, work: "Work") -> tuple[list[CurvePoint], "Plan"]:
+def learn_together(job: Job, work: "RunSpec") -> tuple[list[CurvePoint], "Plan"]:
     """As `one_run.learn`, by processes of this machine and of others. Raises the error of the first that failed."""
     folder = work.trainer / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
@@ -61,7 +61,7 @@ def learn_together(job: Job, work: "Work") -> tuple[list[CurvePoint], "Plan"]:
     return read_found(folder)
 
 
-def take_part(work: "Work", folder: Path, machine_rank: int, *, watch: Sequence[Callable[[], None]]) -> None:
+def take_part(work: "RunSpec", folder: Path, machine_rank: int, *, watch: Sequence[Callable[[], None]]) -> None:
     """Run this machine's processes to their end; `watch` are called meanwhile, and what they raise ends them."""
     config = folder / f"machine-{machine_rank}.yaml"
     values = accelerate_config(work.settings.launch, work.settings.optimiser, machine_rank)

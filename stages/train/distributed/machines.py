@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hasse.data.errors import InputError, WorkError
-from hasse.pipeline.store import Store, write_atomically
+from hasse.pipeline.files import write_atomically
+from hasse.pipeline.store import Store
 from hasse.stages.train.distributed.settings import LaunchSettings
 
 BEAT_SECONDS = 1.0

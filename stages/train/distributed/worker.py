@@ -1,4 +1,4 @@
-"""One of the processes that train together: accelerate runs this module with the path of a `Work` as argument."""
+"""One of the processes that train together: accelerate runs this module with the path of a `RunSpec` as argument."""
 
 import json
 import os
@@ -37,11 +37,11 @@ def _work(folder: Path) -> None:
 
     import hasse.stages.train.preload  # noqa: F401  quiet libraries
     from hasse.stages.train.one_run import learn
-    from hasse.stages.train.run_spec import Work
+    from hasse.stages.train.run_spec import RunSpec
 
     _check_devices()
     PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    work = Work.read(Path(sys.argv[1]), folder.parent.parent)
+    work = RunSpec.read(Path(sys.argv[1]), folder.parent.parent)
     points, plan = learn(work, _teller(folder / PROGRESS))
     if is_main_process():
         write_found(folder, points, plan)

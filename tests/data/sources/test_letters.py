@@ -1,9 +1,11 @@
 import pytest
 
 from hasse.data.errors import SourceError
+from hasse.data.records import HELD_OUT
 from hasse.data.sources import letters
 from hasse.stages.grading import edit_similarity
-from hasse.stages.prompts.stage import HELD_OUT, PromptsSection, build_prompts, prove_disjoint
+from hasse.stages.prompts.held_out import prove_disjoint
+from hasse.stages.prompts.stage import PromptsSection, build_prompts
 
 
 def rows(**settings):

@@ -20,8 +20,11 @@ from hasse.data.errors import InputError, StoreError
 from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import digest
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import Account, ChatSettings, Ledger, Price, Reply, Request, ask, complete, converse
-from hasse.stages.chat.settings import VARIABLE
+from hasse.stages.chat.ask import ask, complete, converse
+from hasse.stages.chat.money.budget import Account, Ledger
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.request import Request
+from hasse.stages.chat.settings import VARIABLE, ChatSettings, Price
 from tests.stages.chat_server import GOOD, SLOW, Act, ChatServer, completion, failed, unreliable
 
 ROOT = Path(__file__).parents[3]

@@ -16,8 +16,10 @@ from hasse.data.errors import InputError, WorkError
 from hasse.data.records import Prompt
 from hasse.data.settings import key_of
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import Account, ChatSettings, Ledger, Price, Reply, ask
-from hasse.stages.chat.settings import VARIABLE
+from hasse.stages.chat.ask import ask
+from hasse.stages.chat.money.budget import Account, Ledger
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.settings import VARIABLE, ChatSettings, Price
 from hasse.stages.generate.samplers import openai
 from tests.stages.chat_batch_server import BatchServer, Course
 from tests.stages.chat_server import Act, completion, failed

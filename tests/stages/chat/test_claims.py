@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from hasse.data.errors import WorkError
-from hasse.stages.chat.ask import Account, ChatSettings, Ledger, Price, ask
+from hasse.stages.chat.ask import ask
 from hasse.stages.chat.cache.file import contents, delete
 from hasse.stages.chat.cache.replies import Cache
+from hasse.stages.chat.money.budget import Account, Ledger
 from hasse.stages.chat.reply import Reply
-from hasse.stages.chat.settings import VARIABLE
+from hasse.stages.chat.settings import VARIABLE, ChatSettings, Price
 from tests.stages.chat_batch_server import BatchServer
 from tests.stages.chat_server import Act, ChatServer, failed
 

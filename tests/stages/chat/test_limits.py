@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from hasse.stages.chat.ask import ChatSettings, Reply
 from hasse.stages.chat.http.endpoint import Outcome
 from hasse.stages.chat.http.headers import remaining, retry_after, seconds
 from hasse.stages.chat.http.limits import Gate, Pace, Quota
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.settings import ChatSettings
 
 GOOD = Outcome(replies=(Reply(text="x", status="ok"),))
 REFUSED = Outcome(error="HTTP 429", overloaded=True)

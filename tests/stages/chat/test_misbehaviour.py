@@ -12,9 +12,12 @@ from pydantic import ValidationError
 
 from hasse.data.errors import InputError
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import Account, ChatSettings, Ledger, Price, Reply, Request, ask, complete
+from hasse.stages.chat.ask import ask, complete
 from hasse.stages.chat.http import byte_limit as chat_bytes
-from hasse.stages.chat.settings import VARIABLE
+from hasse.stages.chat.money.budget import Account, Ledger
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.request import Request
+from hasse.stages.chat.settings import VARIABLE, ChatSettings, Price
 from tests.stages.chat_server import Act, ChatServer, choices, completion, failed, good
 
 PRICES = {"m": Price(input=1000, output=1000)}

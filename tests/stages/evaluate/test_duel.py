@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hasse.data.errors import SourceError, WorkError
-from hasse.stages.chat.ask import Account, ChatSettings, Reply
+from hasse.stages.chat.money.budget import Account
+from hasse.stages.chat.reply import Reply
+from hasse.stages.chat.settings import ChatSettings
 from hasse.stages.evaluate.duel import duel, read_questions, verdict
 
 

@@ -9,9 +9,9 @@ from hasse.data.parquet import write_records
 from hasse.data.records import Candidate, Feedback, Judgement, Message, Prompt
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings, answer_example, feedback_example
 from hasse.stages.feedback.annotators import chat, rule
-from hasse.stages.feedback.items import RIGHT, WRONG, Item, names_answer
+from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, names_answer
 from hasse.stages.feedback.queue import queue
-from hasse.stages.feedback.stage import FeedbackSettings, Gates, _decides, by_people, choose, gated
+from hasse.stages.feedback.stage import FeedbackSettings, Gates, by_people, choose, gated, key_parts
 from hasse.stages.grading import TaskSettings
 from hasse.stages.models.tokens import prompt_token_ids
 
@@ -27,7 +27,7 @@ def prompt(number=0, **fields):
 def item(number=0, correct=True, label="neutral", k=0, **fields):
     p = prompt(number, **fields)
     ids = {"prompt_id": p.prompt_id, "candidate_id": f"student-{k}"}
-    return Item(
+    return AnnotationItem(
         prompt=p,
         candidate=Candidate(**ids, text=f"label: {label}", source="student"),
         judgement=Judgement(**ids, teacher="rule", correct=correct, label=label),
@@ -233,7 +233,7 @@ def test_feedback_is_learned_behind_the_whole_conversation(tiny_tokenizer):
 def test_conversations_that_differ_in_an_earlier_turn_have_other_keys():
     one = item(text="f g", messages=TURNS)
     other = item(text="f g", messages=(TURNS[0], replace(TURNS[1], content="other"), *TURNS[2:]))
-    assert _decides(one, None) != _decides(other, None)
+    assert key_parts(one, None) != key_parts(other, None)
 
 
 def test_a_chat_annotator_and_the_queue_show_the_whole_conversation():

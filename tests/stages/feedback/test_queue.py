@@ -6,7 +6,7 @@ import pytest
 
 from hasse.data.errors import InputError, SourceError
 from hasse.data.records import Candidate, Feedback, Judgement, Prompt
-from hasse.stages.feedback.items import Item
+from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.feedback.queue import agreement, queue, read_filled, write_queue
 from hasse.stages.grading import TaskSettings
 
@@ -22,7 +22,9 @@ def queued(tmp_path):
         )
         candidate = Candidate(**ids, text=f"answer {i}", source="student")
         items.append(
-            Item(prompt=prompt, candidate=candidate, judgement=Judgement(**ids, teacher="rule", correct=False))
+            AnnotationItem(
+                prompt=prompt, candidate=candidate, judgement=Judgement(**ids, teacher="rule", correct=False)
+            )
         )
     path = tmp_path / "queue.jsonl"
     assert write_queue(queue(items, TaskSettings()), path) == 4

@@ -7,7 +7,7 @@ import pytest
 from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.stages.evaluate import stage as evaluate
 from hasse.stages.feedback.annotators import rule as annotator
-from hasse.stages.feedback.items import Item
+from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.grading import READINGS, TaskSettings
 from hasse.stages.judge.teachers import rule
 from hasse.stages.order.strategies import qa_lp
@@ -43,7 +43,9 @@ def test_everybody_reads_by_the_reading_of_the_task(reading):
     (order,) = qa_lp.orders([(PROMPT, list(zip(CANDIDATES, judgements, strict=True)))], qa_lp.Settings())
     assert {pair.above for pair in order.pairs} == right
     assert {pair.below for pair in order.pairs} == set(SAID) - right
-    items = [Item(prompt=PROMPT, candidate=c, judgement=j) for c, j in zip(CANDIDATES, judgements, strict=True)]
+    items = [
+        AnnotationItem(prompt=PROMPT, candidate=c, judgement=j) for c, j in zip(CANDIDATES, judgements, strict=True)
+    ]
     said = annotator.annotate(items, annotator.Settings(), task)
     assert {f.candidate_id for f in said if f.text.startswith("The answer is right.")} == right
     for name, text in SAID.items():

@@ -12,7 +12,7 @@ import pytest
 from hasse.data.errors import InputError, SourceError
 from hasse.data.records import Candidate, Prompt
 from hasse.stages.order.majority import (
-    Verdict,
+    WeightedVerdict,
     bradley_terry,
     break_cycles,
     find_cycle,
@@ -27,11 +27,11 @@ PROMPT = Prompt(prompt_id="p1", text="?", source="s", cluster_id="p1", split="tr
 
 
 def wins(*edges, weight=1.0):
-    return [Verdict(a=a, b=b, better=a, weight=weight) for a, b in edges]
+    return [WeightedVerdict(a=a, b=b, better=a, weight=weight) for a, b in edges]
 
 
 def tie(a, b, weight=1.0):
-    return Verdict(a=a, b=b, better=None, weight=weight)
+    return WeightedVerdict(a=a, b=b, better=None, weight=weight)
 
 
 def judged(names):
@@ -60,8 +60,8 @@ def test_judges_are_weighed_and_ties_count_into_the_balance():
 
 
 def test_the_order_of_the_two_names_does_not_matter():
-    one = [Verdict(a="a", b="b", better="b")]
-    other = [Verdict(a="b", b="a", better="b")]
+    one = [WeightedVerdict(a="a", b="b", better="b")]
+    other = [WeightedVerdict(a="b", b="a", better="b")]
     assert majority(tally(one)) == majority(tally(other)) == {("b", "a"): 1.0}
 
 
@@ -171,7 +171,7 @@ def test_real_reviews_give_the_order_that_was_judged():
         row["answer_id"]: row["model"]
         for row in map(json.loads, (DATA / "vicuna_answers.jsonl").read_text().splitlines())
     }
-    by_question: dict[str, list[Verdict]] = {}
+    by_question: dict[str, list[WeightedVerdict]] = {}
     compared: dict[str, set[frozenset[str]]] = {}
     signs: dict[tuple[str, frozenset[str]], Counter[str | None]] = {}
     for row in map(json.loads, (DATA / "vicuna_gpt4_reviews.jsonl").read_text().splitlines()):
@@ -180,7 +180,7 @@ def test_real_reviews_give_the_order_that_was_judged():
             continue
         better = None if float(first) == float(second) else a if float(first) > float(second) else b
         question = row["question_id"]
-        by_question.setdefault(question, []).append(Verdict(a=a, b=b, better=better))
+        by_question.setdefault(question, []).append(WeightedVerdict(a=a, b=b, better=better))
         compared.setdefault(question, set()).add(frozenset((a, b)))
         signs.setdefault((question, frozenset((a, b))), Counter())[better] += 1
     assert len(by_question) == 80

@@ -4,7 +4,7 @@ import pytest
 
 from hasse.data.errors import InputError
 from hasse.data.records import Candidate, Judgement, OrderedPair, Prompt
-from hasse.stages.order.partial_order import from_levels, from_pairs, transitive_closure
+from hasse.stages.order.partial_order import from_levels, from_pairs, transitive_closure, transitive_reduction
 from hasse.stages.order.strategies import fo_similarity, hp, lp, lp_hp, qa_lp, scores
 
 PROMPT = Prompt(prompt_id="p1", text="?", source="s", cluster_id="p1", split="train")
@@ -103,8 +103,7 @@ def test_an_embedder_that_is_not_installed_says_what_to_install():
 
 
 def test_equal_levels_give_no_pairs_and_the_human_is_the_target_among_ties():
-    candidates = [candidate("a"), candidate("h", "human"), candidate("b")]
-    found = from_levels("p1", candidates, [2.0, 2.0, 2.0], strategy="x", good=2.0)
+    found = from_levels("p1", {"a": 2.0, "h": 2.0, "b": 2.0}, humans={"h"}, good=2.0)
     assert (found.pairs, found.target) == ((), "h")
 
 
@@ -113,7 +112,7 @@ def pairs(*names):
 
 
 def test_explicit_pairs_are_closed_under_transitivity_and_keep_their_margins():
-    found = from_pairs("p1", [candidate(c) for c in "abcde"], pairs("ab", "bc", "de"), strategy="pairs")
+    found = from_pairs("p1", list("abcde"), pairs("ab", "bc", "de"))
     assert edges(found) == {("a", "b"), ("a", "c"), ("b", "c"), ("d", "e")}
     assert {(p.above, p.below): p.margin for p in found.pairs}["a", "b"] == 0.5
     assert found.target == "a"
@@ -125,7 +124,31 @@ def test_explicit_pairs_are_closed_under_transitivity_and_keep_their_margins():
 )
 def test_a_cycle_is_an_error_that_names_the_prompt_and_the_cycle(names, cycle):
     with pytest.raises(InputError, match=f"prompt p1: the pairs contain the cycle {cycle}"):
-        from_pairs("p1", [candidate(c) for c in "abc"], pairs(*names), strategy="pairs")
+        from_pairs("p1", list("abc"), pairs(*names))
+
+
+def test_a_pair_of_an_unknown_candidate_is_an_error_that_names_it():
+    with pytest.raises(InputError, match="prompt p1: a pair names 'z'; the candidates are a, b"):
+        from_pairs("p1", ["a", "b"], [("a", "z")])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({("a", "b"), ("b", "c"), ("a", "c")}, {("a", "b"), ("b", "c")}),
+        ({("a", "b"), ("a", "c")}, {("a", "b"), ("a", "c")}),
+        (set(), set()),
+        ({("a", "b"), ("c", "d")}, {("a", "b"), ("c", "d")}),
+        (
+            {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("a", "d")},
+            {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")},
+        ),
+        ({("a", "b"), ("b", "c"), ("c", "d"), ("a", "d")}, {("a", "b"), ("b", "c"), ("c", "d")}),
+    ],
+)
+def test_reduction_keeps_what_does_not_follow(given, expected):
+    assert transitive_reduction(given) == expected
+    assert transitive_closure(expected, where="x") == transitive_closure(given, where="x")
 
 
 def test_closure_of_random_orders_is_transitive_and_has_no_more_than_it_must():

@@ -13,18 +13,10 @@ from hasse.data.records import Message, Prompt
 from hasse.pipeline.fingerprint import digest
 from hasse.pipeline.settings_file import validate
 from hasse.stages.prompts.carry_over import Carried, external
+from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.prompts.placement import Placement
-from hasse.stages.prompts.stage import (
-    SPOOL,
-    PromptsSection,
-    _added,
-    build_prompts,
-    identity,
-    prove_disjoint,
-    sorted_prompts,
-    split_of,
-    spool,
-)
+from hasse.stages.prompts.splits import split_of
+from hasse.stages.prompts.stage import SPOOL, PromptsSection, add_rows, build_prompts, identity, sorted_prompts, spool
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -292,7 +284,7 @@ def streamed(path, rows, **settings):
     """The prompts as the stage writes them: rows on disk, a few prompts at a time in memory."""
     placement = Placement(PromptsSection(**settings), source="s", labels=LABELS, folder=path)
     with spool(path) as file:
-        kept = MappedRecords.write(file, _added(rows, placement), RawPrompt)
+        kept = MappedRecords.write(file, add_rows(rows, placement), RawPrompt)
         placement.settle()
         found = list(sorted_prompts(kept, placement))
     assert list(path.iterdir()) == []

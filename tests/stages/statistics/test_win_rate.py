@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from hasse.stages.statistics.comparison import Comparison
+from hasse.stages.statistics.comparison import PairComparison
 from hasse.stages.statistics.win_rate import elo, win_rate
 
 
 def compared(*verdicts):
-    return [Comparison(prompt_id=f"p{i}", first=a, second=b) for i, (a, b) in enumerate(verdicts)]
+    return [PairComparison(prompt_id=f"p{i}", first=a, second=b) for i, (a, b) in enumerate(verdicts)]
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ def compared(*verdicts):
 )
 def test_only_agreeing_verdicts_stand(first, second, verdict):
     for a, b in ((first, second), (second, first)):
-        assert Comparison(prompt_id="p", first=a, second=b).verdict == verdict
+        assert PairComparison(prompt_id="p", first=a, second=b).verdict == verdict
 
 
 def test_an_unknown_verdict_is_refused_by_its_prompt():
     with pytest.raises(ValueError, match="prompt p7: verdict 'won'; known are win, lose, tie"):
-        Comparison(prompt_id="p7", first="won", second=None)
+        PairComparison(prompt_id="p7", first="won", second=None)
 
 
 def test_the_rate_has_the_ties_in_the_denominator_and_not_the_excluded():
@@ -73,7 +73,7 @@ def test_prompts_of_a_cluster_do_not_count_as_independent():
 
 
 def test_comparisons_of_one_prompt_are_one_cluster():
-    same = [Comparison(prompt_id="p", first=v, second=v) for v in ("win", "win", "lose")]
+    same = [PairComparison(prompt_id="p", first=v, second=v) for v in ("win", "win", "lose")]
     found = win_rate(same).rate
     assert (found.mean, found.low, found.high) == (pytest.approx(1 / 3), -1, 1), "one cluster tells of no spread"
     assert win_rate(same, clusters=["a", "b", "c"]).rate.error > 0.1

@@ -16,7 +16,7 @@ from hasse.stages.train.one_run import with_adapter
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.passes import Plan, make_plan
 from hasse.stages.train.settings import LoraSettings, TrainSettings
-from hasse.stages.train.throughput import _measured_peak
+from hasse.stages.train.throughput import measured_peak
 from hasse.stages.train.whole_checkpoints import last_checkpoint
 
 STOPPED_AFTER = 5
@@ -112,7 +112,7 @@ def test_dropout_makes_a_difference_to_these_runs(tiny_model, examples, tmp_path
 def test_measuring_the_device_draws_no_random_number():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    _measured_peak(size=8, repeats=1)
+    measured_peak(size=8, repeats=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hasse.data.errors import SourceError
 from hasse.pipeline.fingerprint import file_digest
-from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 from hasse.stages.evaluate.benchmarks.lmentry import TASKS, Settings, external, items, score, summary
 
 DATA = {
@@ -186,7 +186,7 @@ WRONG_AND_UNCERTAIN = {
 
 
 def item(task, **data):
-    return Item(
+    return BenchmarkItem(
         item_id=f"{task}/1", task=task, text='Write a word without using the letter "m":\n', data=DATA[task] | data
     )
 
@@ -293,8 +293,8 @@ def write(folder, rows):
 def test_items_carry_metadata_and_skip_the_canary(tmp_path):
     path = write(tmp_path, [row(), row("word_after", 2, metadata=DATA["word_after"])])
     assert items(Settings(path=path)) == [
-        Item(item_id="first_letter/1", task="first_letter", text="Q?\nA:", data=DATA["first_letter"]),
-        Item(item_id="word_after/2", task="word_after", text="Q?\nA:", data=DATA["word_after"]),
+        BenchmarkItem(item_id="first_letter/1", task="first_letter", text="Q?\nA:", data=DATA["first_letter"]),
+        BenchmarkItem(item_id="word_after/2", task="word_after", text="Q?\nA:", data=DATA["word_after"]),
     ]
     assert items(Settings(path=path, truncate=True))[0].data["truncate"] is True
 

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from hasse.data.errors import SourceError
 from hasse.data.settings import key_of
-from hasse.stages.evaluate.benchmarks import Item, Score
+from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 from hasse.stages.evaluate.benchmarks.super_natural_instructions import Settings, external, items, score, summary
 
 EXAMPLES = [{"input": f"in {n}", "output": f"out {n}", "explanation": "because"} for n in (1, 2, 3)]
@@ -27,7 +27,7 @@ def write(folder, name="task1", **changes):
 
 
 def asked(references, task="t", item_id="t/1"):
-    return Item(item_id=item_id, task=task, text="?", data={"references": references})
+    return BenchmarkItem(item_id=item_id, task=task, text="?", data={"references": references})
 
 
 def test_the_prompt_is_the_definition_the_examples_and_the_input(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 
 from hasse.data.errors import InputError
 from hasse.data.records import Candidate, Judgement, Prompt
-from hasse.stages.chat.ask import Account
+from hasse.stages.chat.money.budget import Account
 from hasse.stages.feedback.annotators import chat
-from hasse.stages.feedback.items import Item
+from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.grading import TaskSettings
 
 
@@ -60,7 +60,7 @@ def server():
 
 def item(number, text, answer="Paris"):
     ids = {"prompt_id": f"p{number}", "candidate_id": "student-0"}
-    return Item(
+    return AnnotationItem(
         prompt=Prompt(text=text, answers=("Rome",), source="s", cluster_id="c", split="train", prompt_id=f"p{number}"),
         candidate=Candidate(**ids, text=answer, source="student"),
         judgement=Judgement(**ids, teacher="rule", correct=False),

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from hasse.data.records import Message, Prompt
-from hasse.stages.chat.ask import Account
+from hasse.stages.chat.money.budget import Account
 from hasse.stages.chat.settings import VARIABLE
 from hasse.stages.generate.samplers.flipped import Settings, questions, sample
 from hasse.stages.generate.samplers.transformers import Settings as Sampling
 from hasse.stages.generate.samplers.transformers import sample as sample_here
-from hasse.stages.generate.stage import GenerateSettings, _needs_model, _units
+from hasse.stages.generate.stage import GenerateSettings, needs_model, sampling_units
 from tests.stages.chat_server import Act, ChatServer, completion
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -81,9 +81,9 @@ def test_answers_of_a_sampler_are_flipped_one_by_one(tiny_model, tiny_tokenizer)
     with ChatServer(rewriter) as server:
         settings = settings_for(server, of=of, labels=())
         rows = list(sample(prompts, settings, student, payer=Account()))
-    assert _needs_model(settings)
+    assert needs_model(settings)
     assert settings.model == "student"
-    assert not _needs_model(settings_for(server))
+    assert not needs_model(settings_for(server))
     (base,) = sample_here(prompts[:1], Sampling(num_samples=3, max_tokens=6), student)
     texts = [c.text for c in base]
     assert any(texts)
@@ -97,7 +97,7 @@ def test_what_is_flipped_is_part_of_the_key():
     with ChatServer() as server:
         group = settings_for(server)
     one, other = prompt_of("a", "x"), prompt_of("a", "y")
-    first, second = _units(GenerateSettings(groups=[group]), [one, other], {})
+    first, second = sampling_units(GenerateSettings(groups=[group]), [one, other], {})
     assert first.key != second.key
     recipe = GenerateSettings.model_validate({"groups": [json.loads(group.model_dump_json())]})
     assert recipe.groups[0] == group

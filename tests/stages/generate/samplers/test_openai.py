@@ -6,11 +6,11 @@ from pydantic import ValidationError
 from hasse.data.errors import InputError
 from hasse.data.records import Message, Prompt
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import Account
+from hasse.stages.chat.money.budget import Account
 from hasse.stages.chat.settings import VARIABLE
 from hasse.stages.generate.answers import row_seed
 from hasse.stages.generate.samplers.openai import Settings, num_candidates, sample
-from hasse.stages.generate.stage import GenerateSettings, _units
+from hasse.stages.generate.stage import GenerateSettings, sampling_units
 from tests.stages.chat_server import Act, ChatServer, choices, failed
 
 
@@ -172,7 +172,7 @@ def test_a_row_is_keyed_by_what_is_asked_alone():
         group = {"sampler": "openai", "model": "m", **changes}
         settings = GenerateSettings.model_validate({"groups": [group]})
         assert settings.models() == set()
-        (unit,) = _units(settings, [prompt_of("a", reference=changes.get("base_url"))], {})
+        (unit,) = sampling_units(settings, [prompt_of("a", reference=changes.get("base_url"))], {})
         return unit.key
 
     same = [key(), key(base_url="http://other/v1"), key(budget_usd=1), key(concurrency=2)]

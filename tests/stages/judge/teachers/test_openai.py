@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from hasse.data.errors import InputError, SourceError
 from hasse.data.records import Candidate, Message, PairVerdict, Presentation, Prompt
-from hasse.stages.chat.ask import Account
+from hasse.stages.chat.money.budget import Account
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge.audit import audit
 from hasse.stages.judge.list_questions import presentation_orders

@@ -20,7 +20,7 @@ from hasse.stages.train.distributed.settings import LaunchSettings
 from hasse.stages.train.methods import sft
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.passes import Plan
-from hasse.stages.train.run_spec import Work
+from hasse.stages.train.run_spec import RunSpec
 from hasse.stages.train.settings import TrainSettings
 from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER
 
@@ -32,7 +32,7 @@ def on_the_cpu(monkeypatch):
 
 @pytest.fixture
 def make_work(tiny_model, tiny_tokenizer, make_example, tmp_path):
-    """Work for two processes on a student of two layers; `student` may lie elsewhere."""
+    """A run of two processes on a student of two layers; `student` may lie elsewhere."""
 
     def make(*, steps, student=None):
         tiny_model.save_pretrained(tmp_path / "student")
@@ -43,7 +43,7 @@ def make_work(tiny_model, tiny_tokenizer, make_example, tmp_path):
             seed=0,
             launch=LaunchSettings(processes=2),
         )
-        work = Work(settings=settings, student=student or tmp_path / "student", path=tmp_path / "train" / "job")
+        work = RunSpec(settings=settings, student=student or tmp_path / "student", path=tmp_path / "train" / "job")
         (work.trainer / FOLDER).mkdir(parents=True)
         examples = [make_example([1, 4 + i], [[5 + i, 2]], target=0, prompt_id=f"p{i}") for i in range(4)]
         MappedRecords.write(work.path / TRAINER / EXAMPLES, examples, TrainingExample)
@@ -114,8 +114,8 @@ def test_processes_die_with_the_one_that_started_them(make_work):
     folder = work.trainer / FOLDER
     code = (
         "import sys; from pathlib import Path; from hasse.stages.train.distributed.launcher import take_part; "
-        "from hasse.stages.train.run_spec import Work; folder = Path(sys.argv[1]); "
-        "take_part(Work.read(folder / sys.argv[2], folder.parents[1]), folder, 0, watch=[])"
+        "from hasse.stages.train.run_spec import RunSpec; folder = Path(sys.argv[1]); "
+        "take_part(RunSpec.read(folder / sys.argv[2], folder.parents[1]), folder, 0, watch=[])"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(folder), SPEC], cwd=Path(launched.__file__).parents[4])
     until((folder / launched.PROGRESS).exists)
@@ -176,5 +176,5 @@ def test_a_spec_is_read_where_the_store_is_mounted_elsewhere(make_work, tmp_path
     work, there = make_work(steps=1), tmp_path / "mounted"
     shutil.copytree(tmp_path / "train", there / "train")
     path = there / "train" / "job"
-    expected = Work(settings=work.settings, student=there / "student", path=path)
-    assert Work.read(path / TRAINER / FOLDER / SPEC, path) == expected
+    expected = RunSpec(settings=work.settings, student=there / "student", path=path)
+    assert RunSpec.read(path / TRAINER / FOLDER / SPEC, path) == expected
