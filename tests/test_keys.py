@@ -99,10 +99,16 @@ def test_what_is_in_no_key_says_why():
     assert {name: said in outermost[name] for name, said in NOT_IN_KEYS.items()} == dict.fromkeys(NOT_IN_KEYS, True)
 
 
+BESIDE_JUDGEMENTS = (
+    "stage", "one_judge", "several", "repeats", "judgement_tables", "audit", "agreement", "audit_bounds",
+)  # fmt: skip
+"""These arrange who is asked and measure the answers; the questions themselves and their keys are not among them."""
+
+
 def test_little_stands_beside_the_rows():
     found = {name: set(stage.beside_rows) for name, stage in STAGES.items() if stage.beside_rows}
     assert found == {
-        "judge": {f"hasse.stages.judge.{name}" for name in ("stage", "audit", "agreement", "audit_bounds")},
+        "judge": {f"hasse.stages.judge.{name}" for name in BESIDE_JUDGEMENTS},
         "generate": {"hasse.stages.generate.engine_parity"},
     }
 
@@ -180,7 +186,7 @@ def other_docstrings(text):
         ("stages.scoring.token_logps", SCORING, {"reference"}),
         ("stages.judge.audit", {"judge", "report"}, set()),
         ("stages.judge.audit_bounds", {"judge"}, set()),
-        ("stages.judge.judging", {"judge"}, {"judge"}),
+        ("stages.judge.judge_rows", {"judge"}, {"judge"}),
         ("stages.grading.answers", {"judge", "feedback", "evaluate", "report"}, {"judge", "feedback"}),
         ("stages.statistics.bootstrap", {"report"}, set()),
         ("stages.chat.http.endpoint", set(), set()),

@@ -168,7 +168,7 @@ def _generate(r: Round) -> Step:
 
 def _judge(r: Round) -> Step:
     needs_model = traits.needs_model(r.judge)
-    estimate = judge.estimate if traits.asks(r.judge) else None
+    estimate = judge.estimate if traits.asks_endpoint(r.judge) else None
     audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
     settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
     return Step(

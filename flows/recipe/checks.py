@@ -7,7 +7,7 @@ from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.sections import NAME, RESAMPLE, SOURCES, RecipeSections
 from hasse.flows.recipe.train_section import min_candidates
 from hasse.stages.judge.audit_bounds import AuditSettings
-from hasse.stages.judge.traits import is_audited, judging, members, needs_model, repeats
+from hasse.stages.judge.traits import is_audited, judges_of, members, needs_model, repeats
 from hasse.stages.train.settings import examples_kind
 
 TAKEN = ("student", "teacher", "prompts", "human", "document", "flipped")
@@ -100,7 +100,7 @@ def _check_feedback(recipe: RecipeSections) -> None:
 
 
 def _check_labels(recipe: RecipeSections) -> None:
-    for judge in (judge for settings in recipe.every_round() for judge in judging(settings.judge).values()):
+    for judge in (judge for settings in recipe.every_round() for judge in judges_of(settings.judge).values()):
         if getattr(judge, "total", None) == "score" and recipe.task.labels:
             raise ValueError("judge.total: score compares with gold answers; a task with labels has none")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hasse.flows.recipe.sections import RecipeSections, RoundSettings
 from hasse.flows.recipe.train_section import min_candidates
-from hasse.stages.judge.traits import judging
+from hasse.stages.judge.traits import judges_of
 
 Need = tuple[str, str, str]
 """(the setting, what it does with gold answers, what would do without them)"""
@@ -36,7 +36,7 @@ def _needs(recipe: RecipeSections) -> Iterator[Need]:
 
 
 def _needs_of_round(settings: RoundSettings) -> Iterator[Need]:
-    judges = list(judging(settings.judge).values())
+    judges = list(judges_of(settings.judge).values())
     if any(getattr(judge, "total", None) == "score" for judge in judges):
         yield (
             f"{settings.place}judge.total: score",

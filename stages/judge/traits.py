@@ -1,4 +1,4 @@
-"""What a teacher's settings say of how it is run; of several judges, what any of them says."""
+"""How a teacher is run, read off its settings; for several judges, what holds for any of them."""
 
 from types import ModuleType
 from typing import Any
@@ -9,71 +9,72 @@ TEACHERS = "hasse.stages.judge.teachers"
 
 
 def module_of(settings: Any) -> ModuleType:
+    """The teacher's module."""
     return registry.load(TEACHERS, settings.teacher, kind="teacher")
 
 
 def members(settings: Any) -> dict[str, Any]:
-    """Name -> settings of each of several judges; empty for a teacher that judges itself."""
+    """Name -> settings of each of several judges; empty for a teacher that judges by itself."""
     module = module_of(settings)
     return module.members(settings) if hasattr(module, "members") else {}
 
 
-def judging(settings: Any) -> dict[str, Any]:
-    """Name -> settings of those that really judge; one alone has the name ""."""
+def judges_of(settings: Any) -> dict[str, Any]:
+    """Name -> settings of every judge; a single judge has the name ""."""
     return members(settings) or {"": settings}
 
 
 def needs_model(settings: Any) -> bool:
-    """Whether it judges by the recipe's `teacher`."""
-    return any(module_of(one).NEEDS_MODEL for one in judging(settings).values())
+    """Whether a judge scores by the model in the recipe's section `teacher`."""
+    return any(module_of(judge).NEEDS_MODEL for judge in judges_of(settings).values())
 
 
 def in_child(settings: Any) -> bool:
-    """Whether a model is loaded, so that it runs in a process of its own."""
-    return any(_trait(one, "IN_CHILD") or module_of(one).NEEDS_MODEL for one in judging(settings).values())
+    """Whether a judge loads a model, so that the stage runs in a process of its own."""
+    return any(_trait(judge, "IN_CHILD") or module_of(judge).NEEDS_MODEL for judge in judges_of(settings).values())
 
 
 def own_process(settings: Any) -> bool:
-    """Whether another process computes, so that the next chunk may be prepared meanwhile."""
+    """Whether another process computes, so that the next chunk can be prepared meanwhile."""
     module = module_of(settings)
     return module.own_process(settings) if hasattr(module, "own_process") else _trait(settings, "OWN_PROCESS")
 
 
 def needs_tokens(settings: Any) -> bool:
-    """Whether it reads the candidates' tokens, beside their texts."""
+    """Whether the teacher reads the candidates' token ids, beside their texts."""
     return _trait(settings, "NEEDS_TOKENS")
 
 
-def asks(settings: Any) -> bool:
-    """Whether it asks a chat endpoint."""
-    return any(hasattr(module_of(one), "questions") for one in judging(settings).values())
+def asks_endpoint(settings: Any) -> bool:
+    """Whether a judge asks a chat endpoint."""
+    return any(hasattr(module_of(judge), "questions") for judge in judges_of(settings).values())
 
 
 def repeats(settings: Any) -> bool:
-    """Whether the same question, asked again, may be answered otherwise."""
-    return any(_trait(one, "REPEATS") for one in judging(settings).values())
+    """Whether a judge may answer the same question differently when it is asked again."""
+    return any(_trait(judge, "REPEATS") for judge in judges_of(settings).values())
 
 
 def is_audited(settings: Any) -> bool:
-    """A rule needs none: it says the same whatever stands beside an answer."""
+    """Whether the judgements are audited; those of a rule are not, for they depend on nothing but the answer."""
     return settings.teacher != "rule"
 
 
 def external(settings: Any) -> dict[str, str]:
-    """Digests of files and models that it reads."""
-    found = {}
-    for name, one in judging(settings).items():
-        digests = module_of(one).external(one) if hasattr(module_of(one), "external") else {}
-        found |= {f"{name}/{what}" if name else what: digest for what, digest in digests.items()}
-    return found
+    """Digests of the files and models that the judges read."""
+    digests: dict[str, str] = {}
+    for name, judge in judges_of(settings).items():
+        own = module_of(judge).external(judge) if hasattr(module_of(judge), "external") else {}
+        digests |= {f"{name}/{what}" if name else what: digest for what, digest in own.items()}
+    return digests
 
 
 def plugs(settings: Any) -> tuple[str, ...]:
-    """The modules, beside the stage's own, that decide what it says."""
-    found: dict[str, None] = {}
-    for one in (settings, *members(settings).values()):
-        found |= dict.fromkeys(registry.modules(TEACHERS, one.teacher))
-    return tuple(found)
+    """The modules of the teacher and of its judges, which decide the judgements beside the stage's own modules."""
+    modules: dict[str, None] = {}
+    for judge in (settings, *members(settings).values()):
+        modules |= dict.fromkeys(registry.modules(TEACHERS, judge.teacher))
+    return tuple(modules)
 
 
 def _trait(settings: Any, name: str) -> bool:

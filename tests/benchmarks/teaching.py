@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from hasse.pipeline.run import perform
 from hasse.pipeline.store import Store
 from tests.stages.chat_server import Act, ChatServer
-from tests.stages.judging import given, judging, performed, say
+from tests.stages.judge_step import given, judging, performed, say
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -23,7 +23,7 @@ from hasse.pipeline.store import Store
 from hasse.stages.chat.settings import VARIABLE
 from hasse.stages.report.stage import costs
 from tests.stages.chat_server import Act, ChatServer, failed
-from tests.stages.judging import PRICES, given, judging, say
+from tests.stages.judge_step import PRICES, given, judging, say
 
 
 @pytest.fixture(autouse=True)

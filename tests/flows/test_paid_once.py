@@ -12,7 +12,7 @@ import pytest
 
 from hasse.stages.chat.settings import VARIABLE
 from tests.stages.chat_server import Act, ChatServer
-from tests.stages.judging import PRICES, say
+from tests.stages.judge_step import PRICES, say
 
 ROOT = Path(__file__).parents[2]
 

@@ -32,7 +32,7 @@ from hasse.stages.examples import reference
 from hasse.stages.generate import stage as generate
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge import stage as judge
-from hasse.stages.judge.judging import JUDGED, NOT_JUDGED
+from hasse.stages.judge.judge_rows import JUDGED, NOT_JUDGED
 from hasse.stages.judge.teachers import rule
 from hasse.stages.order import stage as order
 from hasse.stages.order.strategies import lp
@@ -112,7 +112,7 @@ def test_candidates_that_were_cut_off_are_judged_and_all_others_are_counted(job)
 
 
 def test_a_status_that_is_neither_judged_nor_left_out_by_name_is_an_error(job, monkeypatch):
-    monkeypatch.setattr("hasse.stages.judge.judging.JUDGED", {"ok"})
+    monkeypatch.setattr("hasse.stages.judge.judge_rows.JUDGED", {"ok"})
     with pytest.raises(WorkError, match="12 candidates went in but 10 came out; nothing is published"):
         judge.run(judging(job))
 

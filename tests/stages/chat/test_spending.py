@@ -20,7 +20,7 @@ from hasse.stages.chat import one_by_one as chat_questions
 from hasse.stages.chat.money.spending import Spending
 from hasse.stages.chat.settings import VARIABLE
 from tests.stages.chat_server import GOOD, Act, ChatServer, completion, failed, unreliable
-from tests.stages.judging import NUM_CANDIDATES, annotating, given, judged, judging, performed, say
+from tests.stages.judge_step import NUM_CANDIDATES, annotating, given, judged, judging, performed, say
 
 ROOT = Path(__file__).parents[3]
 COST = 0.00501  # dollars of a reply: 10 tokens in and 5 out, as the server counts them
@@ -194,7 +194,7 @@ def test_an_annotator_is_paid_for_what_people_left(store, tmp_path):
 
 
 def child(store, server, num_prompts, *budget):
-    command = [sys.executable, "-m", "tests.stages.judging", store.root, server.url, num_prompts, *budget]
+    command = [sys.executable, "-m", "tests.stages.judge_step", store.root, server.url, num_prompts, *budget]
     return subprocess.Popen(list(map(str, command)), cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 

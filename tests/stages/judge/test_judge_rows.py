@@ -7,7 +7,7 @@ import pytest
 
 from hasse.data.records import Candidate, Message, Prompt
 from hasse.stages.grading import TaskSettings
-from hasse.stages.judge.judging import units_of
+from hasse.stages.judge.judge_rows import units_of
 from hasse.stages.judge.teachers import openai, rule
 
 PROMPT = Prompt(prompt_id="p", text="Is it?", cluster_id="c", source="s", split="train", label="yes")

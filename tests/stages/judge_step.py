@@ -1,6 +1,6 @@
 """The judge stage alone, on made-up prompts, with a chat model's replies to it.
 
-`python -m tests.stages.judging STORE URL PROMPTS [BUDGET]` judges in a process of its own, which a test may kill.
+`python -m tests.stages.judge_step STORE URL PROMPTS [BUDGET]` judges in a process of its own, which a test may kill.
 """
 
 import json
