@@ -10,7 +10,6 @@ versions add and `ast.dump` shows, are left out.
 """
 
 import ast
-import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
@@ -18,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from hasse.data.settings.plugs.outside.source import find_module
 from hasse.pipeline.fingerprint import canonical, digest, file_digest
 
 ROOT = Path(__file__).parent.parent
@@ -37,8 +37,9 @@ OF_TYPES = {"typing", "collections.abc", "__future__"}
 def modules_behind(roots: Iterable[str], *, beside: Iterable[str] = ()) -> frozenset[str]:
     """The roots and every module that they import, directly or through others, at the top or inside a function.
 
-    Only modules of the importer's own top-level package count: keys do not follow libraries. Modules that say
-    `NOT_IN_KEYS` are left out with all that only they import, and so are those of `beside`; a root is always in.
+    Only modules of the importer's own top-level package and of hasse count: keys follow a plug from outside, and they
+    do not follow libraries. Modules that say `NOT_IN_KEYS` are left out with all that only they import, and so are
+    those of `beside`; a root is always in.
     """
     found = set(roots)
     left_out = set(beside) - found
@@ -87,17 +88,10 @@ def _source(module: str) -> str:
 @cache
 def _path(module: str) -> Path | None:
     """The file of a module, which is not imported for that, or None."""
-    if module in sys.modules and (known := getattr(sys.modules[module], "__file__", None)):
-        return Path(known)
-    package, _, name = module.rpartition(".")
-    if not package:
-        spec = importlib.util.find_spec(module)
-        return Path(spec.origin) if spec and spec.origin else None
-    around = _path(package)
-    if around is None or around.name != "__init__.py":
-        return None
-    below = (around.parent / f"{name}.py", around.parent / name / "__init__.py")
-    return next((path for path in below if path.exists()), None)
+    known = getattr(sys.modules.get(module), "__file__", None)
+    if known is None:
+        return find_module(module)
+    return Path(known) if known.endswith(".py") else None
 
 
 def _tree(module: str) -> ast.Module:
@@ -106,20 +100,39 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _imported(module: str) -> frozenset[str]:
-    """The modules of the same top-level package that a module imports, but not for annotations alone."""
-    return frozenset(_imports(_tree(module), module.partition(".")[0]))
+    """The modules of the same top-level package and of hasse that a module imports, but not for annotations alone."""
+    tops = {module.partition(".")[0], __name__.partition(".")[0]}
+    return frozenset(name for name in _imports(_tree(module), _package(module), tops) if _path(name))
 
 
-def _imports(node: ast.AST, top: str) -> Iterator[str]:
+def _package(module: str) -> str:
+    """The package that a module's relative imports start from."""
+    path = _path(module)
+    return module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
+
+
+def _imports(node: ast.AST, package: str, tops: set[str]) -> Iterator[str]:
+    """The imported modules below these top-level packages; relative imports start from `package`."""
     if isinstance(node, ast.If) and _is_for_types(node):
         return
     if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == top)
-    elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == top:
-        parts = (f"{node.module}.{alias.name}" for alias in node.names)
-        yield from (part if _path(part) else str(node.module) for part in parts)
+        yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in tops)
+    elif isinstance(node, ast.ImportFrom):
+        source = _source_of(node, package)
+        if source.partition(".")[0] in tops:
+            parts = (f"{source}.{alias.name}" for alias in node.names)
+            yield from (part if _path(part) else source for part in parts)
     for child in ast.iter_child_nodes(node):
-        yield from _imports(child, top)
+        yield from _imports(child, package, tops)
+
+
+def _source_of(node: ast.ImportFrom, package: str) -> str:
+    """The module that names are imported from, without leading dots."""
+    if not node.level:
+        return str(node.module)
+    around = package.split(".")
+    around = around[: len(around) - node.level + 1]
+    return ".".join([*around, node.module] if node.module else around)
 
 
 def _is_for_types(node: ast.If) -> bool:

@@ -1,34 +1,57 @@
-"""A folder is a registry: each module in it is one plug, and its file name is the plug's name in a recipe."""
+"""The plugs of each kind by name: each module in a kind's folder is one plug, called like its file; others come from
+
+outside (see `hasse.data.settings.plugs.outside`).
+"""
 
 import importlib
 import pkgutil
 from difflib import get_close_matches
+from functools import cache
 from types import ModuleType
 from typing import Annotated, Any, Union
 
 from pydantic import Field
 
-from hasse.data.errors import RecipeError
+from hasse.data.errors import HasseError, RecipeError
+from hasse.data.settings.plugs.outside import outside_names
 from hasse.data.settings.form import Choices
 
 
 def names(package: str) -> list[str]:
-    """The plugs of a package, sorted."""
+    """The plugs of a kind, given by the package of its built-in plugs; sorted.
+
+    Raises RecipeError where a plug from outside has the name of a built-in one.
+    """
+    built_in, outside = built_in_names(package), outside_names(package)
+    for name in built_in & outside.keys():
+        raise RecipeError(
+            f"{outside[name]} has the name of the built-in {package}.{name}; give it another name in its Settings"
+        )
+    return sorted(built_in | outside.keys())
+
+
+def built_in_names(package: str) -> set[str]:
+    """The plugs of a kind that come with hasse."""
     folder = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))
+    return {module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_")}
 
 
 def load(package: str, name: str, *, kind: str) -> ModuleType:
     """The plug's module. Raises RecipeError, naming the known ones, for an unknown name; `kind` says what it is."""
     if name not in names(package):
         raise RecipeError(unknown(name, names(package), kind=kind))
-    return importlib.import_module(f"{package}.{name}")
+    return _imported(package, name)
 
 
 def modules(package: str, name: str) -> tuple[str, ...]:
     """The modules of a plug: its own, and those that it names in `RUNS` because another interpreter runs them."""
-    own = f"{package}.{name}"
-    return (own, *getattr(importlib.import_module(own), "RUNS", ()))
+    return (module_name(package, name), *getattr(_imported(package, name), "RUNS", ()))
+
+
+def module_name(package: str, name: str) -> str:
+    """The name by which a plug's module is imported."""
+    outside = outside_names(package).get(name)
+    return outside.module if outside else f"{package}.{name}"
 
 
 def unknown(name: str, known: list[str], *, kind: str) -> str:
@@ -43,7 +66,26 @@ def settings_union(package: str, tag: str) -> Any:
 
     `settings_union("hasse.stages.judge.teachers", "teacher")` accepts {"teacher": "rule", ...} with that file's fields.
     """
-    members = [importlib.import_module(f"{package}.{name}").Settings for name in names(package)]
+    members = [settings_of(package, name) for name in names(package)]
     if len(members) == 1:
         return members[0]
     return Annotated[Union[tuple(members)], Field(discriminator=tag), Choices(tag)]  # noqa: UP007  a union made at run time
+
+
+def settings_of(package: str, name: str) -> Any:
+    """The class `Settings` of a plug."""
+    return _imported(package, name).Settings
+
+
+@cache
+def _imported(package: str, name: str) -> ModuleType:
+    """Raises RecipeError where a plug from outside fails while it is imported."""
+    outside = outside_names(package).get(name)
+    if outside is None:
+        return importlib.import_module(f"{package}.{name}")
+    try:
+        return importlib.import_module(outside.module)
+    except HasseError:
+        raise
+    except Exception as error:  # code of somebody else, which may fail of anything
+        raise RecipeError(f"{outside} cannot be imported: {type(error).__name__}: {error}") from error

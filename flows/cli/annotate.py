@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hasse.flows.cli.options import JSON, SET, STORE, print_rows
+from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
 
 
 @click.group()
@@ -17,6 +17,7 @@ def annotate() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The queue, JSONL.")
 @STORE
 @SET
+@PLUGIN
 def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[str, ...]) -> None:
     """Write the queue of RECIPE's answers, with guidelines beside it; its candidates must be judged in the store."""
     from hasse.flows.cli.annotate_files import export_queue

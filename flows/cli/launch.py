@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hasse.flows.cli.options import SET, STORE
+from hasse.flows.cli.options import PLUGIN, SET, STORE
 from hasse.flows.cli.run import run
 
 
@@ -17,6 +17,7 @@ from hasse.flows.cli.run import run
 @click.argument("recipe")
 @STORE
 @SET
+@PLUGIN
 @click.option("--machines", type=click.IntRange(1), help="How many there are; by default the recipe's launch.machines.")
 @click.option("--machine-rank", default=0, show_default=True, type=click.IntRange(0), help="Which of them this is.")
 @click.option("--main-address", help="Where the others find machine 0: a name or an IP address.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hasse.flows.cli.options import JSON, SET, STORE, print_rows
+from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
 
 SHOWN_NIGHTS = 10
 
@@ -16,6 +16,7 @@ SHOWN_NIGHTS = 10
 @click.argument("recipe")
 @STORE
 @SET
+@PLUGIN
 @click.option("--prefect", is_flag=True, help="Run as a Prefect flow; implied where PREFECT_API_URL is set.")
 @JSON
 def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect: bool, as_json: bool) -> None:
@@ -47,6 +48,7 @@ def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect:
 @click.command()
 @click.argument("recipe", required=False)
 @STORE
+@PLUGIN
 @click.option("--path", "path_only", is_flag=True, help="Print the model's folder alone.")
 @JSON
 def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) -> None:

@@ -17,6 +17,25 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 RUN = click.option(
     "--run", "run_name", help="The run that the step belongs to; left out: the newest run that has such a step."
 )
+
+
+def _add_plugins(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
+    """Before anything that holds settings is imported: settings are made of all plugs that are known by then."""
+    if names:
+        from hasse.data.settings.plugs.outside import add
+
+        add(names)
+
+
+PLUGIN = click.option(
+    "--plugin",
+    multiple=True,
+    metavar="FILE_OR_MODULE",
+    expose_value=False,
+    is_eager=True,
+    callback=_add_plugins,
+    help="A Python file or module with a plug of your own; repeatable. HASSE_PLUGINS lists some as well.",
+)
 SET = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help="Change one setting of the recipe.")
 
 

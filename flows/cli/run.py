@@ -4,13 +4,14 @@ import os
 
 import click
 
-from hasse.flows.cli.options import JSON, SET, STORE, print_rows
+from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
 
 
 @click.command()
 @click.argument("recipe")
 @STORE
 @SET
+@PLUGIN
 @click.option("--from-stage", help="Compute this stage and all after it anew; those before must be in the store.")
 @click.option("--only", help="Run this stage alone; those before it must be in the store.")
 @click.option("--dry-run", is_flag=True, help="Print what is cached and what would be computed.")
@@ -50,6 +51,7 @@ def run(
 
 
 @click.command()
+@PLUGIN
 @JSON
 def recipes(as_json: bool) -> None:
     """List the shipped recipes."""
@@ -59,6 +61,7 @@ def recipes(as_json: bool) -> None:
 
 
 @click.command()
+@PLUGIN
 @JSON
 def methods(as_json: bool) -> None:
     """List the training methods and their settings."""

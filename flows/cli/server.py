@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hasse.flows.cli.options import JSON, STORE
+from hasse.flows.cli.options import JSON, PLUGIN, STORE
 
 LIMIT = click.option("--limit", default=4, show_default=True, type=click.IntRange(1), help="Runs at a time, at most.")
 RECIPES = click.option(
@@ -17,6 +17,7 @@ RECIPES = click.option(
 @STORE
 @RECIPES
 @LIMIT
+@PLUGIN
 def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
     """Offer the flows at the server of PREFECT_API_URL and run them here, until Ctrl-C.
 
@@ -36,6 +37,7 @@ def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
 @STORE
 @RECIPES
 @LIMIT
+@PLUGIN
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any other needs PREFECT_SERVER_API_AUTH_STRING.")
 @click.option("--port", default=4200, show_default=True, type=int, help="Of the pages and the API.")
 @click.option(
@@ -56,6 +58,7 @@ def up(store_path: str, recipes: tuple[str, ...], limit: int, host: str, port: i
 @click.command()
 @click.argument("run")
 @STORE
+@PLUGIN
 @click.option("--prefect", is_flag=True, help="Run as a Prefect flow; implied where PREFECT_API_URL is set.")
 @JSON
 def resume(run: str, store_path: str, prefect: bool, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from hasse.flows.cli.options import JSON, SET, STORE
+from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE
 
 
 @click.command()
@@ -13,6 +13,7 @@ from hasse.flows.cli.options import JSON, SET, STORE
 @click.option("--seeds", type=click.IntRange(1, 1000), help="Training seeds 0, 1, ... of every arm.")
 @STORE
 @SET
+@PLUGIN
 @JSON
 def sweep(
     recipe: str, over: tuple[str, ...], seeds: int | None, store_path: str, assignments: tuple[str, ...], as_json: bool

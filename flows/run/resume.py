@@ -5,6 +5,7 @@ from typing import Any
 
 from hasse.data.errors import CorruptFile, InputError
 from hasse.flows.recipe.recipe import Recipe
+from hasse.flows.run.own_plugs import check_plugs
 from hasse.flows.run.records import all_records
 from hasse.flows.run.run import Listener, Run, walk
 from hasse.pipeline.run import Done
@@ -41,7 +42,8 @@ def _elsewhere(broken: Mapping[str, str]) -> str:
 
 
 def recipe_of(run: dict[str, Any]) -> Recipe:
-    """Raises RecipeError when settings of the run are no longer known."""
+    """Raises RecipeError when settings of the run, or plugs from outside that it used, are no longer known."""
+    check_plugs(run)
     return validate(Recipe, run["recipe"], where=f"the recipe of run {run['run_id']}")
 
 

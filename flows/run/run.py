@@ -14,6 +14,7 @@ from hasse.data.settings import registry
 from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.run.endpoint_keys import check_keys
+from hasse.flows.run.own_plugs import PLUGS, plugs_of
 from hasse.flows.run.preflight import check_ready
 from hasse.flows.run.records import DONE, RUNNING, RUNS, gate_of, lock_of, write_record
 from hasse.flows.run.spending import check_prices, stop_unpaid
@@ -84,6 +85,7 @@ class Run:
         return {
             "run_id": self.run_id,
             "recipe": self.recipe.model_dump(mode="json"),
+            PLUGS: plugs_of(self.recipe),
             "started": self.started,
             "status": self.status,
             "how": self.how,

@@ -2,7 +2,7 @@
 
 A worker that dies, alone or with its node, is started again where there is room, and its chunks go to the others; the
 rows are written by the process that asked, so what was finished is kept whatever happens to the cluster. Each node
-needs this package, and the store at the same place.
+needs this package, the plugs from outside, and the store, all at the same places.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hasse.data.errors import HasseError, InputError, WorkError
+from hasse.data.settings.plugs.outside import plugs_environment
 from hasse.data.settings import Config
 from hasse.pipeline.executors import Computation, Part, Rows
 
@@ -162,7 +163,12 @@ def _connected(settings: Settings) -> Iterator[Any]:
         raise InputError("the executor ray needs the package ray: pip install 'hasse-llm[ray]'") from error
     try:
         _look_for(settings.address)
-        ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=settings.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": plugs_environment()},
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"no Ray cluster at {settings.address!r} ({error}); `ray start --head` starts one") from error
     try:

@@ -5,7 +5,6 @@ one judge more asks nobody again. A candidate that fewer than `min_judges` score
 has that judge's status.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
@@ -23,7 +22,7 @@ TEACHERS = "hasse.stages.judge.teachers"
 
 def _weighted(name: str) -> type[Config]:
     """A teacher's settings with a weight."""
-    settings: Any = importlib.import_module(f"{TEACHERS}.{name}").Settings
+    settings: Any = registry.settings_of(TEACHERS, name)
     weight = Field(default=1.0, gt=0, allow_inf_nan=False, description="In the total, a weighted mean.")
     made: Any = create_model(
         f"{name.title().replace('_', '')}Judge", __base__=settings, __module__=__name__, weight=(float, weight)
