@@ -13,8 +13,8 @@ from typing import Annotated, Any, Union
 from pydantic import Field
 
 from hasse.data.errors import HasseError, RecipeError
-from hasse.data.settings.plugs.outside import outside_names
 from hasse.data.settings.form import Choices
+from hasse.data.settings.plugs.outside import outside_names
 
 
 def names(package: str) -> list[str]:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hasse.data.errors import HasseError, InputError, WorkError
-from hasse.data.settings.plugs.outside import plugs_environment
 from hasse.data.settings import Config
+from hasse.data.settings.plugs.outside import plugs_environment
 from hasse.pipeline.executors import Computation, Part, Rows
 
 LOOK_SECONDS = 10.0

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from hasse.data.errors import RecipeError
-from hasse.data.settings.plugs.outside import VARIABLE, add, outside_plugs
 from hasse.data.settings import registry
+from hasse.data.settings.plugs.outside import VARIABLE, add, outside_plugs
 from hasse.pipeline.code import code_digests, modules_behind
 
 ORDERS = "hasse.stages.order.strategies"

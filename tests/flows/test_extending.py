@@ -72,7 +72,8 @@ def test_a_method_a_judge_and_a_source_from_any_folder(folder):
     missing = folder.hasse("resume", results["run_id"], "--plugin", "terse.py", "--plugin", "sums.py", code=2)
     assert f"used the method 'sharp_sft' from {folder.path / 'sharp_sft.py'}, not loaded now" in missing
     shown = folder.hasse("explain", "train/sharp/seed-0")
-    assert "outside.method_sharp_sft" in shown and "hasse.stages.train.loss_terms" in shown
+    assert "outside.method_sharp_sft" in shown
+    assert "hasse.stages.train.loss_terms" in shown
 
 
 def test_an_entry_point_of_an_installed_distribution(folder):
@@ -89,4 +90,5 @@ def test_an_entry_point_of_an_installed_distribution(folder):
     assert "train/sharp/seed-0" in planned
     both = folder.hasse("methods", "--plugin", "sharp_sft.py", PYTHONPATH=str(site), code=2)
     assert "two plugs have the same name" in both
-    assert str(folder.path / "sharp_sft.py") in both and "entry point sharp_sft of acme-plugs 1.0" in both
+    assert str(folder.path / "sharp_sft.py") in both
+    assert "entry point sharp_sft of acme-plugs 1.0" in both
