@@ -15,15 +15,16 @@ ORDERS = "hasse.stages.order.strategies"
 
 STRATEGY = '''"""Longer answers first."""
 from typing import Literal
-from hasse.stages.order.partial_order import StrategySettings, from_levels
+from hasse.stages.order.judged import StrategySettings
+from hasse.stages.order.partial_order import from_levels
 
 class Settings(StrategySettings):
     strategy: Literal["{name}"] = "{name}"
 
 def orders(items, settings):
     for prompt, judged in items:
-        found = [candidate for candidate, _ in judged]
-        yield from_levels(prompt.prompt_id, found, [len(c.text) for c in found], strategy="{name}", good=0.0)
+        lengths = {{candidate.candidate_id: len(candidate.text) for candidate, _ in judged}}
+        yield from_levels(prompt.prompt_id, lengths, humans=[], good=0.0, strategy="{name}")
 '''
 
 
