@@ -28,7 +28,7 @@ def run(job: Job) -> None:
     model = LazyModel(job.input("student"))
     start = canonical(model.identity).decode()
     total = sum(1 for _ in job.input("examples").records(TrainingExample))
-    map_rows(
+    written = map_rows(
         job,
         (Unit(_row_key(start, example), example) for example in job.input("examples").records(TrainingExample)),
         lambda chunk: [[scored] for scored in score(model.in_float32, chunk, settings.micro_batch_tokens)],
@@ -37,7 +37,9 @@ def run(job: Job) -> None:
         chunk_size=settings.chunk_size,
         gpus=1,
     )
-    job.conserve("examples", expected=total, found=sum(job.counts["training_example"].values()))
+    job.count(TrainingExample, written.counts)
+    job.metrics |= written.metrics
+    job.conserve("examples", expected=total, found=sum(written.counts.values()))
 
 
 def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) -> Iterator[TrainingExample]:

@@ -23,7 +23,7 @@ from hasse.data.settings import Config, Seed, key_of, registry, unkeyed
 from hasse.data.text import unit_hash
 from hasse.pipeline.fingerprint import canonical, file_digest
 from hasse.pipeline.row_chunks import Keys, Unit
-from hasse.pipeline.rows import Remembered, map_rows, missing
+from hasse.pipeline.rows import PendingItems, map_rows, missing_units
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import Artifact
 from hasse.stages.chat.money.estimate import Planned
@@ -89,17 +89,19 @@ def run(job: Job) -> None:
     spending, asks = Spending(job, planned), hasattr(annotator, "questions")
 
     def annotate(asked: Iterable[AnnotationItem]) -> Iterator[list[Feedback]]:
-        drawn = Remembered(asked)
-        left = (item for item in drawn if item.ids not in people)
+        pending = PendingItems(asked)
+        left = (item for item in pending if item.ids not in people)
         told = annotator.annotate(left, settings.annotator, inputs.task, **({"payer": spending} if asks else {}))
         for said in chain(told, [None]):
-            while drawn.given and (ids := drawn.given[0].ids) in people:
-                yield [gated(drawn.oldest(), people[ids], settings.gates, inputs.task)]
+            while pending.drawn and (ids := pending.drawn[0].ids) in people:
+                yield [gated(pending.oldest(), people[ids], settings.gates, inputs.task)]
             if said is not None:
-                yield [gated(drawn.oldest(), said, settings.gates, inputs.task)]
+                yield [gated(pending.oldest(), said, settings.gates, inputs.task)]
 
     units = annotation_units(inputs, items, people)
-    map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
+    written = map_rows(job, units, annotate, Feedback, total=len(items), chunk_size=settings.chunk_size, stream=asks)
+    job.count(Feedback, written.counts)
+    job.metrics |= written.metrics
     spending.close(job)
     job.metrics |= {
         "by_people": len(people),
@@ -119,7 +121,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
     if not asks(inputs.feedback):
         return None
     items, people = _chosen(job)
-    asked = (unit.item for unit in missing(job, annotation_units(inputs, items, people), Feedback))
+    asked = (unit.item for unit in missing_units(job, annotation_units(inputs, items, people), Feedback))
     annotator = registry.load(ANNOTATORS, inputs.feedback.annotator.annotator, kind="annotator")
     return annotator.questions(
         (item for item in asked if item.ids not in people), inputs.feedback.annotator, inputs.task

@@ -16,7 +16,7 @@ from hasse.data.records import SPLITS, Candidate, Prompt
 from hasse.data.settings import Config, key_of, registry, unkeyed
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.row_chunks import Keys, Unit
-from hasse.pipeline.rows import Mapped, imagine_rows, missing
+from hasse.pipeline.rows import RowTable, imagine_rows, missing_units
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.money.estimate import estimate as estimated
@@ -73,9 +73,9 @@ def run(job: Job) -> None:
     check_templates(prompts, models)
     units = list(sampling_units(settings, prompts, models))
     spending = Spending(job, planned)
-    mapped = Mapped(job, Candidate, total=len(units))
+    rows = RowTable(job, Candidate, total=len(units))
     asking = {g for g, group in enumerate(settings.groups) if _asks(group)}
-    mapped.add(
+    rows.add(
         (unit for unit in units if unit.item[0] not in asking),
         partial(_sample, settings=settings, models=models),
         chunk_size=settings.chunk_size,
@@ -85,11 +85,15 @@ def run(job: Job) -> None:
     for g in sorted(asking):  # after what costs nothing
         own = (unit for unit in units if unit.item[0] == g)
         ask = partial(_ask, group=settings.groups[g], models=models, chunk_size=settings.chunk_size, spending=spending)
-        mapped.add(own, ask, chunk_size=settings.chunk_size, stream=True)
-    mapped.write([unit.key for unit in units])
+        rows.add(own, ask, chunk_size=settings.chunk_size, stream=True)
+    written = rows.write([unit.key for unit in units])
+    job.count(Candidate, written.counts)
+    job.metrics |= written.metrics
     spending.close(job)
     job.metrics["prompts"] = len(prompts)
-    _check_parity(job, settings, models)
+    close_pools()
+    if written.units_computed:
+        _check_parity(job, settings, models)
 
 
 def check_templates(prompts: Iterable[Prompt], models: Mapping[str, LazyModel]) -> None:
@@ -117,7 +121,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
     if not settings.asks():
         return None
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
-    for unit in missing(job, sampling_units(settings, _prompts(job), _models(job)), Candidate):
+    for unit in missing_units(job, sampling_units(settings, _prompts(job), _models(job)), Candidate):
         by_group[unit.item[0]].append(unit.item[1])
     return chain.from_iterable(
         _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
@@ -170,8 +174,7 @@ def _asks(group: Any) -> bool:
 def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
     """Engines of another stack say of their answers what the training stack says, or the stage stops."""
     groups = [(group, engine.max_gap) for group in settings.groups if (engine := _engine(group))]
-    close_pools()
-    if groups and job.metrics["units_computed"]:
+    if groups:
         job.metrics["parity"] = parity.check(job, groups, models)
 
 

@@ -11,7 +11,7 @@ from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.row_chunks import Keys, Unit
-from hasse.pipeline.rows import Remembered
+from hasse.pipeline.rows import PendingItems
 from hasse.pipeline.stage import Job
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge import traits
@@ -59,10 +59,10 @@ def judge_all(
     options: dict[str, Any],
 ) -> Iterator[list[Judgement]]:
     """The judgements of each prompt, in the order of the prompts. options: arguments for the teacher's `judge`."""
-    drawn = Remembered(items)
-    given = drawn if traits.asks_endpoint(teacher) else list(drawn)
+    pending = PendingItems(items)
+    given = pending if traits.asks_endpoint(teacher) else list(pending)
     for judgements in module_of(teacher).judge(given, teacher, task, model, **options):
-        prompt, candidates = drawn.oldest()
+        prompt, candidates = pending.oldest()
         asked, answered = [c.candidate_id for c in candidates], [j.candidate_id for j in judgements]
         assert asked == answered, f"prompt {prompt.prompt_id}: judged {answered} instead of {asked}"
         yield judgements

@@ -13,7 +13,7 @@ from typing import Any
 from hasse.data.joins import CANDIDATE_COLUMNS, by_prompt
 from hasse.data.parquet import read_records
 from hasse.data.records import Judgement
-from hasse.pipeline.rows import map_rows
+from hasse.pipeline.rows import WrittenTable, map_rows
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import table_name
 from hasse.stages.chat.money.spending import Spending
@@ -40,19 +40,21 @@ def write_table(
     model: LazyModel | None,
     spending: Spending,
     *,
+    path: Path,
     repeat: int = 0,
     chosen: set[str] | None = None,
-) -> None:
-    """Write `judgement.parquet`: what one teacher judges, of all prompts or of those in `chosen`."""
+) -> WrittenTable:
+    """Write the table at `path`: what one teacher judges, of all prompts or of those in `chosen`."""
     task, asks_endpoint = job.settings.task, traits.asks_endpoint(teacher)
     options = {**({"repeat": repeat} if repeat else {}), **({"payer": spending} if asks_endpoint else {})}
-    map_rows(
+    return map_rows(
         job,
         units_of(job, teacher, model, repeat=repeat, chosen=chosen),
         partial(judge_all, teacher=teacher, task=task, model=model, options=options),
         Judgement,
         total=sum(1 for _ in items_of(job, CANDIDATE_COLUMNS, chosen)),
         chunk_size=teacher.chunk_size,
+        table=path.stem,
         ahead=int(traits.own_process(teacher)),
         gpus=int(traits.in_child(teacher)),
         stream=asks_endpoint,

@@ -1,12 +1,11 @@
 """Ask a judge about some prompts once more, to measure whether it agrees with itself."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hasse.data.joins import CANDIDATE_COLUMNS
+from hasse.pipeline.rows import WrittenTable
 from hasse.pipeline.stage import Job
 from hasse.stages.chat.money.spending import Spending
 from hasse.stages.judge import traits
@@ -22,25 +21,18 @@ def chosen_again(job: Job, teacher: Any) -> set[str]:
     return job.settings.audit.asked_again(prompt.prompt_id for prompt, _ in items_of(job, CANDIDATE_COLUMNS))
 
 
-def ask_again(job: Job, name: str, teacher: Any, model: LazyModel | None, spending: Spending) -> Path | None:
-    """Write the table of the second judgements and return its path; None where no prompt is asked about again.
+def ask_again(job: Job, name: str, teacher: Any, model: LazyModel | None, spending: Spending) -> WrittenTable | None:
+    """Write and return the table of the second judgements; None where no prompt is asked about again.
 
     name: of the judge among several, else empty.
     """
     chosen = chosen_again(job, teacher)
     if not chosen:
         return None
-    first = table_path(job).rename(job.path / "first.parquet")
-    part = replace(job, counts={}, metrics={})
-    write_table(part, teacher, model, spending, repeat=1, chosen=chosen)
-    add_open_units(job, part.metrics)
-    again = table_path(job).rename(table_path(job, judge=name, stem="repeat"))
-    first.rename(table_path(job))
-    return again
+    path = table_path(job, judge=name, stem="repeat")
+    return write_table(job, teacher, model, spending, path=path, repeat=1, chosen=chosen)
 
 
-def add_open_units(job: Job, metrics: Mapping[str, Any]) -> None:
-    """Add the units that a part of the work left open, for the next run to compute, to those of the job."""
-    counts = Counter(job.metrics.get("units_open", {})) + Counter(metrics.get("units_open", {}))
-    if counts:
-        job.metrics["units_open"] = dict(sorted(counts.items()))
+def add_open_units(tables: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up, by status, the units that the next run computes again."""
+    return dict(sorted(sum(map(Counter, tables), Counter[str]()).items()))

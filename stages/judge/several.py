@@ -32,8 +32,8 @@ def judge_together(job: Job, spending: Spending, codes: Mapping[str, str]) -> No
     job.metrics["judges"] = metrics
     for count in ("units", "units_found", "units_computed"):
         job.metrics[count] = sum(numbers[count] for numbers in metrics.values())
-    for numbers in metrics.values():
-        add_open_units(job, numbers)
+    if units_open := add_open_units(numbers.get("units_open", {}) for numbers in metrics.values()):
+        job.metrics["units_open"] = units_open
     job.write(_combined(job), Judgement)
     other = job.settings.audit.compare_with
     job.metrics["audit"] = audit(audited(job, table_path(job)), other=Path(other) if other else None)
@@ -45,10 +45,8 @@ def judge_together(job: Job, spending: Spending, codes: Mapping[str, str]) -> No
 
 def _judge_member(job: Job, name: str, teacher: Any, spending: Spending, code: str) -> dict[str, Any]:
     """Ask one judge as if it were alone, under the same keys, and return its numbers."""
-    own = replace(job, code=code, counts={}, metrics={})
-    audited = judge_alone(own, name, teacher, spending)
-    table_path(job).rename(table_path(job, judge=name))
-    numbers = {"teacher": teacher.teacher, "code": code, **own.metrics, "counts": own.counts["judgement"]}
+    written, audited = judge_alone(replace(job, code=code), name, teacher, spending)
+    numbers = {"teacher": teacher.teacher, "code": code, **written.metrics, "counts": written.counts}
     return numbers if audited is None else {**numbers, "audit": audited}
 
 

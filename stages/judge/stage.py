@@ -12,7 +12,7 @@ from hasse.data.joins import CANDIDATE_COLUMNS
 from hasse.data.records import Candidate, Judgement
 from hasse.data.settings import Config, registry
 from hasse.pipeline.fingerprint import digest
-from hasse.pipeline.rows import missing
+from hasse.pipeline.rows import missing_units
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.money.estimate import estimate as estimate_of
@@ -51,8 +51,9 @@ def run(job: Job) -> None:
     if judges := members(settings.teacher):
         judge_together(job, spending, {name: _code(teacher) for name, teacher in judges.items()})
     else:
-        audited = judge_alone(job, "", settings.teacher, spending)
-        job.metrics |= {} if audited is None else {"audit": audited}
+        written, audited = judge_alone(job, "", settings.teacher, spending)
+        job.count(Judgement, written.counts)
+        job.metrics |= written.metrics | ({} if audited is None else {"audit": audited})
     spending.close(job)
     num_judged = sum(job.counts["judgement"].values())
     job.conserve("candidates", expected=statuses.total(), found=num_judged + num_not_judged)
@@ -78,7 +79,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
         own = replace(job, code=_code(teacher)) if name else job
         for repeat, chosen in ((0, None), (1, chosen_again(job, teacher))):
             if chosen != set():
-                units = missing(own, units_of(own, teacher, None, repeat=repeat, chosen=chosen), Judgement)
+                units = missing_units(own, units_of(own, teacher, None, repeat=repeat, chosen=chosen), Judgement)
                 questions.append(module.questions((unit.item for unit in units), teacher))
     return chain.from_iterable(questions)
 

@@ -14,7 +14,6 @@ from hasse.pipeline.fingerprint import canonical, text_digest
 from hasse.pipeline.row_chunks import Unit
 from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job, Stage
-from hasse.pipeline.store import table_name
 from hasse.stages.order.judged import JudgedPrompt
 
 STRATEGIES = "hasse.stages.order.strategies"
@@ -42,7 +41,7 @@ def run(job: Job) -> None:
     columns = ["prompt_id", "candidate_id", "teacher"]
     judgements = Counter(j.prompt_id for j in job.input("judgements").records(Judgement, columns=columns))
     num_judged: list[int] = []
-    map_rows(
+    written = map_rows(
         job,
         (Unit(_row_key(start, item), item) for item in _counted(_items(job), num_judged)),
         lambda chunk: [[order] for order in _with_status(chunk, strategy.orders(chunk, settings.strategy))],
@@ -50,9 +49,10 @@ def run(job: Job) -> None:
         total=len(judgements),
         chunk_size=settings.strategy.chunk_size,
     )
+    job.count(PartialOrder, written.counts)
     job.conserve("judgements", expected=judgements.total(), found=sum(num_judged))
-    written = job.path / f"{table_name(PartialOrder)}.parquet"
-    job.metrics |= {"pairs": total_length(written, "pairs"), "dropped_pairs": total_length(written, "dropped")}
+    num_pairs, num_dropped = (total_length(written.path, column) for column in ("pairs", "dropped"))
+    job.metrics |= written.metrics | {"pairs": num_pairs, "dropped_pairs": num_dropped}
 
 
 def _with_status(items: Sequence[JudgedPrompt], orders: Iterable[PartialOrder]) -> Iterator[PartialOrder]:

@@ -41,7 +41,9 @@ def _rows(job: Job) -> None:
             yield [Judgement(prompt_id=unit, candidate_id="c", teacher="rule", rationale=f"because of {unit} " * 30)]
 
     units = [Unit(f"key of {unit}", unit) for unit in job.settings.units]
-    map_rows(job, units, judge, Judgement, total=len(units), chunk_size=3)
+    written = map_rows(job, units, judge, Judgement, total=len(units), chunk_size=3)
+    job.count(Judgement, written.counts)
+    job.metrics |= written.metrics
 
 
 NUMBERS = Stage(

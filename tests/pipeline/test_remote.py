@@ -59,7 +59,9 @@ def _rows(job: Job) -> None:
             yield [Judgement(prompt_id=unit, candidate_id="c", teacher="rule")]
 
     units = [Unit(f"key of {unit}", unit) for unit in job.settings.units]
-    map_rows(job, units, judge, Judgement, total=len(units), chunk_size=2)
+    written = map_rows(job, units, judge, Judgement, total=len(units), chunk_size=2)
+    job.count(Judgement, written.counts)
+    job.metrics |= written.metrics
 
 
 NUMBERS = Stage(

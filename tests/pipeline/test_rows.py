@@ -12,7 +12,7 @@ from hasse.data.records import Judgement
 from hasse.data.settings import Config
 from hasse.pipeline import run as running
 from hasse.pipeline.row_chunks import Keys, Unit
-from hasse.pipeline.rows import Mapped, Remembered, map_rows, missing
+from hasse.pipeline.rows import PendingItems, RowTable, WrittenTable, map_rows, missing_units
 from hasse.pipeline.stage import Job, Stage, Step
 from hasse.pipeline.store import Store
 
@@ -44,11 +44,18 @@ def _units(job: Job):
 
 def _run(job: Job) -> None:
     units = _units(job)
-    map_rows(job, units, lambda part: _judge(part, job.settings), Judgement, total=len(units), chunk_size=3)
+    _record(
+        job, map_rows(job, units, lambda part: _judge(part, job.settings), Judgement, total=len(units), chunk_size=3)
+    )
+
+
+def _record(job: Job, written: WrittenTable) -> None:
+    job.count(Judgement, written.counts)
+    job.metrics |= written.metrics
 
 
 def _missing(job: Job):
-    return {"missing": [unit.item for unit in missing(job, _units(job), Judgement)]}
+    return {"missing": [unit.item for unit in missing_units(job, _units(job), Judgement)]}
 
 
 @dataclass
@@ -122,6 +129,25 @@ def test_a_stage_that_loses_a_row_publishes_nothing(bench, monkeypatch):
     assert bench.store.artifacts() == []
 
 
+def test_a_table_has_the_name_that_it_is_given_and_the_job_is_left_alone(bench):
+    def run(job: Job) -> None:
+        written = map_rows(
+            job,
+            _units(job),
+            lambda part: _judge(part, job.settings),
+            Judgement,
+            total=2,
+            chunk_size=2,
+            table="judgement_again",
+        )
+        assert (written.path, written.counts) == (job.path / "judgement_again.parquet", {"ok": 2, "refused": 2})
+        assert written.metrics == {"units": 2, "units_found": 0, "units_computed": 2}
+        assert (job.counts, job.metrics) == ({}, {})
+
+    bench.run = run
+    assert list(bench.perform(prompts=tuple("ab")).manifest.files) == ["judgement_again.parquet"]
+
+
 def test_no_units_make_an_empty_table(bench):
     assert bench.ids(bench.perform(prompts=())) == []
 
@@ -132,16 +158,16 @@ def test_no_units_make_an_empty_table(bench):
 def _run_streamed(job: Job) -> None:
     def compute(prompt_ids):
         """Draws from a thread of its own, as far ahead as it can, and loses what it is told to stop at."""
-        drawn = Remembered(prompt_ids)
-        thread = threading.Thread(target=lambda: [None for _ in drawn])
+        pending = PendingItems(prompt_ids)
+        thread = threading.Thread(target=lambda: [None for _ in pending])
         thread.start()
         thread.join()
-        for _ in range(len(drawn.given)):
-            if (prompt_id := drawn.oldest()) != job.settings.stop_at:
+        for _ in range(len(pending.drawn)):
+            if (prompt_id := pending.oldest()) != job.settings.stop_at:
                 yield from _judge([prompt_id], job.settings.model_copy(update={"stop_at": None}))
 
     units = _units(job)
-    map_rows(job, units, compute, Judgement, total=len(units), chunk_size=3, stream=True)
+    _record(job, map_rows(job, units, compute, Judgement, total=len(units), chunk_size=3, stream=True))
 
 
 def test_a_stream_is_one_call_committed_chunk_by_chunk(bench):
@@ -165,11 +191,11 @@ def test_a_stream_that_loses_a_row_publishes_nothing(bench):
 def _run_in_parts(job: Job) -> None:
     """Vowels first, in one stream; then the others."""
     units = _units(job)
-    mapped = Mapped(job, Judgement, total=len(units))
+    rows = RowTable(job, Judgement, total=len(units))
     for is_vowel in (True, False):
         part = [unit for unit in units if (unit.item in "aeiou") is is_vowel]
-        mapped.add(part, lambda ids: _judge(ids, job.settings), chunk_size=2, stream=is_vowel)
-    mapped.write([unit.key for unit in units])
+        rows.add(part, lambda ids: _judge(ids, job.settings), chunk_size=2, stream=is_vowel)
+    _record(job, rows.write([unit.key for unit in units]))
 
 
 def test_parts_that_are_computed_differently_make_one_table(bench):
@@ -195,7 +221,7 @@ def _run_limited(job: Job) -> None:
             status = "ok" if ord(prompt_id) - ord("a") < job.settings.limit else "truncated"
             yield [Judgement(prompt_id=prompt_id, candidate_id="c-0", teacher="rule", status=status)]
 
-    map_rows(job, units, compute, Judgement, total=len(units), chunk_size=3)
+    _record(job, map_rows(job, units, compute, Judgement, total=len(units), chunk_size=3))
 
 
 def test_with_a_higher_limit_only_what_was_cut_off_is_computed_again(bench):
