@@ -12,7 +12,7 @@ from hasse.flows.run.history import History, ModelComparison, Night
 from hasse.pipeline.fingerprint import differences
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.store import Artifact
-from hasse.stages.report.results import Answers
+from hasse.stages.report.answers import GradedAnswers
 from hasse.stages.statistics.bootstrap import Bootstrap
 from hasse.stages.student import stage as student
 
@@ -53,7 +53,7 @@ def compare(
     Raises InputError if the metric counts right answers and no prompt has a gold answer.
     """
     named = {"contender": contender, "rival": rival}
-    answers = Answers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
+    answers = GradedAnswers([model.standing_for(name, {"arm": name}) for name, model in named.items()])
     decoding, _, reading = metric.partition("_")
     prompts = answers.measured_by(reading)
     if not prompts:

@@ -1,4 +1,4 @@
-"""The judge's audit as a table: a measure a row, with what it says and the bound that was set on it."""
+"""The audit of the judge as a table: one row for each measure, with its meaning and its bound in the recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from hasse.pipeline.store import Artifact
 from hasse.stages.judge.audit import MEASURES, Audit
 
 EITHER_WAY = {"first_slot_preference", "first_shown_wins", "length_correlation"}
-"""Measures of which a bound holds for the size, whichever the sign."""
+"""Measures whose bound applies to their absolute value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """One measure of the audit. `values` has one entry a column, "" where the measure was not taken."""
+    """values: one for each column, "" where the measure was not taken."""
 
     measure: str
     values: list[str]
@@ -23,7 +23,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgePair:
-    """How two of several judges agree."""
+    """How far two of several judges agree."""
 
     judges: str
     tau: str
@@ -33,7 +33,7 @@ class JudgePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditTable:
-    """columns: of several judges, what they say together and then each; of one, its values alone."""
+    """columns: for several judges, all together and then each judge; for one judge, its values only."""
 
     columns: list[str]
     rows: list[AuditRow]
@@ -41,7 +41,7 @@ class AuditTable:
 
 
 def audit_table(judgements: Artifact, bounds: Mapping[str, Any]) -> AuditTable | None:
-    """None where a rule judged. bounds: the recipe's section `audit`."""
+    """The table, or None where a rule judged. bounds: the recipe's section `audit`."""
     metrics = judgements.manifest.metrics
     if "audit" not in metrics:
         return None
@@ -79,4 +79,4 @@ def _bound(name: str, bounds: Mapping[str, Any]) -> str:
     low, high = bounds.get(f"min_{name}"), bounds.get(f"max_{name}")
     if low is not None:
         return f"at least {low:g}"
-    return "" if high is None else f"at most {high:g}{' either way' if name in EITHER_WAY else ''}"
+    return "" if high is None else f"at most {high:g}{' in absolute value' if name in EITHER_WAY else ''}"

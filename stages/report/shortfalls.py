@@ -1,4 +1,4 @@
-"""What a run expected and did not get, in sentences: for the first lines of a report, a page and the terminal."""
+"""What a run expected and did not get, in sentences for the report, the artifact pages and the terminal."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,20 +8,20 @@ FINE: dict[str, frozenset[str]] = {
     "candidate": frozenset({"ok", "truncated"}),
     "evaluation": frozenset({"ok", "truncated"}),
 }
-"""Table -> statuses of rows that go on; of other tables only ok rows do."""
+"""Table -> statuses of rows that later steps use; of other tables they use only ok rows."""
 QUIET = ("curve_point", "checkpoint", "prompt")
-"""Prompts are counted where they are split; what a source leaves out is said there."""
+"""Tables whose other rows are no loss. The prompts step reports by itself what its source left out."""
 FEW = 0.5
-"""An arm that learns from less than this share of the examples is named."""
+"""An arm that trains on less than this share of the examples is named."""
 
 
 def shortfalls(artifacts: Iterable[Artifact]) -> list[str]:
-    """One sentence a step that lost rows, and one an arm that learned from few examples; empty when all is there."""
-    found: dict[str, None] = {}
+    """A sentence for each step that lost rows and for each arm that trained on few examples; empty for a full run."""
+    sentences: dict[str, None] = {}
     for artifact in artifacts:
-        found.update(dict.fromkeys(_lost(artifact)))
-        found.update(dict.fromkeys(_few(artifact)))
-    return list(found)
+        sentences.update(dict.fromkeys(_lost(artifact)))
+        sentences.update(dict.fromkeys(_few(artifact)))
+    return list(sentences)
 
 
 def _lost(artifact: Artifact) -> Iterator[str]:
@@ -35,12 +35,12 @@ def _lost(artifact: Artifact) -> Iterator[str]:
             total = sum(by_status.values())
             kinds = ", ".join(f"{n:,} {status}" for status, n in lost.items())
             name = table.replace("_", " ")
-            yield f"{step}: {sum(lost.values()):,} of {total:,} rows of the table {name} did not make it: {kinds}."
+            yield f"{step}: {sum(lost.values()):,} of {total:,} rows of the table {name} are not used: {kinds}."
 
 
 def _of_judges(artifact: Artifact) -> Iterator[tuple[str, str, dict[str, int]]]:
-    for judge, found in artifact.manifest.metrics.get("judges", {}).items():
-        yield judge, "judgement", found.get("counts", {})
+    for judge, metrics in artifact.manifest.metrics.get("judges", {}).items():
+        yield judge, "judgement", metrics.get("counts", {})
 
 
 def _few(artifact: Artifact) -> Iterator[str]:
@@ -50,4 +50,4 @@ def _few(artifact: Artifact) -> Iterator[str]:
     used, offered = counts["used"], counts["offered"]
     whole = offered + counts.get("unusable", 0)
     if used < FEW * whole:
-        yield f"{artifact.step or artifact.manifest.name}: learned from {used:,} of {whole:,} examples alone."
+        yield f"{artifact.step or artifact.manifest.name}: trained on only {used:,} of {whole:,} examples."

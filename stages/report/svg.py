@@ -1,5 +1,6 @@
-"""Pieces of SVG: a plot of intervals, a line chart, a Hasse diagram. Every text is escaped."""
+"""Drawings as SVG: a plot of intervals, a line chart, a Hasse diagram. Every text is escaped."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -24,15 +25,18 @@ COLOURS = (
 )
 
 STEP_X, STEP_Y, MARGIN = 112, 84, 34
-"""Between the nodes of a Hasse diagram, in pixels."""
+"""Distances between the nodes of a Hasse diagram, and from its nodes to its edge, in pixels."""
 CLEARANCE = 24
 """How near a line may come to a node that it does not join, in pixels."""
 BOWS = tuple(sign * STEP_X * n / 2 for n in range(7) for sign in (1, -1))
+"""How far a line may bend to the side, in pixels, in the order in which bends are tried."""
+MOST_TICKS = 5
+"""On the vertical axis of a line chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalMark:
-    """One row of the interval plot; numbers between 0 and 1."""
+    """One row of an interval plot: a mean with its interval, each between 0 and 1."""
 
     label: str
     mean: float
@@ -58,7 +62,10 @@ class Node:
 
 
 def layers(names: Sequence[str], pairs: Iterable[Edge]) -> list[list[str]]:
-    """Names from the top down; each as high as it can be, so whoever is above stands on a higher layer."""
+    """The names in layers from the top down, each on the highest layer below all names above it.
+
+    Raises ValueError when the pairs (better, worse) contain a cycle.
+    """
     above: dict[str, set[str]] = {name: set() for name in names}
     for a, b in pairs:
         above[b].add(a)
@@ -72,7 +79,7 @@ def layers(names: Sequence[str], pairs: Iterable[Edge]) -> list[list[str]]:
 
 
 def hasse_diagram(nodes: Sequence[Node], pairs: Iterable[Edge]) -> str:
-    """Better above worse, one line for each pair that does not follow from others."""
+    """Better nodes above worse ones, with a line for each pair (better, worse) that does not follow from others."""
     edges = transitive_reduction(pairs)
     rows = layers([node.name for node in nodes], edges)
     width = max(len(row) for row in rows) * STEP_X + 20
@@ -87,12 +94,12 @@ def hasse_diagram(nodes: Sequence[Node], pairs: Iterable[Edge]) -> str:
     return _svg(width, MARGIN * 2 + (len(rows) - 1) * STEP_Y, "Hasse diagram", above, [*lines, *circles])
 
 
-def interval_plot(marks: Sequence[IntervalMark]) -> str:
-    """A dot and a whisker a row, on one axis from 0 to 100 %, narrowed to what is shown."""
-    left, right, row, top = 190, 60, 26, 8
-    width, height = 760, top + row * len(marks) + 34
-    low = max(0.0, _floor(min((m.low for m in marks), default=0.0)))
-    high = min(1.0, _floor(max((m.high for m in marks), default=1.0)) + 0.1)
+def interval_plot(rows: Sequence[IntervalMark]) -> str:
+    """One row for each mean, a dot with its interval as a bar, on an axis that spans the intervals in steps of 10 %."""
+    left, right, row_height, top = 190, 60, 26, 8
+    width, height = 760, top + row_height * len(rows) + 34
+    low = max(0.0, _floor(min((m.low for m in rows), default=0.0)))
+    high = min(1.0, _floor(max((m.high for m in rows), default=1.0)) + 0.1)
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (width - left - right)
@@ -103,42 +110,42 @@ def interval_plot(marks: Sequence[IntervalMark]) -> str:
         f'<text x="{x(t):.1f}" y="{height - 10}" class="axis" text-anchor="middle">{t:.0%}</text>'
         for t in ticks
     ]
-    for i, mark in enumerate(marks):
-        y = top + row * (i + 0.5)
+    for i, interval in enumerate(rows):
+        y = top + row_height * (i + 0.5)
         parts.append(
-            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(mark.label, 28))}</text>'
-            f'<line x1="{x(mark.low):.1f}" x2="{x(mark.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{mark.colour}"'
-            ' stroke-width="3" stroke-linecap="round" opacity="0.55"/>'
-            f'<circle cx="{x(mark.mean):.1f}" cy="{y:.1f}" r="5" fill="{mark.colour}"/>'
-            f'<text x="{width - right + 12}" y="{y + 4:.1f}" class="axis">{mark.mean:.1%}</text>'
+            f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(interval.label, 28))}</text>'
+            f'<line x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
+            f' stroke="{interval.colour}" stroke-width="3" stroke-linecap="round" opacity="0.55"/>'
+            f'<circle cx="{x(interval.mean):.1f}" cy="{y:.1f}" r="5" fill="{interval.colour}"/>'
+            f'<text x="{width - right + 12}" y="{y + 4:.1f}" class="axis">{interval.mean:.1%}</text>'
         )
-    described = "; ".join(f"{m.label} {m.mean:.1%} ({m.low:.1%} to {m.high:.1%})" for m in marks)
+    described = "; ".join(f"{m.label} {m.mean:.1%} ({m.low:.1%} to {m.high:.1%})" for m in rows)
     return _svg(width, height, "Means with 95 % intervals", described, parts)
 
 
 def line_chart(lines: Sequence[Line], *, title: str) -> str:
-    """Curves over steps; the lines of one label share its colour."""
+    """Curves over training steps, on an axis that spans their values; "" without a point."""
     width, height, left, bottom, top = 420, 230, 50, 30, 10
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     if not xs:
         return ""
-    x0, x1, y0, y1 = min(xs), max(xs), min(0.0, *ys), max(ys)
-    span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
+    ticks = _ticks(min(ys), max(ys))
+    x0, x1, y0, y1 = min(xs), max(xs), ticks[0], ticks[-1]
+    span_x, span_y = (x1 - x0) or 1.0, y1 - y0
 
     def place(x: float, y: float) -> str:
         across = left + (x - x0) / span_x * (width - left - 12)
         return f"{across:.1f},{height - bottom - (y - y0) / span_y * (height - bottom - top):.1f}"
 
     parts = []
-    for i in range(5):
-        value = y0 + span_y * i / 4
+    for value in ticks:
         y = float(place(x0, value).split(",")[1])
         parts.append(
             f'<line x1="{left}" x2="{width - 12}" y1="{y}" y2="{y}" class="grid"/>'
-            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" class="axis">{value:.3g}</text>'
+            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" class="axis">{value:g}</text>'
         )
-    for x in (x0, (x0 + x1) / 2, x1):
+    for x in dict.fromkeys((x0, (x0 + x1) // 2, x1)):
         across = place(x, y0).split(",")[0]
         parts.append(f'<text x="{across}" y="{height - 10}" text-anchor="middle" class="axis">{x:.0f}</text>')
     for line in lines:
@@ -151,18 +158,28 @@ def line_chart(lines: Sequence[Line], *, title: str) -> str:
 
 
 def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """Each value as the mean of itself and the values before it, `window` in all."""
+    """The points with each value replaced by the mean of itself and the values before it, `window` in all."""
     values = [y for _, y in points]
     means = [sum(values[max(0, i - window + 1) : i + 1]) / min(window, i + 1) for i in range(len(values))]
     return [(x, mean) for (x, _), mean in zip(points, means, strict=True)]
 
 
 def colours(names: Iterable[str]) -> Mapping[str, str]:
+    """Name -> colour, the same for the same names in the same order."""
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers in even steps, from one at or below `low` to one at or above `high`."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
+    step = next(power * n for n in (1, 2, 5, 10) if power * n * (MOST_TICKS - 1) >= span)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(step * i, 12) for i in range(first, max(last, first + 1) + 1)]
+
+
 def _edge(upper: Point, lower: Point, nodes: Iterable[Point]) -> str:
-    """A line, or where that would run through a node, the flattest bow around it."""
+    """A straight line, or the flattest curve that stays clear of the nodes between."""
     (x0, y0), (x1, y1) = upper, lower
     between = [(x, (y - y0) / (y1 - y0)) for x, y in nodes if y0 < y < y1]
 
@@ -175,7 +192,7 @@ def _edge(upper: Point, lower: Point, nodes: Iterable[Point]) -> str:
 
 
 def _node(node: Node, x: float, y: float) -> str:
-    """Colour and sign say the verdict; a double rim says that a person wrote it."""
+    """A node whose colour and sign show the verdict; a ring around it marks an answer that a person wrote."""
     kind, sign = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("unknown", "?")}[node.verdict]
     rim = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="17" class="rim"/>' if node.human else ""
     return (

@@ -14,7 +14,7 @@ from hasse.flows.server.artifact_pages import order_picture
 from hasse.pipeline.stage import Step
 from hasse.pipeline.store import Artifact, Imagined
 from hasse.stages.order import stage as order
-from hasse.stages.report import stage as report
+from hasse.stages.report import ordered_prompts
 
 ARMS = {"same-a": {"method": "sft"}, "same-b": {"method": "sft"}}
 
@@ -121,12 +121,12 @@ def test_the_page_of_an_order_draws_the_expert_by_its_source(ordered, prompt, nu
 
 def test_the_report_shows_prompts_with_an_expert_first(ordered, monkeypatch):
     candidates, orders, folder = ordered
-    monkeypatch.setattr(report, "unit_hash", lambda *parts: {"a": 1.0, "b": 0.0}[parts[-1]])
-    monkeypatch.setattr(report, "_shown", lambda prompt, *others: prompt.prompt_id)
+    monkeypatch.setattr(ordered_prompts, "unit_hash", lambda *parts: {"a": 1.0, "b": 0.0}[parts[-1]])
+    monkeypatch.setattr(ordered_prompts, "_shown", lambda prompt, *others: prompt.prompt_id)
     inputs = {
         "candidates": candidates,
         "orders": artifact(folder / "orders", orders, PartialOrder, "partial_order"),
         "prompts": SimpleNamespace(records=lambda record: iter([SimpleNamespace(prompt_id=p) for p in "ab"])),
         "judgements": SimpleNamespace(records=lambda record: iter([])),
     }
-    assert report.shown_prompts(SimpleNamespace(input=inputs.get), 1) == ["a"]  # type: ignore[arg-type]
+    assert ordered_prompts.shown_prompts(SimpleNamespace(input=inputs.get), 1) == ["a"]  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from hasse.flows.run.spending import expected, spent
 from hasse.pipeline.stage import Stage, Step
 from hasse.pipeline.store import Store
 from hasse.stages.chat.settings import VARIABLE
-from hasse.stages.report.stage import costs
+from hasse.stages.report.page import costs
 from tests.stages.chat_server import Act, ChatServer, failed
 from tests.stages.judge_step import PRICES, given, judging, say
 

@@ -47,7 +47,7 @@ def test_everything_from_the_data_is_escaped_and_nothing_is_fetched(page):
         "Results",
         "Training",
         "Candidates and their order",
-        "Rows by stage and status",
+        "Rows by step and status",
         "Settings and provenance",
     ):
         assert f"<h2>{heading}</h2>" in page

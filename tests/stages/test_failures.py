@@ -146,8 +146,8 @@ def test_what_is_missing_is_said_in_a_sentence_a_step():
         ]
     )
     assert found == [
-        "generate: 2 of 100 rows of the table candidate did not make it: 2 failed.",
-        "judge: 8 of 98 rows of the table judgement of judge a did not make it: 8 failed.",
-        "order: 5 of 25 rows of the table partial order did not make it: 1 single, 4 unjudged.",
-        "train/sft/seed-0: learned from 11 of 34 examples alone.",
+        "generate: 2 of 100 rows of the table candidate are not used: 2 failed.",
+        "judge: 8 of 98 rows of the table judgement of judge a are not used: 8 failed.",
+        "order: 5 of 25 rows of the table partial order are not used: 1 single, 4 unjudged.",
+        "train/sft/seed-0: trained on only 11 of 34 examples.",
     ]

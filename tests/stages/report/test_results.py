@@ -3,8 +3,8 @@
 import pytest
 
 from hasse.data.records import Evaluation
-from hasse.stages.report.results import Answers, Result, conclusion, results
-from hasse.stages.statistics.bootstrap import Interval
+from hasse.stages.report.answers import GradedAnswers
+from hasse.stages.report.results import results
 
 
 class Graded:
@@ -30,7 +30,7 @@ class Graded:
 
 def found(*graded, baselines=("student",), sequences=None):
     return results(
-        Answers(graded),
+        GradedAnswers(graded),
         baselines=baselines,
         primary="strict",
         num_resamples=200,
@@ -69,31 +69,3 @@ def test_two_arms_with_one_artifact_keep_their_own_rows():
     graded = Graded("twin", 0, MOST)
     other = Graded("sft", 0, MOST)
     assert [r.arm for r in found(Graded("student", 0, HALF), other, graded)] == ["student", "sft", "twin"]
-
-
-def interval(mean, low, high):
-    return Interval(mean=mean, low=low, high=high, error=0.01)
-
-
-def result(arm, difference):
-    plain = interval(0.5, 0.4, 0.6)
-    return Result(
-        arm=arm, decoding="greedy", num_seeds=1, num_prompts=10, strict=plain, loose=plain, score=None,
-        differences={"student": difference} if difference else {}, pairs=None,
-        sequences=None, drift=None,
-        by_group={},
-    )  # fmt: skip
-
-
-def test_the_conclusion_says_what_the_intervals_say():
-    rows = [
-        result("student", None),
-        result("good", interval(0.10, 0.05, 0.15)),
-        result("bad", interval(-0.10, -0.15, -0.05)),
-        result("same", interval(0.01, -0.02, 0.04)),
-        result("like", interval(-0.01, -0.02, 0.04)),
-    ]
-    assert conclusion(rows, ["student"]) == [
-        "Greedy answers, against student: higher good +10.0; lower bad -10.0; not told apart same +1.0 and like -1.0. "
-        "A true difference of 2.8 points would be found 4 times in 5."
-    ]

@@ -83,6 +83,21 @@ def test_the_plot_keeps_marks_inside_its_frame():
     assert all(190 <= float(c.get("cx", "")) <= 700 for c in svg.findall("circle"))
 
 
+def test_a_line_chart_has_round_ticks_around_its_values():
+    svg = parsed(line_chart([Line(label="a", points=[(1, 3.07), (20, 3.98)], colour="#000")], title="x"))
+    labels = [text.text for text in svg.findall("text")]
+    assert labels == ["3", "3.5", "4", "1", "10", "20"]
+    (curve,) = svg.findall("polyline")
+    heights = [float(point.split(",")[1]) for point in curve.get("points", "").split()]
+    assert all(10 <= height <= 200 for height in heights)
+    assert heights[0] > heights[1], "a higher value stands higher"
+
+
+def test_a_line_chart_of_one_constant_has_an_axis():
+    svg = parsed(line_chart([Line(label="a", points=[(5, 0.0)], colour="#000")], title="x"))
+    assert "0" in [text.text for text in svg.findall("text")]
+
+
 def test_smoothing_is_a_trailing_mean():
     assert smoothed([(1, 2.0), (2, 4.0), (3, 9.0)], 2) == [(1, 2.0), (2, 3.0), (3, 6.5)]
     assert line_chart([], title="x") == ""
