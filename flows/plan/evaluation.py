@@ -12,6 +12,7 @@ from hasse.flows.recipe.sections import RESAMPLE
 from hasse.pipeline.stage import Step
 from hasse.stages.evaluate import benchmark, lm_eval
 from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.evaluate.settings import EvaluateSettings
 from hasse.stages.pit import rl as improve_rl
 from hasse.stages.report import stage as report
 from hasse.stages.train import stage as train
@@ -68,7 +69,7 @@ def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
         name=f"evaluate/{model.name}",
         labels=model.labels,
         stage=evaluate.STAGE,
-        settings=evaluate.EvaluateSettings(
+        settings=EvaluateSettings(
             **section, task=recipe.task, feedback_template=recipe.feedback_examples.template, improve=model.improve
         ),
         inputs={**inputs, "examples": model.seen} if model.seen else inputs,

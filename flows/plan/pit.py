@@ -5,7 +5,7 @@ from typing import Any
 from hasse.data.settings import registry
 from hasse.flows.plan.rounds import Round, Trained
 from hasse.pipeline.stage import Stage, Step
-from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.evaluate.settings import ImproveSettings
 from hasse.stages.pit import examples as improver_examples
 from hasse.stages.pit import rl as improve_rl
 from hasse.stages.train import stage as train
@@ -44,7 +44,7 @@ class _Chain:
                     needed["reward"] = (reward,)
                 for kind in method.curriculum:
                     model = self._rl(kind, model, improver, reward)
-        how = evaluate.ImproveSettings(
+        how = ImproveSettings(
             template=method.template,
             rounds=method.rounds,
             threshold=method.threshold,

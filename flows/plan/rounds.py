@@ -8,7 +8,7 @@ from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.recipe.sections import RESAMPLE
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.stage import Step
-from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.evaluate.settings import ImproveSettings
 from hasse.stages.examples import from_orders as examples
 from hasse.stages.generate import stage as generate
 
@@ -64,7 +64,7 @@ class Trained:
     step: str
     seen: tuple[str, ...]
     labels: Labels
-    improve: evaluate.ImproveSettings | None = None
+    improve: ImproveSettings | None = None
     inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod

@@ -15,7 +15,7 @@ from hasse.pipeline.executors import local
 from hasse.pipeline.rows import EXECUTORS
 from hasse.stages.evaluate.benchmark import Benchmark
 from hasse.stages.evaluate.lm_eval import LmEvalSettings
-from hasse.stages.evaluate.stage import EvaluateSection
+from hasse.stages.evaluate.settings import EvaluateSection
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings
 from hasse.stages.examples.from_orders import ExamplesSettings
 from hasse.stages.feedback.stage import FeedbackSettings

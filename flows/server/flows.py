@@ -28,7 +28,7 @@ from hasse.flows.server.tasks import as_task
 from hasse.pipeline.remote.store import absolute, open_store
 from hasse.pipeline.stage import Step
 from hasse.pipeline.store import Store
-from hasse.stages.evaluate.stage import EvaluateSection
+from hasse.stages.evaluate.settings import EvaluateSection
 
 DEMO: Any = load_recipe("rescue-demo", []).form_values()
 """What the forms of deployments by `prefect deploy` open with."""

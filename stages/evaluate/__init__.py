@@ -1,9 +1,13 @@
 """Evaluate: a model answers held-out prompts, and its answers are graded.
 
-`stage` grades answers by rule, `benchmark` and `lm_eval` run benchmarks, `contamination` finds benchmark items that
-were trained on, and `duel` has a chat model compare the answers of two models.
+The stage `evaluate` is cut by its parts: `questions` are the held-out prompts, `answers` the model's answers and
+their grades, `improved` the answers that a PIT improver improves, `revised` second answers after predicted feedback,
+`references` the log-probs of the experts' answers, `pairs` the held-out pairs in order, and `summary` all numbers.
+`benchmark` and `lm_eval` run benchmarks, `contamination` finds benchmark items that stand in training prompts, and
+`duel` has a chat model compare the answers of two models.
 """
 
-from hasse.stages.evaluate.stage import STAGE, EvaluateSection, EvaluateSettings, ImproveSettings
+from hasse.stages.evaluate.settings import EvaluateSection, EvaluateSettings, ImproveSettings
+from hasse.stages.evaluate.stage import STAGE
 
 __all__ = ["STAGE", "EvaluateSection", "EvaluateSettings", "ImproveSettings"]

@@ -3,7 +3,7 @@
 import pytest
 
 from hasse.data.template import check_places, fill
-from hasse.stages.evaluate.stage import EvaluateSection
+from hasse.stages.evaluate.settings import EvaluateSection
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings
 from hasse.stages.train.methods import pit
 

@@ -14,7 +14,7 @@ from hasse.flows.server.roots import check_roots
 from hasse.flows.server.secrets import loaded_keys
 from hasse.pipeline.settings_file import models_in
 from hasse.pipeline.store import Store
-from hasse.stages.evaluate.stage import EvaluateSection
+from hasse.stages.evaluate.settings import EvaluateSection
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,6 +26,7 @@ from hasse.pipeline.store import Store
 from hasse.stages.evaluate import benchmark
 from hasse.stages.evaluate import stage as evaluate
 from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
+from hasse.stages.evaluate.settings import EvaluateSettings
 from hasse.stages.examples import from_feedback as feedback_examples
 from hasse.stages.examples import from_orders as examples
 from hasse.stages.examples import reference
@@ -243,16 +244,16 @@ def test_every_prompt_has_every_answer(job, with_tokenizer, monkeypatch, change)
         rows = [
             Evaluation(prompt_id=p, cluster_id=p, split="test", decoding=d, sample=k, text="", num_tokens=0,
                        correct_strict=None, correct_loose=None)
-            for p in "pq" for d, k in evaluate.decodings(settings)
+            for p in "pq" for d, k in settings.decodings
         ]  # fmt: skip
         return {"none": rows, "lost prompt": rows[3:], "lost sample": rows[1:], "twice": [rows[1], *rows[1:]]}[change]
 
-    settings = evaluate.EvaluateSettings(task=TASK, split="test", num_samples=2, feedback_template="{prompt}{answer}")
+    settings = EvaluateSettings(task=TASK, split="test", num_samples=2, feedback_template="{prompt}{answer}")
     monkeypatch.setattr("hasse.stages.models.load.load_model", lambda folder: None)
     monkeypatch.setattr("hasse.stages.models.load.context_length", lambda model: 500)
-    monkeypatch.setattr(evaluate, "_answers", answered)
-    monkeypatch.setattr(evaluate, "_with_references", lambda rows, *_: rows)
-    monkeypatch.setattr(evaluate, "_with_pairs", lambda rows, *_: rows)
+    monkeypatch.setattr(evaluate, "graded_answers", answered)
+    monkeypatch.setattr(evaluate, "with_references", lambda rows, *_: rows)
+    monkeypatch.setattr(evaluate, "with_pairs", lambda rows, *_: rows)
     work = job(settings, prompts=[replace(prompt, split="test") for prompt in PROMPTS], checkpoint=[])
     if change == "none":
         evaluate.run(work)

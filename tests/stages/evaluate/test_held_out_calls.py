@@ -7,7 +7,7 @@ import pytest
 
 from hasse.data.errors import InputError
 from hasse.data.records import Completion, Prompt, TrainingExample
-from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.evaluate import questions
 from hasse.stages.pit import rl as improve_rl
 from hasse.stages.train import stage as train
 from hasse.stages.train.methods import sft
@@ -41,8 +41,8 @@ def test_training_begins_with_the_proof(tmp_path):
 def test_evaluation_begins_with_the_proof(tmp_path):
     settings = SimpleNamespace(split="test", limit=None)
     with pytest.raises(InputError, match="held-out prompt b shares its near-duplicate cluster"):
-        evaluate.held_out(job(tmp_path, LEAK), settings)  # type: ignore[arg-type]
-    assert evaluate.held_out(job(tmp_path, HELD_OUT), settings) == [HELD_OUT]  # type: ignore[arg-type]
+        questions.held_out(job(tmp_path, LEAK), settings)  # type: ignore[arg-type]
+    assert questions.held_out(job(tmp_path, HELD_OUT), settings) == [HELD_OUT]  # type: ignore[arg-type]
 
 
 def test_reinforcement_begins_with_the_proof(tmp_path, monkeypatch):

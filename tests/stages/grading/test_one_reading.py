@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from hasse.data.records import Candidate, Judgement, Prompt
-from hasse.stages.evaluate import stage as evaluate
+from hasse.stages.evaluate.answers import graded
 from hasse.stages.feedback.annotators import rule as annotator
 from hasse.stages.feedback.items import AnnotationItem
 from hasse.stages.grading import READINGS, TaskSettings
@@ -50,5 +50,5 @@ def test_everybody_reads_by_the_reading_of_the_task(reading):
     assert {f.candidate_id for f in said if f.text.startswith("The answer is right.")} == right
     for name, text in SAID.items():
         answer = SimpleNamespace(text=text, token_ids=(1,), finish_reason="stop")
-        row = evaluate._graded(PROMPT, answer, "greedy", 0, task)
+        row = graded(PROMPT, answer, decoding="greedy", sample=0, task=task)
         assert getattr(row, f"correct_{reading}") is (name in right), name
