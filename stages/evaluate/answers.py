@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hasse.data.records import Evaluation, Prompt
-from hasse.pipeline.stage import Job
 from hasse.stages.evaluate.questions import TokenisedPrompt
 from hasse.stages.evaluate.settings import EvaluateSettings
 from hasse.stages.grading import TaskSettings, grade
 
 if TYPE_CHECKING:
     from hasse.stages.models.sample import Sampled
-
-
-def graded_answers(
-    job: Job, questions: Sequence[TokenisedPrompt], model: Any, tokenizer: Any, settings: EvaluateSettings
-) -> Iterator[Evaluation]:
-    """One row for each question and round. With `improve`, the model improves the answers of the policy."""
-    from hasse.stages.evaluate.improved import AnswerImprover
-
-    improver = AnswerImprover(job, model, tokenizer, settings) if settings.improve else None
-    for done, (decoding, sample, temperature) in enumerate(settings.rounds):
-        job.progress(done, len(settings.rounds))
-        if improver:
-            answers = improver.answers(questions, sample, temperature)
-        else:
-            seeds = seeds_of(questions, settings, sample)
-            answers = sampled_answers(model, tokenizer, questions, seeds, temperature, settings)
-        for question, answer in zip(questions, answers, strict=True):
-            yield graded(question.prompt, answer, decoding=decoding, sample=sample, task=settings.task)
-    job.progress(len(settings.rounds), len(settings.rounds))
 
 
 def seeds_of(questions: Sequence[TokenisedPrompt], settings: EvaluateSettings, name: int | str) -> list[int]:

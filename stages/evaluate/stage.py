@@ -1,10 +1,14 @@
 """Stage evaluate: a checkpoint answers held-out prompts, greedily and sampled, and is graded by rule."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 from hasse.data.records import Evaluation
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.evaluate.answers import graded_answers, too_long
+from hasse.stages.evaluate.answers import graded, sampled_answers, seeds_of, too_long
+from hasse.stages.evaluate.improved import AnswerImprover
 from hasse.stages.evaluate.pairs import with_pairs
-from hasse.stages.evaluate.questions import held_out, tokenised
+from hasse.stages.evaluate.questions import TokenisedPrompt, held_out, tokenised
 from hasse.stages.evaluate.references import with_references
 from hasse.stages.evaluate.revised import revised_answers
 from hasse.stages.evaluate.settings import EvaluateSettings
@@ -32,6 +36,23 @@ def run(job: Job) -> None:
     answered = {(row.prompt_id, row.decoding, row.sample) for row in rows}
     job.conserve("answers", expected=len(prompts) * len(settings.decodings), found=len(answered))
     job.metrics |= summary(rows)
+
+
+def graded_answers(
+    job: Job, questions: Sequence[TokenisedPrompt], model: Any, tokenizer: Any, settings: EvaluateSettings
+) -> Iterator[Evaluation]:
+    """One row for each question and round. With `improve`, the model improves the answers of the policy."""
+    improver = AnswerImprover(job, model, tokenizer, settings) if settings.improve else None
+    for done, (decoding, sample, temperature) in enumerate(settings.rounds):
+        job.progress(done, len(settings.rounds))
+        if improver:
+            answers = improver.answers(questions, sample, temperature)
+        else:
+            seeds = seeds_of(questions, settings, sample)
+            answers = sampled_answers(model, tokenizer, questions, seeds, temperature, settings)
+        for question, answer in zip(questions, answers, strict=True):
+            yield graded(question.prompt, answer, decoding=decoding, sample=sample, task=settings.task)
+    job.progress(len(settings.rounds), len(settings.rounds))
 
 
 STAGE = Stage(
