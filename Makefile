@@ -8,7 +8,7 @@ BIN := .venv/bin
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_PYTHON="$(BIN)/python" $(BIN)/uv
 STORE ?= store
 
-.PHONY: install vllm demo test test-all check format bench constraints clean
+.PHONY: install vllm demo test test-all check format docs bench constraints clean
 
 install: .venv/installed
 
@@ -53,6 +53,10 @@ check: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The reference of all settings, from their descriptions.
+docs: install
+	$(BIN)/hasse recipes --reference > docs/recipes.md
 
 bench: install vllm
 	$(BIN)/python -m tests.benchmarks.ordering

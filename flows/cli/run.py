@@ -52,9 +52,15 @@ def run(
 
 @click.command()
 @PLUGIN
+@click.option("--reference", is_flag=True, help="Print every section and setting of a recipe, in Markdown.")
 @JSON
-def recipes(as_json: bool) -> None:
+def recipes(reference: bool, as_json: bool) -> None:
     """List the shipped recipes."""
+    if reference:
+        from hasse.flows.recipe.reference import reference as page
+
+        click.echo(page(), nl=False)
+        return
     from hasse.flows.run import views
 
     print_rows(views.recipes(), as_json=as_json)

@@ -1,0 +1,23 @@
+"""The commands that the pages show, run on a small finished run where they take seconds."""
+
+import shlex
+
+import pytest
+
+from hasse.flows.recipe.recipe import shipped_recipes
+from tests.pages import ALL
+
+LOOK = {"explain", "fetch", "inspect", "ls", "preview", "prune", "replies", "show", "verify"}
+NEED_NO_STORE = {"golden", "methods", "recipes"}
+COMMANDS = {shlex.join(arguments): arguments for page in ALL for arguments in page.commands()}
+
+
+def _is_quick(arguments: list[str]) -> bool:
+    if arguments[0] == "run":
+        return "--dry-run" in arguments and arguments[1] in shipped_recipes()
+    return arguments[0] in LOOK | NEED_NO_STORE and "--yes" not in arguments
+
+
+@pytest.mark.parametrize("command", sorted(command for command in COMMANDS if _is_quick(COMMANDS[command])))
+def test_a_documented_command_works(finished, command):
+    assert finished(*COMMANDS[command])
