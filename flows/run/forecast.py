@@ -1,4 +1,4 @@
-"""What a run would do with each step, and what that would take."""
+"""What a run would do with each step, and how much work and money a step would take."""
 
 import json
 import tempfile
@@ -6,58 +6,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hasse.data.settings import registry
 from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.endpoints import endpoints
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.recipe.sections import SOURCES
-from hasse.flows.run.endpoint_keys import check_keys
 from hasse.flows.run.preflight import check_disk, check_ready
 from hasse.pipeline.run import estimate, imagine, look_up
 from hasse.pipeline.stage import Step, producer
 from hasse.pipeline.store import Artifact, Store
 
 ROWS = ("prompts", "candidates", "judgements")
-"""Inputs from which questions are made."""
+"""The inputs that decide how many questions a step asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a run would do with a step: `cached`, `compute`, or `compute` after others that are not there yet."""
+    """What a run would do with a step: `cached` or `compute`."""
 
     step: Step
     action: str
     ref: str | None
     estimate: dict[str, Any] | None = None
-    """Of a step that would be computed, by its stage; `rough` where stand-ins took the place of missing candidates."""
+    """The estimate of a step that would be computed. `rough`: stand-ins took the place of missing candidates."""
 
 
 def forecast(recipe: Recipe, store: Store) -> list[Forecast]:
-    """The plan with what is cached. A step behind one that is to be computed is taken to be computed too; it may
+    """Tell for each step of the plan whether it is cached, and estimate what the other steps take.
 
-    still be found in the store, if the step before it turns out as it was.
+    A step after a step that is to be computed counts as `compute`. The run may still find it in the store, if the
+    earlier step gives the same result as before. Raises InputError and SourceError for what would stop the run.
     """
     steps = plan(recipe)
     with tempfile.TemporaryDirectory() as folder:
         forecaster = _Forecaster(store, Path(folder))
-        found = [forecaster.of(step) for step in steps]
-    open_steps = [one.step for one in found if one.action != "cached"]
-    _check_first_row(recipe, open_steps)
-    check_keys(steps, store, anew_from=len(steps))
+        forecasts = [forecaster.of(step) for step in steps]
     check_ready(steps, store)
-    check_disk(open_steps, store)
-    return found
-
-
-def _check_first_row(recipe: Recipe, open_steps: list[Step]) -> None:
-    """Columns that the source does not have are known from its first row. Raises SourceError."""
-    if any(step.name == "prompts" for step in open_steps):
-        source = registry.load(SOURCES, recipe.source.kind, kind="source")
-        next(iter(source.rows(recipe.source)), None)
+    check_disk([each.step for each in forecasts if each.action != "cached"], store)
+    return forecasts
 
 
 class _Forecaster:
-    """Goes from step to step; `folder` is for stand-ins."""
+    """Forecasts one step after the other. Stand-ins for missing candidates are written to `folder`."""
 
     def __init__(self, store: Store, folder: Path):
         self._store, self._folder = store, folder
@@ -78,7 +66,7 @@ class _Forecaster:
         return Forecast(step=step, action="compute", ref=None, estimate=found)
 
     def _estimate(self, step: Step) -> dict[str, Any] | None:
-        """Steps that differ in nothing but the seed take the same."""
+        """The estimate of a step whose inputs are in the store. Steps that differ only in the seed share it."""
         key = step.key(self._artifacts)
         alike = json.dumps({**key, "config": {**key["config"], "seed": None}}, sort_keys=True)
         if alike not in self._estimates:
@@ -86,7 +74,7 @@ class _Forecaster:
         return self._estimates[alike]
 
     def _rough_estimate(self, step: Step) -> dict[str, Any] | None:
-        """Of a step that asks an endpoint: rows decide, so its models need not be there."""
+        """The estimate of a step that asks an endpoint, from its rows alone: its models may be missing."""
         if not any(endpoints(step.settings)):
             return None
         inputs = {producer(s) for name, steps in step.inputs.items() if name in ROWS for s in steps}

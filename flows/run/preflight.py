@@ -1,4 +1,4 @@
-"""What would stop a run later and can be known before it begins: programs, packages and room on the disk."""
+"""What would stop a run later and can be known before it begins: columns, keys, programs, packages and disk space."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from hasse.data.errors import HasseError, InputError
+from hasse.flows.recipe.endpoints import endpoints, settings_of_kind
+from hasse.flows.run.endpoint_keys import missing_key
+from hasse.flows.run.source_rows import check_source_rows
 from hasse.pipeline.executors import local
 from hasse.pipeline.run import look_up
 from hasse.pipeline.stage import Step, producer
@@ -18,29 +19,35 @@ from hasse.stages.models.vllm_engine import EngineSettings, interpreter
 
 MODEL_FILES = ("*.safetensors", "*.bin")
 
-
-PACKAGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "sentence_transformers": ("embeddings", lambda s: _at(s, "strategy.embedder") not in (None, "tfidf")),
-    "liger_kernel": ("liger", lambda s: bool(_at(s, "optimiser.liger"))),
+PACKAGES: dict[str, tuple[str, Callable[[Step], bool]]] = {
+    "sentence_transformers": ("embeddings", lambda step: _at(step, "strategy.embedder") not in (None, "tfidf")),
+    "liger_kernel": ("liger", lambda step: bool(_at(step, "optimiser.liger"))),
+    "ray": ("ray", lambda step: not isinstance(step.executor, local.Settings)),
 }
-"""Package -> its extra, and whether a step's settings want it."""
+"""Package -> the extra of hasse that installs it, and whether a step needs it."""
 
 
 def check_ready(steps: Sequence[Step], store: Store, *, first: int = 0, anew: bool = False) -> None:
-    """Raises InputError that names, a line each, what steps from `first` on lack; steps in the store lack nothing.
+    """Check that the steps from number `first` on can run. Steps that the store has need nothing, unless `anew`.
 
-    anew: these steps are computed even where the store has them.
+    Raises InputError, with a line for each missing key, program and package, and SourceError or InputError for a
+    source without a column or without the answers that the recipe takes from its rows.
     """
-    problems = list(dict.fromkeys(problem for step in steps[first:] for problem in _problems(step)))
-    if problems and not anew:
-        open_steps = _uncached(steps, store)
-        problems = list(dict.fromkeys(p for step in steps[first:] if step.name in open_steps for p in _problems(step)))
-    if problems:
-        raise InputError("\n  ".join(["the run cannot begin:", *problems]) if len(problems) > 1 else problems[0])
+    problems = {step.name: list(_problems(step)) for step in steps[first:]}
+    open_steps = {step.name for step in steps} if anew else _uncached(steps, store)
+    if "prompts" in open_steps & problems.keys():
+        check_source_rows(steps)
+    first_step: dict[str, str] = {}
+    for step, found in problems.items():
+        for problem in found if step in open_steps else ():
+            first_step.setdefault(problem, step)
+    lines = [f"{step}: {problem}" for problem, step in first_step.items()]
+    if lines:
+        raise InputError("\n  ".join(["the run cannot begin:", *lines]) if len(lines) > 1 else lines[0])
 
 
 def check_disk(steps: Sequence[Step], store: Store) -> None:
-    """Raises InputError where the checkpoints of the models that are to be trained have no room."""
+    """Raises InputError if the disk has no room for the checkpoints of the models that these steps train."""
     weights = {step.name: _num_bytes(step.settings) for step in steps if step.stage.name == "student"}
     largest = max(weights.values(), default=0)
     number = sum(step.stage.name == "train" for step in steps)
@@ -54,55 +61,47 @@ def check_disk(steps: Sequence[Step], store: Store) -> None:
 
 
 def _uncached(steps: Sequence[Step], store: Store) -> set[str]:
-    """The steps that the store does not have, as far as can be known before they are reached."""
-    found: dict[str, Artifact] = {}
+    """Names of the steps that the store does not have. A step after such a step counts as missing as well."""
+    artifacts: dict[str, Artifact] = {}
     for step in steps:
         needed = {producer(name) for names in step.inputs.values() for name in names}
-        artifact = look_up(store, step, found) if needed <= set(found) else None
+        artifact = look_up(store, step, artifacts) if needed <= artifacts.keys() else None
         if artifact is not None:
-            found[step.name] = artifact
-    return {step.name for step in steps} - set(found)
+            artifacts[step.name] = artifact
+    return {step.name for step in steps} - artifacts.keys()
 
 
 def _problems(step: Step) -> Iterator[str]:
-    for engine in _engines(step.settings):
-        yield from _said(step, lambda engine=engine: interpreter(engine))
+    """Everything that this step needs and that is missing here."""
     settings = step.settings
+    yield from filter(None, map(missing_key, endpoints(settings)))
+    for engine in settings_of_kind(settings, EngineSettings):
+        yield from _error_of(lambda engine=engine: interpreter(engine))
     if isinstance(settings, lm_eval.LmEvalSettings):
-        yield from _said(step, lambda: lm_eval.check_interpreter(settings))
-    for package, (extra, wanted) in PACKAGES.items():
-        if wanted(step.settings) and find_spec(package) is None:
-            yield f"{step.name}: the package {package} is not installed here; pip install 'hasse-llm[{extra}]'"
-    if not isinstance(step.executor, local.Settings) and find_spec("ray") is None:
-        yield "execution: ray is not installed here; pip install 'hasse-llm[ray]', or leave the section out"
+        yield from _error_of(lambda: lm_eval.check_interpreter(settings))
+    for package, (extra, is_needed) in PACKAGES.items():
+        if is_needed(step) and find_spec(package) is None:
+            yield f"the package {package} is not installed here; pip install 'hasse-llm[{extra}]'"
 
 
-def _said(step: Step, check: Any) -> Iterator[str]:
+def _error_of(check: Callable[[], object]) -> Iterator[str]:
+    """What a check says if it fails."""
     try:
         check()
     except HasseError as error:
-        yield f"{step.name}: {error}"
+        yield str(error)
 
 
-def _engines(settings: Any) -> Iterator[EngineSettings]:
-    if isinstance(settings, EngineSettings):
-        yield settings
-    elif isinstance(settings, BaseModel):
-        for name in type(settings).model_fields:
-            yield from _engines(getattr(settings, name))
-    elif isinstance(settings, (list, tuple, dict)):
-        for value in settings.values() if isinstance(settings, dict) else settings:
-            yield from _engines(value)
-
-
-def _at(settings: Any, dotted: str) -> Any:
+def _at(step: Step, dotted: str) -> Any:
+    """The value of a setting by its dotted name, or None if the step has no such setting."""
+    value = step.settings
     for name in dotted.split("."):
-        settings = getattr(settings, name, None)
-    return settings
+        value = getattr(value, name, None)
+    return value
 
 
 def _num_bytes(settings: Any) -> int:
-    """Of a model's weights, where they lie in a folder."""
+    """Size of a model's weights, or 0 if they are not in a local folder."""
     folder = Path(getattr(settings, "model", None) or "")
     if not getattr(settings, "model", None) or not folder.is_dir():
         return 0

@@ -13,7 +13,6 @@ from hasse.data.errors import DamagedArtifact, InputError
 from hasse.data.settings import registry
 from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.run.endpoint_keys import check_keys
 from hasse.flows.run.own_plugs import PLUGS, plugs_of
 from hasse.flows.run.preflight import check_ready
 from hasse.flows.run.records import DONE, RUNNING, RUNS, gate_of, lock_of, write_record
@@ -128,7 +127,6 @@ def walk(
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
     check_prices(steps[first:last])
-    check_keys(steps[:last], store, anew_from=first if from_stage else last)
     check_ready(steps[:last], store, first=first, anew=from_stage is not None)
     run = begin(recipe, store, from_stage=from_stage, only=only, since=since)
 

@@ -14,7 +14,6 @@ from hasse.data.settings.form import JSON_INTEGER
 from hasse.flows.plan.steps import HELD_OUT, plan
 from hasse.flows.recipe.recipe import Recipe, load_recipe
 from hasse.flows.run import prune
-from hasse.flows.run.endpoint_keys import check_keys
 from hasse.flows.run.preflight import check_ready
 from hasse.flows.run.resume import find_run, read_run, recipe_of
 from hasse.flows.run.run import Run, begin, go_through, span
@@ -160,7 +159,6 @@ def admit(store: str, **settings: Any) -> Store:
 def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: Any) -> Run:
     """Every step as a task; those before `first` must be in the store."""
     check_prices(steps[first:])
-    check_keys(steps, store, anew_from=first if how.get("from_stage") else len(steps))
     check_ready(steps, store, first=first, anew=how.get("from_stage") is not None)
     run = begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
     return go_through(run, store, steps, first, lambda step, anew: as_task(step, store, run.artifacts, refresh=anew))

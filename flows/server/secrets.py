@@ -15,7 +15,7 @@ loaded_keys: set[str] = set()
 def load_keys(settings: Any) -> None:
     """Set the variable of every chat endpoint that is not set and has a Secret block: OPENAI_API_KEY, openai-api-key.
 
-    Without such a block the variable stays unset, and `check_keys` says what the run needs before it begins.
+    Without such a block the variable stays unset, and `check_ready` says which keys are missing before the run begins.
     """
     for variable in {chat.api_key_variable for chat in endpoints(settings)}:
         if not os.environ.get(variable, "").strip() and (key := _secret(block_name(variable))):

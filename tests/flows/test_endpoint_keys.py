@@ -5,7 +5,7 @@ import pytest
 from hasse.data.errors import InputError
 from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.recipe import load_recipe
-from hasse.flows.run import endpoint_keys
+from hasse.flows.run import preflight
 from hasse.pipeline.store import Store
 from hasse.stages.chat.settings import ChatSettings
 from tests.flows.conftest import TINY
@@ -33,9 +33,9 @@ def test_a_step_that_the_store_has_needs_no_key(finished, monkeypatch):
     """Every step is taken to ask an endpoint."""
     monkeypatch.delenv("HASSE_TEST_NO_KEY", raising=False)
     chat = ChatSettings(model="m", base_url="https://host.invalid/v1", api_key_variable="HASSE_TEST_NO_KEY")
-    monkeypatch.setattr(endpoint_keys, "endpoints", lambda settings: [chat])
+    monkeypatch.setattr(preflight, "endpoints", lambda settings: [chat])
     steps, store = plan(load_recipe(str(finished.recipe), [])), Store(finished.store)
-    names = [step.name for step in steps]
-    endpoint_keys.check_keys(steps, store, anew_from=len(steps))
-    with pytest.raises(InputError, match="judge: the environment variable HASSE_TEST_NO_KEY"):
-        endpoint_keys.check_keys(steps, store, anew_from=names.index("judge"))
+    judge = [step.name for step in steps].index("judge")
+    preflight.check_ready(steps, store)
+    with pytest.raises(InputError, match=r"^judge: the environment variable HASSE_TEST_NO_KEY"):
+        preflight.check_ready(steps, store, first=judge, anew=True)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from hasse.data.errors import HasseError, InputError, RecipeError
 from hasse.data.settings.form import MAX_NUMBER, MAX_SEED
+from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.recipe import Recipe, load_recipe
 from hasse.flows.run import preflight
 from hasse.flows.run import run as walk
@@ -36,6 +37,7 @@ def _without_keys(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+TABLE = {"kind": "jsonl", "path": "rows.jsonl", "fields": {"text": "question", "label": "gold"}}
 SEVERAL = tiny(
     generate={"groups": [{"sampler": "dataset"}, {"sampler": "openai", **chat("GROUP_KEY")}]},
     judge={"teacher": "openai", "chat": chat("JUDGE_KEY")},
@@ -49,9 +51,49 @@ def test_a_missing_key_is_named_before_the_run_begins_and_by_a_dry_run(tmp_path,
     with pytest.raises(InputError, match="generate: the environment variable GROUP_KEY"):
         walk.walk(SEVERAL, Store(tmp_path / "store"), SimpleNamespace())
     assert begun == []
-    monkeypatch.setenv("GROUP_KEY", "k")
-    with pytest.raises(InputError, match="judge: the environment variable JUDGE_KEY"):
+    with pytest.raises(InputError, match="generate: the environment variable GROUP_KEY"):
         forecast(SEVERAL, Store(tmp_path / "store"))
+
+
+def test_every_missing_key_is_named_at_once(tmp_path, monkeypatch):
+    with pytest.raises(InputError) as refused:
+        check_ready(plan(SEVERAL), Store(tmp_path))
+    first, generate, judge = str(refused.value).splitlines()
+    assert first == "the run cannot begin:"
+    assert generate.startswith("  generate: the environment variable GROUP_KEY")
+    assert judge.startswith("  judge: the environment variable JUDGE_KEY")
+    monkeypatch.setenv("GROUP_KEY", "k")
+    with pytest.raises(InputError, match=r"^judge: the environment variable JUDGE_KEY"):
+        check_ready(plan(SEVERAL), Store(tmp_path))
+
+
+def test_a_key_that_several_steps_need_is_named_once(tmp_path):
+    same = chat("JUDGE_KEY")
+    groups = [{"sampler": "dataset"}, {"sampler": "openai", **same}]
+    recipe = tiny(generate={"groups": groups}, judge={"teacher": "openai", "chat": same}, order={"strategy": "scores"})
+    with pytest.raises(InputError, match=r"^generate: the environment variable JUDGE_KEY"):
+        check_ready(plan(recipe), Store(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("why", "problem"),
+    [
+        ([None, None], "generate: the group 'human' takes the reference of each prompt, but no row of the source has"),
+        ([None, "because"], None),
+    ],
+)
+def test_a_dry_run_finds_a_column_without_answers(tmp_path, why, problem):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps({"question": f"q{i}", "why": w, "gold": "yes"}) + "\n" for i, w in enumerate(why))
+    )
+    fields = {"text": "question", "reference": "why", "label": "gold"}
+    recipe = tiny(source={**TABLE, "path": str(path), "fields": fields}, task={"labels": ["yes", "no"]})
+    if problem is None:
+        assert {each.action for each in forecast(recipe, Store(tmp_path / "store"))} == {"compute"}
+        return
+    with pytest.raises(InputError, match=problem):
+        forecast(recipe, Store(tmp_path / "store"))
 
 
 def test_a_further_round_is_looked_at_too(tmp_path):
@@ -158,9 +200,6 @@ def test_models_without_a_form_are_bounded_too():
     assert issubclass(Settings, BaseModel)
     with pytest.raises(ValueError, match="a whole number of at most"):
         Settings(value=2**40)
-
-
-TABLE = {"kind": "jsonl", "path": "rows.jsonl", "fields": {"text": "question", "label": "gold"}}
 
 
 @pytest.mark.parametrize(

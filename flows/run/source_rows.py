@@ -1,0 +1,41 @@
+"""Do the source's rows have the columns that the recipe names, and the answers that its samplers take?"""
+
+from collections.abc import Sequence
+from itertools import chain
+
+from hasse.data.errors import InputError
+from hasse.data.settings import registry
+from hasse.flows.recipe.sections import SOURCES
+from hasse.pipeline.stage import Step
+
+
+def check_source_rows(steps: Sequence[Step]) -> None:
+    """Read rows of the source until each field that a group of the sampler `dataset` takes has been found in a row.
+
+    At least the first row is read. Raises SourceError for a column that the source does not have, and InputError for a
+    field that no row has.
+    """
+    settings = next(step.settings.source for step in steps if step.stage.name == "prompts")
+    rows = iter(registry.load(SOURCES, settings.kind, kind="source").rows(settings))
+    first = next(rows, None)
+    absent = _fields_taken(steps)
+    for row in chain([first] if first else [], rows if absent else []):
+        absent = {field: taker for field, taker in absent.items() if not getattr(row, field)}
+        if not absent:
+            return
+    for field, taker in absent.items():
+        raise InputError(
+            f"{taker} takes the {field} of each prompt, but no row of the source has any; "
+            f"check source.fields.{field}, or leave the group out"
+        )
+
+
+def _fields_taken(steps: Sequence[Step]) -> dict[str, str]:
+    """Field of a prompt -> the step and the group of the sampler `dataset` that take it."""
+    return {
+        group.field: f"{step.name}: the group {group.name!r}"
+        for step in steps
+        if step.stage.name == "generate"
+        for group in step.settings.groups
+        if group.sampler == "dataset"
+    }
