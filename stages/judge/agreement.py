@@ -1,4 +1,4 @@
-"""How far two scorings of the same candidates agree: two judges, or one that is asked twice."""
+"""How far two scorings of the same candidates agree: those of two judges, or of one judge that is asked twice."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,15 +8,16 @@ from itertools import combinations
 from hasse.data.records import Judgement
 
 Scoring = Mapping[str, float]
-"""candidate_id -> total, of the candidates of a prompt that were scored."""
+"""candidate_id -> total, for the scored candidates of one prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringAgreement:
-    """Means over prompts and over pairs of candidates; None where there was nothing to compare.
+    """Agreement of two scorings; a number is None where there was nothing to compare.
 
-    tau: Kendall's tau-b, -1 to 1. alike: share of the pairs of which both say the same: which is better, or neither.
-    shift: mean difference of the two totals, in units of the scale.
+    tau: Kendall's tau-b, -1 to 1, the mean over prompts. alike: the share of the pairs of candidates on which both
+    scorings agree: which candidate is better, or that neither is. shift: the mean difference of the two totals of a
+    candidate, in units of the scale.
     """
 
     tau: float | None
@@ -26,7 +27,7 @@ class ScoringAgreement:
 
 
 def agreement(prompts: Iterable[tuple[Scoring, Scoring]]) -> ScoringAgreement:
-    """Of two scorings of each prompt; candidates that one of them lacks are left out."""
+    """Compare the two scorings of each prompt; candidates that one scoring lacks are left out."""
     taus: list[float] = []
     same = pairs = num_prompts = candidates = 0
     shift = 0.0
@@ -47,11 +48,12 @@ def agreement(prompts: Iterable[tuple[Scoring, Scoring]]) -> ScoringAgreement:
 
 
 def scoring(judgements: Iterable[Judgement]) -> Scoring:
+    """The totals of the judgements that have one."""
     return {j.candidate_id: j.total for j in judgements if j.status == "ok" and j.total is not None}
 
 
 def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Tau-b of two scorings of the same candidates, -1 to 1; None when one of them ties all."""
+    """Kendall's tau-b of two scorings of the same candidates, -1 to 1; None when one scoring ties all candidates."""
     signs = list(_signs(first, second))
     ordered = sum(abs(a) for a, _ in signs) * sum(abs(b) for _, b in signs)
     return sum(a * b for a, b in signs) / math.sqrt(ordered) if ordered else None
@@ -62,5 +64,5 @@ def sign(value: float) -> int:
 
 
 def _signs(first: Sequence[float], second: Sequence[float]) -> Iterator[tuple[int, int]]:
-    """Of each pair of candidates: which way each scoring puts it, 0 for a tie."""
+    """For each pair of candidates: which way each scoring puts it, 1 or -1, and 0 for a tie."""
     return ((sign(a - c), sign(b - d)) for (a, b), (c, d) in combinations(zip(first, second, strict=True), 2))

@@ -1,7 +1,7 @@
 """How far a teacher can be trusted, as numbers: does it agree with itself, and what else decides its scores?
 
-Every number but the counts is a mean of what single judgements, pairs or prompts contribute; one to which nothing
-contributed is left out. Candidates are compared within their prompt only. `MEASURES` says what each number is.
+Every number except the counts is a mean over judgements, pairs or prompts; a number without any of these is left out.
+Candidates are only compared with candidates of the same prompt. `MEASURES` says what each number is.
 """
 
 import math
@@ -20,19 +20,19 @@ from hasse.stages.judge.pair_questions import contradicted, decide, num_calls_of
 STATUSES = ("refused", "truncated", "unparsable", "filtered", "budget_stopped", "failed")
 
 MEASURES = {
-    "gold_auc": "right answers scored above wrong ones to the same prompt, a tie for half",
+    "gold_auc": "right answers scored above wrong answers to the same prompt; a tie counts half",
     "tau": "Kendall's tau-b with the totals of `compare_with`, -1 to 1, the mean over prompts",
-    "alike": "pairs of which `compare_with` says the same",
-    "judges_tau": "Kendall's tau-b of two judges, -1 to 1; of the two that agree least",
-    "judges_alike": "pairs of which two judges say the same; of the two that agree least",
+    "alike": "pairs on which `compare_with` agrees",
+    "judges_tau": "Kendall's tau-b of the two judges that agree least, -1 to 1",
+    "judges_alike": "pairs on which two judges agree, for the two that agree least",
     "consistent": "pairs that both presentation orders put alike, ties included",
-    "reversed": "pairs that the second presentation order turns over",
+    "reversed": "pairs that the second presentation order puts the other way round",
     "first_slot_preference": "lead of the answer shown first over the mean of the others, in units of the scale",
     "first_shown_wins": "pairwise verdicts for the answer shown first minus those against it, -1 to 1",
     "repeat_alike": "pairs put alike when the same question was asked again",
     "repeat_tau": "Kendall's tau-b with the totals when the same question was asked again, -1 to 1",
     "repeat_shift": "mean change of a total when the same question was asked again, in units of the scale",
-    "length_correlation": "of total and characters of the answer, both as differences from their prompt's mean",
+    "length_correlation": "correlation of total and characters of the answer, each less its mean over the prompt",
     "tie": "pairs with equal totals",
     "abstained": "judgements without a total, and pairwise verdicts that abstain",
     "overruled": "decided pairs that the totals do not follow, because verdicts contradict each other",
@@ -47,20 +47,21 @@ MEASURES = {
     "calls_of_all_pairs": "questions that all pairs in both orders would have taken",
     "calls_saved": "the difference of the two",
 }
-"""In the order of a report; shares from 0 to 1 unless they say otherwise."""
+"""Measure -> what it is, in the order of a report; a share from 0 to 1 unless the text says otherwise."""
 
 Audit = dict[str, float]
 Contributions = Iterator[tuple[str, float]]
 Lengths = Mapping[str, int]
-"""candidate_id -> characters of its answer."""
+"""candidate_id -> number of characters of the answer."""
 
 
 def audit(
     prompts: Iterable[tuple[Sequence[Judgement], Lengths]], *, other: Path | None = None, again: Path | None = None
 ) -> Audit:
-    """The numbers of one teacher, from each prompt's judgements.
+    """The numbers of one teacher, from the judgements of each prompt.
 
-    other: a table of judgements to compare with; again: of what it said when it was asked once more.
+    other: a table of judgements by another teacher, to compare with. again: the table of the same teacher's judgements
+    when it was asked once more.
     """
     means: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0])
     moments, calls, calls_of_all_pairs = [0.0, 0.0, 0.0], 0, 0
@@ -86,7 +87,7 @@ def audit(
 
 
 def _compared(own: Mapping[str, Mapping[str, float]], table: Path | None, prefix: str, names: Sequence[str]) -> Audit:
-    """What both have scored; a table may hold more prompts, or fewer."""
+    """Agreement on the prompts that both have scored; the table may hold more prompts, or fewer."""
     if table is None:
         return {}
     others = ((prompt_id, scoring(found)) for prompt_id, found in by_prompt(read_records(table, Judgement)))
@@ -146,13 +147,13 @@ def _of_verdicts(judgements: Sequence[Judgement]) -> Contributions:
 
 
 def _num_calls(judgements: Sequence[Judgement]) -> int:
-    """Questions asked for this prompt, those asked again included."""
+    """Questions asked about this prompt; a question asked again counts twice."""
     lists = max((j.presentations for j in judgements), key=len, default=())
     return sum(p.num_asks for p in lists) + sum(len(j.verdicts) for j in judgements)
 
 
 def _moments(judgements: Sequence[Judgement], lengths: Lengths) -> tuple[float, float, float]:
-    """Sums over a prompt of (total x length, total squared, length squared), each less the prompt's mean."""
+    """Sums over a prompt of (total x length, total squared, length squared), with the prompt's means subtracted."""
     pairs = [(j.total, lengths[j.candidate_id]) for j in judgements if j.status == "ok" and j.total is not None]
     if not pairs:
         return 0.0, 0.0, 0.0
@@ -161,6 +162,6 @@ def _moments(judgements: Sequence[Judgement], lengths: Lengths) -> tuple[float, 
 
 
 def _less_their_mean(values: Sequence[float]) -> list[float]:
-    """Zeros where all are equal: the mean of 0.1, 0.1 and 0.1 is not 0.1, and the rest would correlate."""
+    """The values less their mean; exact zeros where all are equal, for the mean of 0.1, 0.1 and 0.1 is not 0.1."""
     mean = values[0] if len(set(values)) == 1 else fmean(values)
     return [value - mean for value in values]

@@ -1,4 +1,4 @@
-"""What a teacher must satisfy before anything learns from its judgements."""
+"""The bounds that a teacher's audit must satisfy before anything is trained on its judgements."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from hasse.pipeline.fingerprint import file_digest
 from hasse.stages.judge.audit import Audit
 
 OF_TOTALS = {"gold_auc", "tau", "alike", "judges_tau", "judges_alike", "length_correlation", "tie", "abstained"}
-"""Of several judges, what is measured on the totals they make together; everything else is measured on each judge."""
+"""Measures that are taken on the totals which several judges make together; the others are taken on each judge."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,32 +21,34 @@ Correlation = Annotated[float, Field(ge=-1, le=1)]
 
 
 class AuditSettings(Config):
-    """Bounds of what a teacher must satisfy; a bound that is left out is not checked."""
+    """Bounds on the teacher's audit; a bound that is left out is not checked."""
 
-    min_gold_auc: Share | None = Field(default=None, description="Right answers above wrong ones.")
+    min_gold_auc: Share | None = Field(default=None, description="Right answers scored above wrong answers.")
     min_tau: Correlation | None = Field(default=None, description="Agreement with `compare_with`.")
-    min_alike: Share | None = Field(default=None, description="Pairs of which `compare_with` says the same.")
+    min_alike: Share | None = Field(default=None, description="Pairs on which `compare_with` agrees.")
     min_judges_tau: Correlation | None = Field(default=None, description="Agreement of any two of several judges.")
-    min_judges_alike: Share | None = Field(
-        default=None, description="Pairs of which any two of several judges say the same."
+    min_judges_alike: Share | None = Field(default=None, description="Pairs on which any two of several judges agree.")
+    min_consistent: Share | None = Field(default=None, description="Pairs that both presentation orders put alike.")
+    max_reversed: Share | None = Field(
+        default=None, description="Pairs that the second order puts the other way round."
     )
-    min_consistent: Share | None = Field(default=None, description="Pairs alike in both orders.")
-    max_reversed: Share | None = Field(default=None, description="Pairs turned over by the order.")
     max_first_slot_preference: float | None = Field(
-        default=None, ge=0, description="Lead of the first place, either way, in units of the scale."
+        default=None, ge=0, description="Lead of the answer shown first, in either direction, in units of the scale."
     )
     max_first_shown_wins: Share | None = Field(
-        default=None, description="Preference for the first of a pair, either way."
+        default=None, description="Preference for the first answer of a pair, in either direction."
     )
     min_repeat_alike: Share | None = Field(default=None, description="Pairs alike when asked again; needs `repeats`.")
     min_repeat_tau: Correlation | None = Field(
         default=None, description="Agreement with itself when asked again; needs `repeats`."
     )
     max_repeat_shift: float | None = Field(
-        default=None, ge=0, description="Change of a total when asked again, in units of the scale; needs `repeats`."
+        default=None,
+        ge=0,
+        description="Mean change of a total when asked again, in units of the scale; needs `repeats`.",
     )
     max_length_correlation: Share | None = Field(
-        default=None, description="Correlation of total and length, either way."
+        default=None, description="Correlation of total and length, in either direction."
     )
     max_tie: Share | None = Field(default=None, description="Pairs with equal totals.")
     max_abstained: Share | None = Field(default=None, description="Abstentions.")
@@ -79,16 +81,16 @@ class AuditSettings(Config):
         return self
 
     def alone(self) -> "AuditSettings":
-        """Without the other teacher's table, whose candidates are those of one round only."""
+        """The settings without the other teacher's table, whose candidates belong to the first round only."""
         return self.model_copy(update={"compare_with": None, "min_tau": None, "min_alike": None})
 
     def bounds(self) -> dict[str, float]:
-        """Those that are set."""
+        """Setting -> bound, for the bounds that are set."""
         named = {name: getattr(self, name) for name in type(self).model_fields if name.startswith(("min_", "max_"))}
         return {name: bound for name, bound in named.items() if bound is not None}
 
     def asked_again(self, prompt_ids: Iterable[str]) -> set[str]:
-        """The prompts of the smallest hashes, so that a larger sample holds a smaller one."""
+        """The prompts to ask about again: the smallest hashes, so that a larger sample holds a smaller one."""
         by_hash = {prompt_id: unit_hash("repeat", prompt_id) for prompt_id in prompt_ids} if self.repeats else {}
         if self.repeats < 1:
             return {prompt_id for prompt_id, value in by_hash.items() if value < self.repeats}
@@ -96,7 +98,7 @@ class AuditSettings(Config):
 
 
 def external(settings: AuditSettings) -> dict[str, str]:
-    """Digests of files that the audit reads."""
+    """Digests of the files that the audit reads. Raises SourceError for a file that does not exist."""
     if settings.compare_with is None:
         return {}
     if not Path(settings.compare_with).is_file():
@@ -105,9 +107,9 @@ def external(settings: AuditSettings) -> dict[str, str]:
 
 
 def check(found: Audit, settings: AuditSettings, *, where: str, judges: Mapping[str, Audit] | None = None) -> None:
-    """Raises WorkError that names the bound and the value; a preference or correlation counts either way.
+    """Raise WorkError, with bound and value, for a number out of its bound; upper bounds limit the absolute value.
 
-    judges: the audits of several judges, of whom each must satisfy the bounds of what is not measured on their totals.
+    judges: the audits of several judges; each judge must satisfy the bounds on what is not measured on the totals.
     """
     each = {f"{where}, judge {name}": numbers for name, numbers in (judges or {}).items()}
     for name, bound in settings.bounds().items():
@@ -115,7 +117,7 @@ def check(found: Audit, settings: AuditSettings, *, where: str, judges: Mapping[
         measured = {where: found} if measure in OF_TOTALS or not each else each
         values = {place: numbers[measure] for place, numbers in measured.items() if measure in numbers}
         if not values:
-            raise WorkError(f"{where}: audit.{name} is {bound:g}, but nothing that was judged tells of {measure}")
+            raise WorkError(f"{where}: audit.{name} is {bound:g}, but no judgement gives a value of {measure}")
         for place, value in values.items():
             if (value < bound) if kind == "min" else (abs(value) > bound):
                 raise WorkError(

@@ -1,6 +1,6 @@
-"""One question that shows all candidates of a prompt, and the scores in its reply.
+"""The question that shows all candidates of a prompt, and how the scores in its reply are read.
 
-Candidates are shown under letters, never under their ids, which say where an answer comes from.
+Candidates are shown under letters, never under their ids, because an id tells where an answer comes from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,21 +23,21 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Aspect(Config):
-    """What a judge looks at."""
+    """A quality that a judge scores."""
 
-    name: str = Field(min_length=1, description="As it stands in the reply.")
-    description: str = Field(description="What it means, in one line.")
+    name: str = Field(min_length=1, description="The name of the aspect in the reply.")
+    description: str = Field(description="What the aspect means, in one line.")
     weight: float = Field(
         default=1.0,
         gt=0,
         allow_inf_nan=False,
-        description="In the total, a weighted mean; stated in questions that ask for an order or a verdict.",
+        description="Weight in the total, a weighted mean; questions for an order or a verdict state the weights.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateScore:
-    """What a reply gives one candidate. total: None where the judge abstains."""
+    """What a reply says of one candidate. total: None where the judge abstains."""
 
     total: float | None
     aspects: tuple[AspectScore, ...] = ()
@@ -47,9 +47,9 @@ class CandidateScore:
 def presentation_orders(
     prompt_id: str, candidates: Sequence[Candidate], *, num_orders: int, seed: int
 ) -> list[list[Candidate]]:
-    """One or two orders, functions of the seed and the ids alone. The second is never the first again: a single
+    """One or two presentation orders, which depend on the seed and the ids alone.
 
-    candidate has one order only, and a second shuffle that gives the first is turned round.
+    Two orders always differ: a second shuffle that equals the first is reversed, and a single candidate has one order.
     """
 
     def shuffled(number: int) -> list[Candidate]:
@@ -63,14 +63,15 @@ def presentation_orders(
 
 
 def tag(place: int) -> str:
-    """A, B, ... Z, AA, AB, ... for 0, 1, ..."""
+    """The letters for a place: A, B, ... Z, AA, AB, ... for 0, 1, ..."""
     return (tag(place // 26 - 1) if place >= 26 else "") + LETTERS[place % 26]
 
 
 def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any) -> str:
-    """The question. The template gets `question`, `reference`, `candidates` with tag and text, and these values.
+    """The text of the question, from the template in `path`.
 
-    Raises SourceError for a template that cannot be used.
+    The template gets `question`, `reference`, `candidates` (each with `tag` and `text`), and `values`. Raises
+    SourceError for a template that cannot be used.
     """
     candidates = [{"tag": tag(i), "text": split_thinking(candidate.text).answer} for i, candidate in enumerate(shown)]
     return rendered(
@@ -79,7 +80,7 @@ def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any
 
 
 def scores_schema(num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]) -> Schema:
-    """Of the reply that `read_scores` reads; the reason stands before the scores, so that it can decide them."""
+    """The schema of the reply for `read_scores`; the rationale precedes the scores, so that it can guide them."""
     score = {"type": "number", "minimum": scale[0], "maximum": scale[1]}
     scores = object_schema({aspect.name: score for aspect in aspects})
     entry = object_schema({"rationale": {"type": "string"}, "scores": {"anyOf": [scores, {"type": "null"}]}})
@@ -90,9 +91,10 @@ def scores_schema(num_candidates: int, aspects: Sequence[Aspect], scale: tuple[f
 def read_scores(
     text: str, *, num_candidates: int, aspects: Sequence[Aspect], scale: tuple[float, float]
 ) -> list[CandidateScore]:
-    """A mark for each candidate, in the order shown: from an object by tag, or a list of objects with `tag`.
+    """The score of each candidate, in the order shown.
 
-    Raises ValueError that says what is wrong with the reply.
+    `candidates` in the reply may be an object by tag, or a list of objects with `tag`. Raises ValueError that says what
+    is wrong with the reply.
     """
     given = json_object(text, "candidates")["candidates"]
     entries = [{"tag": name, **entry} for name, entry in given.items()] if _is_by_tag(given) else given
@@ -106,15 +108,15 @@ def read_scores(
 
 
 def check_tags(found: Sequence[str], tags: Sequence[str]) -> None:
-    """Raises ValueError unless each tag is there once and nothing else."""
+    """Raise ValueError unless each tag was given exactly once, and no other."""
     problems = {
         "unknown": sorted(set(found) - set(tags)),
         "missing": [name for name in tags if name not in found],
         "given twice": sorted({name for name in found if found.count(name) > 1}),
     }
-    said = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
-    if said:
-        raise ValueError(f"the tags must be {', '.join(tags)}, each once; {'; '.join(said)}")
+    listed = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
+    if listed:
+        raise ValueError(f"the tags must be {', '.join(tags)}, each once; {'; '.join(listed)}")
 
 
 def _is_by_tag(given: object) -> bool:
@@ -148,6 +150,6 @@ def _number(name: str, aspect: str, value: object, scale: tuple[float, float]) -
     low, high = scale
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"candidate {name}: the score of {aspect!r} is {value!r}; a number is needed")
-    if not low <= value <= high:  # NaN is not either
+    if not low <= value <= high:  # NaN fails this, too
         raise ValueError(f"candidate {name}: the score {value} of {aspect!r} is not from {low:g} to {high:g}")
     return float(value)

@@ -1,4 +1,4 @@
-"""The reply to a list that puts its candidates in order instead of scoring them."""
+"""How the reply to a list is read when it ranks the candidates instead of scoring them."""
 
 from hasse.stages.chat.json_replies import Schema, json_object, object_schema
 from hasse.stages.judge.list_questions import CandidateScore, check_tags, tag
@@ -6,7 +6,7 @@ from hasse.stages.judge.scales import standardised_ranks
 
 
 def ranking_schema(num_candidates: int) -> Schema:
-    """Of the reply that `read_ranking` reads. That each tag stands there once is more than a schema can say."""
+    """The schema of the reply that `read_ranking` reads; no schema can demand that each tag occurs exactly once."""
     tags = {"type": "array", "items": {"type": "string", "enum": [tag(i) for i in range(num_candidates)]}}
     tags["maxItems"] = num_candidates
     ranking = {"type": "array", "items": tags, "maxItems": num_candidates}
@@ -14,11 +14,11 @@ def ranking_schema(num_candidates: int) -> Schema:
 
 
 def read_ranking(text: str, *, num_candidates: int, scale: tuple[float, float]) -> list[CandidateScore]:
-    """A mark for each candidate, in the order shown, from {"ranking": [["B"], ["A", "C"]], "abstained": ["D"]}.
+    """The score of each candidate, in the order shown, from {"ranking": [["B"], ["A", "C"]], "abstained": ["D"]}.
 
-    Best first, ties together; a tie of one may stand without its list. The total is the share of the others that a
-    candidate leaves behind, a tie for half, from the worst of the scale to the best. Raises ValueError that says what
-    is wrong with the reply.
+    The ranking runs from best to worst, with tied candidates in a list; a candidate without ties may stand alone. The
+    total is the share of the other candidates that a candidate beats, with a tie as half, mapped to the scale. Raises
+    ValueError that says what is wrong with the reply.
     """
     reply = json_object(text, "ranking")
     places, abstained = reply["ranking"], reply.get("abstained") or []
@@ -34,5 +34,5 @@ def read_ranking(text: str, *, num_candidates: int, scale: tuple[float, float]) 
     return [CandidateScore(total=total.get(name), rationale=rationale) for name in tags]
 
 
-def _words(said: object) -> str | None:
-    return said if isinstance(said, str) and said.strip() else None
+def _words(rationale: object) -> str | None:
+    return rationale if isinstance(rationale, str) and rationale.strip() else None

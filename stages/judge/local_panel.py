@@ -1,4 +1,4 @@
-"""Questions to a chat model of the recipe's own, through its chat template."""
+"""Judging by the model in the recipe's section `teacher`, which is asked through its chat template."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class LocalChatSettings(PanelSettings):
-    """A judge that the recipe's section `teacher` names."""
+    """The settings of a judge that is the model in the recipe's section `teacher`."""
 
     seed: Seed = Field(default=0, description="Another seed, other presentation orders and samples.")
-    temperature: float = Field(default=0.0, ge=0, description="Of the replies; 0 is greedy.")
+    temperature: float = Field(default=0.0, ge=0, description="Temperature of the replies; 0 is greedy.")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
@@ -37,7 +37,7 @@ class LocalChatSettings(PanelSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A question as the model gets it."""
+    """A question as the model gets it: tokens, the seed of the reply, and the schema that the reply should have."""
 
     token_ids: list[int]
     seed: int
@@ -45,7 +45,7 @@ class Asked:
 
 
 Written = Sequence[tuple[str, str | None]]
-"""(text, finish_reason) of each reply, in order."""
+"""(text, finish_reason) of each reply, in the order of the questions."""
 
 
 def judge(
@@ -58,8 +58,11 @@ def judge(
     repeat: int,
     writes: Callable[[list[Asked], Any, LazyModel], Written],
 ) -> Iterator[list[Judgement]]:
-    """As a teacher does, in the name of its settings; `writes` has the model answer, `context` is what fits into it."""
-    said = partial(
+    """The `judge` of a teacher whose model runs here.
+
+    context: tokens of question and reply together. writes: has the model answer the questions.
+    """
+    answer = partial(
         replies,
         settings=settings,
         tokenizer=model.tokenizer,
@@ -67,7 +70,8 @@ def judge(
         repeat=repeat,
         writes=lambda asked: writes(asked, settings, model),
     )
-    yield from in_rounds((panel.conversation(*item, settings, task, teacher=settings.teacher) for item in items), said)
+    talks = (panel.conversation(*item, settings, task, teacher=settings.teacher) for item in items)
+    yield from in_rounds(talks, answer)
 
 
 def replies(
@@ -79,7 +83,7 @@ def replies(
     repeat: int,
     writes: Callable[[list[Asked]], Written],
 ) -> list[Reply]:
-    """One reply a question; `filtered` where it does not fit. A seed is a function of the question alone."""
+    """One reply for each question, `filtered` where the question does not fit; seeds depend on the question alone."""
     room = context - settings.max_tokens
     asked = [
         Asked(
@@ -89,16 +93,16 @@ def replies(
         )
         for question in questions
     ]
-    fitting = [one for one in asked if len(one.token_ids) <= room]
-    written = iter(writes(fitting) if fitting else [])
+    short_enough = [question for question in asked if len(question.token_ids) <= room]
+    written = iter(writes(short_enough) if short_enough else [])
     return [
-        _reply(*next(written)) if len(one.token_ids) <= room else _too_long(len(one.token_ids), room, settings)
-        for one in asked
+        _reply(*next(written)) if len(q.token_ids) <= room else _too_long(len(q.token_ids), room, settings)
+        for q in asked
     ]
 
 
 def _token_ids(question: Question[Any], tokenizer: Any) -> list[int]:
-    """The instruction stands before the question, in the user's turn: not every template has one for a system."""
+    """The question with its instruction before it, in the user's turn: not every chat template has a system turn."""
     from hasse.stages.models.tokens import prompt_token_ids
 
     return prompt_token_ids(tokenizer, f"{SYSTEM}\n\n{question.text}")

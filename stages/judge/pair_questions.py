@@ -1,8 +1,8 @@
-"""Pairs on which two scored lists disagree, the verdicts asked for them, and totals that respect the verdicts.
+"""Questions on the pairs about which two scored lists disagree, and totals that respect the verdicts.
 
-Totals are moved as little as cyclic projections need: in turn, the two totals of each pair whose difference is not
-allowed are moved equally far to the nearest difference that is. Where the verdicts contradict each other no totals can
-respect all of them; the audit counts those that are left.
+Totals are moved by cyclic projections. In turn, each pair whose difference is not allowed has both its totals moved
+equally far, to the nearest difference that is allowed. Where verdicts contradict each other, no totals can respect all
+of them; the audit counts the verdicts that are not respected.
 """
 
 import math
@@ -21,22 +21,22 @@ TURNED = {"win": "lose", "lose": "win", "tie": "tie"}
 SCHEMA: Schema = object_schema(
     {"rationale": {"type": "string"}, "verdict": {"type": "string", "enum": ["A", "B", "tie", "abstain"]}}
 )
-"""Of the reply that `read_verdict` reads."""
+"""The schema of the reply that `read_verdict` reads."""
 
 GAP = 0.01
-"""How far a verdict sets two totals apart, in units of the scale."""
+"""How far a verdict keeps two totals apart, in units of the scale."""
 ROUNDS = 1000
 PRECISION = 6
-"""Decimals of a total, so that those of a tie are equal and not only near."""
+"""Decimals of a total, so that tied totals are equal and not merely close."""
 
 
 def reversed_pairs(first: Totals, second: Totals) -> list[Pair]:
-    """Pairs of which one list puts one candidate higher and the other list the other; a tie is no disagreement."""
+    """The pairs that the two lists put in opposite orders; a tie in one list is no disagreement."""
     return [(a, b) for a, b in combinations(first, 2) if (first[a] - first[b]) * (second[a] - second[b]) < 0]
 
 
 def read_verdict(text: str) -> str:
-    """win, lose, tie or abstain, for the candidate shown as A. Raises ValueError."""
+    """The verdict on the candidate shown as A: win, lose, tie or abstain. Raises ValueError for another word."""
     stated = json_object(text, "verdict")["verdict"]
     word = WORDS.get(str(stated).strip().upper())
     if word is None:
@@ -44,17 +44,17 @@ def read_verdict(text: str) -> str:
     return word
 
 
-def decide(pair: Pair, said: str, said_turned: str) -> str | None:
-    """Of the first of the pair, from the verdicts when it was shown first and when it was shown second.
+def decide(pair: Pair, verdict: str, verdict_turned: str) -> str | None:
+    """The verdict on the first candidate of the pair, from the questions that showed it first and second.
 
-    win or lose only where both say so, else a tie; None where both abstain or are unusable.
+    It is win or lose only where both verdicts say so, else a tie; None where both abstain or are unusable.
     """
-    first = said if said in TURNED else None
-    return PairComparison(prompt_id=str(pair), first=first, second=TURNED.get(said_turned)).verdict  # type: ignore[arg-type]  words of PairComparison
+    first = verdict if verdict in TURNED else None
+    return PairComparison(prompt_id=str(pair), first=first, second=TURNED.get(verdict_turned)).verdict  # type: ignore[arg-type]  words of PairComparison
 
 
 def settle(first: Totals, second: Totals, verdicts: Mapping[Pair, str | None]) -> dict[str, float]:
-    """The mean of both lists, moved so that decided pairs stand as decided and no other pair is turned over."""
+    """The mean of both lists, moved so that decided pairs stand as decided and no other pair changes its order."""
     total = {name: (first[name] + second[name]) / 2 for name in first}
     allowed = {
         (a, b): _allowed(verdicts.get((a, b)), total[a] - total[b])
@@ -68,7 +68,7 @@ def settle(first: Totals, second: Totals, verdicts: Mapping[Pair, str | None]) -
 
 
 def contradicted(total: Totals, verdicts: Mapping[Pair, str | None]) -> int:
-    """How many decided pairs do not stand as decided."""
+    """The number of decided pairs that the totals do not put as decided."""
     signs = {"win": 1, "lose": -1, "tie": 0}
     return sum(
         signs[verdict] != (total[a] > total[b]) - (total[a] < total[b])
@@ -78,22 +78,22 @@ def contradicted(total: Totals, verdicts: Mapping[Pair, str | None]) -> int:
 
 
 def num_calls_of_all_pairs(num_candidates: int) -> int:
-    """Questions that would compare every pair of a prompt in both orders."""
+    """The number of questions that would compare every pair of a prompt in both orders."""
     return num_candidates * (num_candidates - 1)
 
 
 def _allowed(verdict: str | None, difference: float) -> tuple[float, float]:
-    """Bounds of the difference between two totals; `difference`: what it is now."""
+    """The bounds within which the difference of two totals must lie; `difference` is the present one."""
     if verdict == "tie":
         return 0.0, 0.0
-    if verdict is None:  # not asked: its lists agree, and at most its lead may shrink
+    if verdict is None:  # not asked: the lists agree, so the lead may shrink but not change sides
         near = min(GAP, abs(difference))
         return (near, math.inf) if difference > 0 else (-math.inf, -near) if difference < 0 else (-math.inf, math.inf)
     return (GAP, math.inf) if verdict == "win" else (-math.inf, -GAP)
 
 
 def _project(total: dict[str, float], allowed: Mapping[Pair, Sequence[float]]) -> float:
-    """One turn over all pairs; gives the longest way that a total was moved."""
+    """Project each pair once; returns the largest distance by which a total was moved."""
     longest = 0.0
     for (a, b), (low, high) in allowed.items():
         difference = total[a] - total[b]

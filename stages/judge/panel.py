@@ -1,11 +1,10 @@
-"""List-wise judging by a chat model, whoever puts the questions to it.
+"""List-wise judging by a chat model: one question shows all answers to a prompt. Whoever asks the model uses this.
 
-All answers to a prompt are judged in one question, by aspects: scored, or put in order. Each prompt is asked in one or
-two presentation orders; with two, totals are means, and what each order gave is kept in `presentations`. A prompt one
-of whose orders gave no usable reply has no totals, and so has a candidate that one of them abstains from: half of a
-balanced design would carry the judge's preference for a place. With `pairwise: disagreements`, pairs on which the two
-orders contradict each other are asked on their own, in both orders, and the totals are moved until they respect the
-verdicts.
+The answers are scored by aspects, or ranked. Each prompt is asked in one or two presentation orders. With two orders,
+totals are means, and the total in each order is kept in `presentations`. A prompt has no totals if one of its orders
+gave no usable reply, and a candidate has none if one order abstains from it: a total from one order alone would carry
+the judge's preference for a place. With `pairwise: disagreements`, the pairs that the two orders put differently are
+asked about on their own, in both orders, and the totals are moved until they respect the verdicts.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,14 +26,14 @@ from hasse.stages.judge.panel_settings import PanelSettings
 
 @dataclass(kw_only=True)
 class Panel:
-    """A prompt with its lists, each with what was answered to it, and what was said of its pairs."""
+    """A prompt with its presentation orders, the parsed reply to each of them, and the verdicts on its pairs."""
 
     prompt: Prompt
     candidates: list[Candidate]
     orders: list[list[Candidate]]
     answers: list[ParsedReply[list[CandidateScore]]] = field(default_factory=list)
     verdicts: dict[Pair, str] = field(default_factory=dict)
-    """(shown first, shown second) -> as in PairVerdict."""
+    """(candidate shown first, candidate shown second) -> verdict, as in PairVerdict."""
 
     @property
     def marks(self) -> list[dict[str, CandidateScore]]:
@@ -44,7 +43,7 @@ class Panel:
 
     @property
     def totals(self) -> list[dict[str, float]]:
-        """Of each list: candidate_id -> total, of the candidates that every list gives one, in their own order."""
+        """For each list: candidate_id -> total of the candidates that have a total in every list."""
         given = [{name: m.total for name, m in marks.items() if m.total is not None} for marks in self.marks]
         common = [c.candidate_id for c in self.candidates if all(c.candidate_id in found for found in given)]
         return [{name: found[name] for name in common} for found in given]
@@ -53,7 +52,7 @@ class Panel:
 def conversation(
     prompt: Prompt, candidates: list[Candidate], settings: PanelSettings, task: TaskSettings, *, teacher: str
 ) -> Talk[list[Judgement]]:
-    """One judgement a candidate, in the name of `teacher`."""
+    """Ask about one prompt; gives one judgement for each candidate, in the name of `teacher`."""
     panel = _panel(prompt, candidates, settings)
     panel.answers = yield from ask_twice([_list_question(prompt, order, settings) for order in panel.orders])
     if settings.pairwise == "disagreements" and len(panel.orders) == 2:
@@ -64,7 +63,7 @@ def conversation(
 def questions(
     items: Iterable[tuple[Prompt, list[Candidate]]], settings: PanelSettings
 ) -> Iterator[tuple[Question[Any], bool]]:
-    """What is asked: the lists, surely; and all pairs, of which those are asked on which the lists disagree."""
+    """(question, whether it is certain to be asked): each list, and each pair, which is only asked on disagreement."""
     for prompt, candidates in items:
         panel = _panel(prompt, candidates, settings)
         for order in panel.orders:
@@ -79,7 +78,7 @@ def _panel(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings)
 
 
 def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings) -> list[list[Candidate]]:
-    """None where there is nothing to put in order."""
+    """The presentation orders; none where a single candidate would be ranked."""
     if settings.mode == "ranking" and len(candidates) == 1:
         return []
     return presentation_orders(prompt.prompt_id, candidates, num_orders=settings.orders, seed=settings.seed)
@@ -97,7 +96,7 @@ def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettin
 
 
 def _verdicts(panel: Panel, settings: PanelSettings) -> Talk[dict[Pair, str]]:
-    """Of each pair that the lists put differently, one way round and the other."""
+    """Ask about each pair that the lists put differently, with either candidate shown first."""
     pairs = [pair for a, b in reversed_pairs(*panel.totals) for pair in ((a, b), (b, a))]
     answers = yield from ask_once([_pair_question(panel, pair, settings) for pair in pairs])
     return {pair: answer.value or answer.status for pair, answer in zip(pairs, answers, strict=True)}
@@ -113,7 +112,7 @@ def _pair_question(panel: Panel, pair: Pair, settings: PanelSettings) -> Questio
 def _judgements(panel: Panel, task: TaskSettings, teacher: str) -> list[Judgement]:
     decided = {
         (a, b): decide((a, b), said, panel.verdicts[b, a])
-        for (a, b), said in list(panel.verdicts.items())[::2]  # each pair stands there twice, turned round
+        for (a, b), said in list(panel.verdicts.items())[::2]  # every second entry is the same pair turned round
     }
     totals, given = panel.totals, panel.marks
     final = settle(totals[0], totals[-1], decided) if totals else {}
@@ -154,7 +153,7 @@ def _judgement(
 
 
 def _unusable(panel: Panel) -> ParsedReply | None:
-    """What keeps the prompt from being judged: first of all what was not asked, for that is asked by the next run."""
+    """The reply that keeps the prompt from being judged, if any; one that the next run will ask again comes first."""
     if "budget_stopped" in panel.verdicts.values():
         return ParsedReply(value=None, status="budget_stopped", error="not all of its pairs were asked")
     found = [answer for answer in panel.answers if answer.value is None]

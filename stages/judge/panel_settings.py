@@ -1,4 +1,4 @@
-"""What every list-wise judge can be told: what counts, how it is asked, and by which templates."""
+"""Settings of every list-wise judge: the aspects, how it is asked, and the templates of its questions."""
 
 from pathlib import Path
 from typing import Literal
@@ -20,12 +20,12 @@ ASPECTS = (
 
 
 class PanelSettings(Config):
-    """What every list-wise judge has."""
+    """The settings that every list-wise judge has."""
 
     mode: Literal["scores", "ranking"] = Field(
         default="scores",
-        description="What a reply gives: scores by aspect, or an order with ties, whose total is the share of the "
-        "others that an answer leaves behind, on the scale.",
+        description="What a reply gives: scores by aspect, or a ranking with ties, whose total is the share of the "
+        "other answers that an answer beats, mapped to the scale.",
     )
     aspects: tuple[Aspect, ...] = Field(default=ASPECTS, min_length=1, description="What counts.")
     scale: tuple[FiniteFloat, FiniteFloat] = Field(default=(1, 10), description="The worst and the best score.")
@@ -63,7 +63,7 @@ class PanelSettings(Config):
 
 
 def external(settings: PanelSettings) -> dict[str, str]:
-    """Digests of the templates. Raises SourceError when one does not exist."""
+    """Digests of the templates. Raises SourceError for a template that does not exist."""
     used = {"template": settings.list_path}
     if settings.pairwise != "never":
         used["pair_template"] = settings.pair_path

@@ -1,4 +1,4 @@
-"""Scores of two answers, read from the text of a review that compares them."""
+"""Read the scores of two answers from the text of a review that compares them."""
 
 import re
 
@@ -11,10 +11,10 @@ TUPLE = re.compile(rf"\b(?:output|tuple|scores?)\b[^\n(]*\({NUMBER},\s*{NUMBER}\
 
 
 def two_scores(text: str) -> tuple[float, float] | None:
-    """(of the answer shown first, of the one shown second); None where the text states none.
+    """(score of the answer shown first, score of the one shown second); None where the text states no scores.
 
-    Judges of this kind are told to put both on the first line. Some reason first: then the scores stand on two lines
-    `Assistant 1: 10`, `Assistant 2: 4`, or as `Output: (10, 4)`; the last of these counts.
+    Judges of this kind are told to put both scores on the first line. Some judges reason first; then the scores stand
+    on two lines, `Assistant 1: 10` and `Assistant 2: 4`, or as `Output: (10, 4)`, and the last scores count.
     """
     text = split_thinking(text).answer
     first_line = FIRST_LINE.match(text)

@@ -1,20 +1,22 @@
-"""Who judges candidates; one file is one teacher.
+"""Who scores candidates; one file is one teacher.
 
 A teacher module has
-    NEEDS_MODEL: bool                            whether it judges by the recipe's `teacher`
+    NEEDS_MODEL: bool                            whether it scores by the model in the recipe's section `teacher`
     class Settings(Config)                       its section of the recipe
-    def judge(items, settings, task, model) -> Iterator[list[Judgement]]    one judgement a candidate, in order
+    def judge(items, settings, task, model) -> Iterator[list[Judgement]]    for each prompt, one judgement a candidate
 and may have
-    NEEDS_TOKENS: bool                           whether it reads the candidates' tokens, beside their texts
+    NEEDS_TOKENS: bool                           whether it reads the candidates' token ids, beside their texts
     IN_CHILD: bool                               whether it loads a model of its own, and so runs in a child process
     OWN_PROCESS: bool                            whether its model answers in processes of their own; or a function
-                                                 own_process(settings), where that depends
-    REPEATS: bool                                whether a question asked again may be answered otherwise; then `judge`
-                                                 takes `repeat`, a number that makes it another question
-    def external(settings) -> dict[str, str]     digests of files and models that it reads
-    def questions(items, settings) -> Iterator[Planned]     where it asks a chat endpoint: what `judge` would ask
-    def close()                                  gives a model's memory back
+                                                 own_process(settings), where that depends on the settings
+    REPEATS: bool                                whether the same question may be answered differently when it is asked
+                                                 again; then `judge` takes `repeat`, a number that makes it another one
+    def external(settings) -> dict[str, str]     digests of the files and models that it reads
+    def questions(items, settings) -> Iterator[Planned]     what `judge` would ask, for one that asks a chat endpoint;
+                                                            then `judge` takes `payer`, who pays for its questions
+    def close()                                  frees the memory of a model
 
-`items` are (prompt, its candidates); `task` says what a right answer is; `model` is a LazyModel or None. A teacher that
-has `members(settings)` and `combine(...)` instead of `judge` makes one judgement of those of others: `several`.
+`items` are pairs of a prompt and its candidates; `task` says which answers are right; `model` is a LazyModel or None.
+The teacher `several` has `members(settings)` and `combine(...)` in place of `judge`: it makes one judgement out of
+those of other teachers.
 """

@@ -1,9 +1,9 @@
-"""Teacher `logprob`: an answer's score is its likelihood under a stronger model, scaled by its length.
+"""Teacher `logprob`: the score of an answer is its log-likelihood under the teacher's model, scaled by its length.
 
     s(x, r) = log p_teacher(r | x) / |r|^1.3          |r| in the teacher's tokens, the end of the answer included
 
-As in "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385. An answer that the teacher
-sampled itself keeps the log-probs it was sampled with; any other text is scored by the teacher.
+Source: "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385. An answer that the same
+model sampled keeps the log-probs with which it was sampled; every other text is scored anew.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Settings(Config):
     length_exponent: float = Field(
         default=1.3, description="Power of the length; above 1 it favours longer answers. Tuna: 1.3."
     )
-    rescore: bool = Field(default=False, description="Score anew even what the teacher sampled itself.")
+    rescore: bool = Field(default=False, description="Score anew even the answers that the teacher's model sampled.")
     engine: EngineSettings | None = Field(
-        default=None, description="Of vLLM, which then scores; left out: the training stack does."
+        default=None, description="Settings of a vLLM engine that scores; left out: the training stack scores."
     )
     micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
     chunk_size: int = unkeyed(500, ge=1, description="Prompts between two commits to the store.")
@@ -47,7 +47,7 @@ def own_process(settings: Settings) -> bool:
 def judge(
     items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings, model: LazyModel
 ) -> Iterator[list[Judgement]]:
-    """One judgement a candidate: `total` is the score, the aspect `logprob` the unscaled sum."""
+    """One judgement for each candidate: `total` is the score, and the aspect `logprob` the unscaled sum, in nats."""
     asked = [
         (prompt, candidate)
         for prompt, candidates in items
@@ -66,7 +66,7 @@ def judge(
 
 
 def score(logprob: float, num_tokens: int, length_exponent: float) -> float:
-    """Higher is better."""
+    """The log-prob scaled by the length; higher is better."""
     return logprob / num_tokens**length_exponent
 
 
@@ -82,7 +82,7 @@ def _as_sampled(candidate: Candidate) -> tuple[float, int]:
 def _logprobs(
     asked: list[tuple[Prompt, Candidate]], settings: Settings, model: LazyModel
 ) -> list[tuple[float, int] | None]:
-    """(log-prob, tokens) of each answer under the teacher; None where prompt and answer do not fit."""
+    """(log-prob in nats, number of tokens) of each answer; None where prompt and answer do not fit."""
     from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
     if not asked:
@@ -95,20 +95,20 @@ def _logprobs(
         )
         for prompt, candidate in asked
     ]
-    fitting = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= room]
-    sums = iter(_sums(fitting, settings, model))
+    short_enough = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= room]
+    sums = iter(_sums(short_enough, settings, model))
     return [(next(sums), len(c)) if len(p) + len(c) <= room else None for p, c in pairs]
 
 
 def _room(settings: Settings, model: LazyModel) -> int:
-    """Tokens of prompt and answer; an engine wants room for one more, which it samples."""
+    """The most tokens that prompt and answer may have; an engine needs room for one more token, which it samples."""
     if settings.engine is None:
         return model.context
     return min(model.context, settings.engine.max_model_len or model.context) - 1
 
 
 def _sums(pairs: Sequence[tuple[list[int], list[int]]], settings: Settings, model: LazyModel) -> list[float]:
-    """Of each answer after its prompt, nats."""
+    """The log-prob of each answer after its prompt, in nats."""
     if settings.engine is None:
         from hasse.stages.scoring.score_texts import logprobs_of
 

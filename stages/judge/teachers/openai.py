@@ -27,12 +27,12 @@ external = panel_settings.external
 class Settings(PanelSettings):
     teacher: Literal["openai"] = "openai"
     chat: ChatSettings = Field(
-        description="Which model is asked; its max_tokens must hold the judgement of all candidates."
+        description="The model that is asked; max_tokens must leave room for the judgement of all candidates."
     )
     chunk_size: int = unkeyed(100, ge=1, description="Prompts between two commits; replies are kept one by one anyway.")
     structured: Structured = Field(
         default="json_schema",
-        description="json_schema: the endpoint holds replies to a schema; text: for servers that do not know that.",
+        description="json_schema: the endpoint enforces a schema of the reply; text: for servers that cannot.",
     )
 
 
@@ -45,26 +45,26 @@ def judge(
     payer: Payer,
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
-    """Items may come from a stream: they are drawn as fast as questions are let through."""
+    """The judgements of each prompt; items may be a stream, which is read as fast as questions may be sent."""
     talks = (panel.conversation(*item, settings, task, teacher="openai") for item in items)
     yield from converse((_sent(talk, settings, repeat) for talk in talks), settings.chat, payer=payer)
 
 
 def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Settings) -> Iterator[Planned]:
-    for asked, sure in panel.questions(items, settings):
-        yield Planned(request=_request(asked, settings), chat=settings.chat, sure=sure)
+    for asked, is_certain in panel.questions(items, settings):
+        yield Planned(request=_request(asked, settings), chat=settings.chat, sure=is_certain)
 
 
 def _sent(talk: Talk[list[Judgement]], settings: Settings, repeat: int) -> Conversation[list[Judgement]]:
-    """The same, question by question a request."""
-    said = None
+    """The same conversation, with one request for each question."""
+    answers = None
     while True:
         try:
-            questions = talk.send(said)  # type: ignore[arg-type]  None begins
+            questions = talk.send(answers)  # type: ignore[arg-type]  None starts it
         except StopIteration as end:
             return end.value
         replies = yield [_request(asked, settings, repeat=repeat) for asked in questions]
-        said = [reply for (reply,) in replies]
+        answers = [reply for (reply,) in replies]
 
 
 def _request(asked: Question[Any], settings: Settings, *, repeat: int = 0) -> Request:

@@ -1,15 +1,16 @@
-"""Teacher `recorded`: judgements that were made elsewhere, or before, from a file.
+"""Teacher `recorded`: judgements from a file, made elsewhere or by an earlier run.
 
-JSONL, CSV or Parquet. A row is about one candidate and has its total, its scores by aspect, or both,
+The file is JSONL, CSV or Parquet. A row is about one candidate and has its total, its scores by aspect, or both,
 
     {"prompt_id": "9f2c", "candidate_id": "student-0", "total": 7.5, "aspects": {"clarity": 8}, "rationale": "..."}
 
-or the raw text of a review of two answers, as GPT-4 wrote them for Vicuna, and in which slot this candidate was shown:
+or it has the raw text of a review of two answers, as GPT-4 wrote for Vicuna, and the slot in which the review showed
+this candidate:
 
     {"prompt_id": "9f2c", "candidate_id": "student-0", "slot": 2, "reply": "9 8\nAssistant 1 provided ..."}
 
-Without a total, the total is the mean of the aspects. A row may have a `status` that is not ok. Tables of judgements of
-the store are such files, too.
+A row without a total has the mean of its aspects as total. A row may have a `status` other than ok. The tables of
+judgements in the store can be read, too.
 """
 
 import json
@@ -38,14 +39,15 @@ class Settings(Config):
     teacher: Literal["recorded"] = "recorded"
     path: str = unkeyed(description="The file with the judgements; its content enters the key.")
     missing: Literal["error", "filtered"] = Field(
-        default="error", description="Of a candidate without a row: an error, or a judgement with that status."
+        default="error",
+        description="error: a candidate without a row stops the run; filtered: its judgement has that status.",
     )
     chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedJudgement:
-    """What a row says."""
+    """The judgement that one row holds."""
 
     total: float | None
     aspects: tuple[AspectScore, ...] = ()
@@ -100,7 +102,7 @@ def _judgement(prompt: Prompt, candidate: Candidate, found: RecordedJudgement, t
 
 @lru_cache(maxsize=2)
 def _read(path: Path, modified: int) -> dict[tuple[str, str], RecordedJudgement]:
-    """Raises SourceError for a row that cannot be read or that says otherwise than an earlier one."""
+    """(prompt_id, candidate_id) -> judgement. Raises SourceError for a row that is unusable or contradicts another."""
     found: dict[tuple[str, str], RecordedJudgement] = {}
     rows: dict[tuple[str, str], int] = {}
     for number, row in read_rows(path):
@@ -156,7 +158,7 @@ def _reviewed(reply: str, slot: object, path: Path, number: int) -> RecordedJudg
 
 
 def _aspects(given: Any, path: Path, number: int) -> tuple[AspectScore, ...]:
-    """From {name: score}, from [{"name": ..., "score": ...}], or, in CSV, from the JSON text of either."""
+    """The scores from {name: score}, from [{"name": ..., "score": ...}], or from the JSON text of either, in CSV."""
     try:
         given = json.loads(given) if isinstance(given, str) and given else given or {}
         pairs = given.items() if isinstance(given, dict) else [(item["name"], item["score"]) for item in given]
@@ -165,7 +167,7 @@ def _aspects(given: Any, path: Path, number: int) -> tuple[AspectScore, ...]:
     return tuple(
         AspectScore(name=str(name), score=_number(score, "aspects", path, number))
         for name, score in pairs
-        if score is not None  # Parquet fills a struct's absent names
+        if score is not None  # Parquet adds the names that a struct lacks, with null
     )
 
 

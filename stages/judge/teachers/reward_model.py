@@ -1,7 +1,7 @@
 """Teacher `reward_model`: a model with a scalar head scores each answer on its own.
 
-It is a sequence classifier with one label, by its own forward pass: prompt and answer through the chat template, as a
-finished conversation, or as a pair of texts where the tokenizer has no template.
+The model is a sequence classifier with one label. It reads prompt and answer as a finished conversation through its
+chat template, or as a pair of texts where its tokenizer has no template.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IN_CHILD = True
 
 class Settings(Config):
     teacher: Literal["reward_model"] = "reward_model"
-    model: str = unkeyed(description="A hub name or a local folder, digested by its content.")
+    model: str = unkeyed(description="A hub name or a local folder; its content enters the key.")
     revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
     micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
     chunk_size: int = unkeyed(500, ge=1, description="Prompts between two commits to the store.")
@@ -45,7 +45,7 @@ def external(settings: Settings) -> dict[str, str]:
 def judge(
     items: Sequence[tuple[Prompt, list[Candidate]]], settings: Settings, task: TaskSettings, model: None
 ) -> Iterator[list[Judgement]]:
-    """One judgement a candidate; the total is the score, in the model's own units."""
+    """One judgement for each candidate; the total is the score, in the model's own units."""
     scalar = _load(locate(settings.model, revision=settings.revision))
     texts = [scalar.encode(prompt, candidate.text) for prompt, candidates in items for candidate in candidates]
     scores = iter(scalar.scores(texts, micro_batch_tokens=settings.micro_batch_tokens))
@@ -54,7 +54,7 @@ def judge(
 
 
 def close() -> None:
-    """Give the model's memory back."""
+    """Free the memory of the model."""
     _load.cache_clear()
 
 

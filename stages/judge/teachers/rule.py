@@ -1,4 +1,4 @@
-"""Teacher `rule`: an answer is right when its label, or a gold short answer in it, says so."""
+"""Teacher `rule`: an answer is right if it states the gold label, or contains a gold short answer."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -13,11 +13,12 @@ NEEDS_MODEL = False
 
 
 class Settings(Config):
-    """The task says what is right."""
+    """The settings of a rule; which answers are right is part of the task."""
 
     teacher: Literal["rule"] = "rule"
     total: Literal["correct", "score"] = Field(
-        default="correct", description="The score that orders: 1 for right and 0 for wrong, or nearness by task.score."
+        default="correct",
+        description="What the total is: 1 for a right answer and 0 for a wrong one, or the nearness by task.score.",
     )
     chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
 

@@ -1,8 +1,8 @@
 """Teacher `several`: several judges with weights, whose totals are made comparable within each prompt.
 
-Each judge has its own rows in the store, under the keys it would have alone: another weight, another way to combine or
-one judge more asks nobody again. A candidate that fewer than `min_judges` scored has no total; where a judge failed, it
-has that judge's status.
+Judgements are cached per judge. Changing a weight, the way to combine or the list of judges re-uses all existing
+judgements. A candidate that fewer than `min_judges` judges scored has no total; if one of them failed, the candidate
+has the status of that judge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,11 @@ TEACHERS = "hasse.stages.judge.teachers"
 
 
 def _weighted(name: str) -> type[Config]:
-    """A teacher's settings with a weight."""
+    """The settings of a teacher, with a weight."""
     settings: Any = registry.settings_of(TEACHERS, name)
-    weight = Field(default=1.0, gt=0, allow_inf_nan=False, description="In the total, a weighted mean.")
+    weight = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="Weight of the judge in the total, a weighted mean."
+    )
     made: Any = create_model(
         f"{name.title().replace('_', '')}Judge", __base__=settings, __module__=__name__, weight=(float, weight)
     )
@@ -31,7 +33,7 @@ def _weighted(name: str) -> type[Config]:
 
 
 JUDGES = {name: _weighted(name) for name in registry.names(TEACHERS) if name != "several"}
-globals().update((judge.__name__, judge) for judge in JUDGES.values())  # a child process looks them up by name
+globals().update((judge.__name__, judge) for judge in JUDGES.values())  # a child process finds them by name
 Judge = Annotated[Union[tuple(JUDGES.values())], Field(discriminator="teacher")]  # noqa: UP007  made at run time
 
 
@@ -42,13 +44,13 @@ class Settings(Config):
     )
     combine: Literal["ranks", "z_scores", "totals"] = Field(
         default="ranks",
-        description="What is averaged. ranks: the share of the prompt's other answers that one leaves behind, a tie "
-        "for half; z_scores: standard deviations above the prompt's mean; totals: as they are, of judges on one scale.",
+        description="What is averaged. ranks: the share of the prompt's other answers that an answer beats, with a tie "
+        "as half; z_scores: standard deviations above the prompt's mean; totals: as they are, for judges on one scale.",
     )
     min_judges: int | None = Field(
         default=None,
         ge=1,
-        description="Judges that must have scored an answer for it to have a total; all if left out.",
+        description="Judges that must have scored an answer for it to have a total; left out: all of them.",
     )
 
     @model_validator(mode="after")
@@ -59,7 +61,7 @@ class Settings(Config):
 
 
 def members(settings: Settings) -> dict[str, Config]:
-    """Name -> the judge's settings as if it judged alone."""
+    """Name -> settings of the judge as if it judged alone, which are part of its keys."""
     found: dict[str, Config] = {}
     for name, judge in settings.judges.items():
         plain: type[Config] = type(judge).__base__  # type: ignore[assignment]  what `_weighted` extended
@@ -70,18 +72,18 @@ def members(settings: Settings) -> dict[str, Config]:
 def combine(
     prompt: Prompt,
     candidates: Sequence[Candidate],
-    said: Mapping[str, Sequence[Judgement]],
+    judgements: Mapping[str, Sequence[Judgement]],
     settings: Settings,
     task: TaskSettings,
 ) -> list[Judgement]:
-    """One judgement a candidate. said: judge -> its judgements, one a candidate, in order."""
+    """One judgement for each candidate. judgements: judge -> its judgements, in the order of the candidates."""
     scale = SCALES[settings.combine]
     shares = {
         name: scale({j.candidate_id: j.total for j in judged if j.status == "ok" and j.total is not None})
-        for name, judged in said.items()
+        for name, judged in judgements.items()
     }
     return [
-        _combined(prompt, candidate, {name: judged[i] for name, judged in said.items()}, shares, settings, task)
+        _combined(prompt, candidate, {name: judged[i] for name, judged in judgements.items()}, shares, settings, task)
         for i, candidate in enumerate(candidates)
     ]
 
@@ -89,16 +91,16 @@ def combine(
 def _combined(
     prompt: Prompt,
     candidate: Candidate,
-    said: Mapping[str, Judgement],
+    judgements: Mapping[str, Judgement],
     shares: Mapping[str, Mapping[str, float]],
     settings: Settings,
     task: TaskSettings,
 ) -> Judgement:
     key = candidate.candidate_id
-    scored = {name: found[key] for name, found in shares.items() if key in found}
+    scored = {name: totals[key] for name, totals in shares.items() if key in totals}
     weights = {name: judge.weight for name, judge in settings.judges.items()}
-    enough = len(scored) >= (settings.min_judges or len(said))
-    failed = None if enough else next(((name, j) for name, j in said.items() if j.status != "ok"), None)
+    enough = len(scored) >= (settings.min_judges or len(judgements))
+    failed = None if enough else next(((name, j) for name, j in judgements.items() if j.status != "ok"), None)
     label, correct = stated(candidate.text, prompt, task)
     return Judgement(
         prompt_id=prompt.prompt_id,
@@ -107,8 +109,8 @@ def _combined(
         total=weighted_mean(scored, weights) if enough else None,
         label=label,
         correct=correct,
-        rationale="\n".join(f"{name}: {j.rationale}" for name, j in said.items() if j.rationale) or None,
-        judges=tuple(_share(name, j) for name, j in said.items()),
+        rationale="\n".join(f"{name}: {j.rationale}" for name, j in judgements.items() if j.rationale) or None,
+        judges=tuple(_share(name, j) for name, j in judgements.items()),
         status=failed[1].status if failed else "ok",
         error=_why(failed) if failed else None,
     )

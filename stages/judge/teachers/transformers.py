@@ -1,4 +1,4 @@
-"""Teacher `transformers`: the recipe's teacher model, loaded here, judges all answers to a prompt in one question."""
+"""Teacher `transformers`: the recipe's `teacher`, loaded here, judges all answers to a prompt in one question."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.data.settings import unkeyed
 from hasse.stages.grading import TaskSettings
-from hasse.stages.judge import local_panel as local_chat
-from hasse.stages.judge import panel_settings
+from hasse.stages.judge import local_panel, panel_settings
 from hasse.stages.judge.local_panel import Asked, LocalChatSettings
 
 if TYPE_CHECKING:
@@ -34,20 +33,20 @@ def judge(
     *,
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
-    yield from local_chat.judge(items, settings, task, model, context=model.context, repeat=repeat, writes=_written)
+    yield from local_panel.judge(items, settings, task, model, context=model.context, repeat=repeat, writes=_written)
 
 
 def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
     from hasse.stages.models.sample import generate
 
-    found = generate(
+    samples = generate(
         model.loaded.model,
         model.tokenizer,
-        [one.token_ids for one in asked],
-        [one.seed for one in asked],
+        [question.token_ids for question in asked],
+        [question.seed for question in asked],
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_tokens=settings.max_tokens,
         batch_size=settings.batch_size,
     )
-    return [(sampled.text, sampled.finish_reason) for sampled in found]
+    return [(sampled.text, sampled.finish_reason) for sampled in samples]

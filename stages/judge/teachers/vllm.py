@@ -1,4 +1,4 @@
-"""Teacher `vllm`: the recipe's teacher model, in engines of vLLM, judges all answers to a prompt in one question."""
+"""Teacher `vllm`: the recipe's `teacher`, in vLLM engines, judges all answers to a prompt in one question."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pydantic import Field
 from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.stages.chat.json_replies import Structured
 from hasse.stages.grading import TaskSettings
-from hasse.stages.judge import local_panel as local_chat
-from hasse.stages.judge import panel_settings
+from hasse.stages.judge import local_panel, panel_settings
 from hasse.stages.judge.local_panel import Asked, LocalChatSettings
 from hasse.stages.models.end_tokens import end_token_ids
 from hasse.stages.models.vllm_engine import EngineSettings, close_pools, pool
@@ -32,7 +31,7 @@ close = close_pools
 class Settings(LocalChatSettings, EngineSettings):
     teacher: Literal["vllm"] = "vllm"
     structured: Structured = Field(
-        default="json_schema", description="json_schema: the engine holds replies to a schema; text: it does not."
+        default="json_schema", description="json_schema: the engine enforces a schema of the reply; text: it does not."
     )
 
 
@@ -45,19 +44,19 @@ def judge(
     repeat: int = 0,
 ) -> Iterator[list[Judgement]]:
     context = min(model.context, settings.max_model_len or model.context)
-    yield from local_chat.judge(items, settings, task, model, context=context, repeat=repeat, writes=_written)
+    yield from local_panel.judge(items, settings, task, model, context=context, repeat=repeat, writes=_written)
 
 
 def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
     ends = end_token_ids(model.tokenizer)
-    requests = [(one.token_ids, _sampling(settings, one, ends)) for one in asked]
+    requests = [(question.token_ids, _sampling(settings, question, ends)) for question in asked]
     outputs = pool(model.folder, settings).outputs(requests)
     (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
     return [(reply["text"], reply["finish_reason"]) for reply in replies]
 
 
 def _sampling(settings: Settings, asked: Asked, ends: list[int]) -> dict[str, Any]:
-    held = {"json_schema": asked.schema} if settings.structured == "json_schema" else {}
+    schema = {"json_schema": asked.schema} if settings.structured == "json_schema" else {}
     return {
         "n": 1,
         "temperature": settings.temperature,
@@ -66,5 +65,5 @@ def _sampling(settings: Settings, asked: Asked, ends: list[int]) -> dict[str, An
         "seed": asked.seed,
         "stop_token_ids": ends,
         "skip_special_tokens": True,
-        **held,
+        **schema,
     }

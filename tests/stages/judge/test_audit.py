@@ -135,7 +135,7 @@ def test_a_bound_that_is_missed_is_named_with_the_value():
         check(found, AuditSettings(min_consistent=0.8), where="judge")
     with pytest.raises(WorkError, match=r"length_correlation of the judgements is -0\.5, .* is 0\.4"):
         check(found, AuditSettings(max_length_correlation=0.4), where="judge")
-    with pytest.raises(WorkError, match=r"audit\.min_gold_auc is 0\.5, but nothing that was judged tells of gold_auc"):
+    with pytest.raises(WorkError, match=r"audit\.min_gold_auc is 0\.5, but no judgement gives a value of gold_auc"):
         check(found, AuditSettings(min_gold_auc=0.5), where="judge")
     with pytest.raises(ValidationError, match="set compare_with"):
         AuditSettings(min_tau=0.2)
@@ -154,7 +154,7 @@ def test_of_several_judges_each_must_satisfy_what_is_not_measured_on_their_total
         check(found, AuditSettings(max_refused=0.2), where="judge", judges=judges)
     with pytest.raises(WorkError, match=r"judge: gold_auc of the judgements is 0\.8"):
         check(found, AuditSettings(min_gold_auc=0.9), where="judge", judges=judges)
-    with pytest.raises(WorkError, match="nothing that was judged tells of consistent"):
+    with pytest.raises(WorkError, match="no judgement gives a value of consistent"):
         check(found, AuditSettings(min_consistent=0.9), where="judge", judges=judges)
 
 
