@@ -173,7 +173,7 @@ def _ticks(low: float, high: float) -> list[float]:
     """Round numbers in even steps, from one at or below `low` to one at or above `high`."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
-    step = next(power * n for n in (1, 2, 5, 10) if power * n * (MOST_TICKS - 1) >= span)
+    step = next(power * n for n in (1, 2, 5, 10, 20) if power * n * (MOST_TICKS - 1) >= span)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(step * i, 12) for i in range(first, max(last, first + 1) + 1)]
 

@@ -83,6 +83,12 @@ def test_the_plot_keeps_marks_inside_its_frame():
     assert all(190 <= float(c.get("cx", "")) <= 700 for c in svg.findall("circle"))
 
 
+@pytest.mark.parametrize("hundredths", range(100, 1001, 5))
+def test_a_line_chart_is_drawn_for_values_of_every_span(hundredths):
+    chart = line_chart([Line(label="a", colour="#000", points=[(0, 0.0), (1, hundredths / 2000)])], title="Loss")
+    ElementTree.fromstring(chart)
+
+
 def test_a_line_chart_has_round_ticks_around_its_values():
     svg = parsed(line_chart([Line(label="a", points=[(1, 3.07), (20, 3.98)], colour="#000")], title="x"))
     labels = [text.text for text in svg.findall("text")]
