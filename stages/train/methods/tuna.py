@@ -12,6 +12,8 @@ judge. Offered beside the paper's form: `mean_per_gap` and `all_candidates`, whi
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -79,10 +81,13 @@ def dense_ranks(example: TrainingExample) -> dict[int, int]:
 
 def step_sums(example: TrainingExample) -> dict[str, float]:
     ranked = {i for pair in example.pairs for i in (pair.above, pair.below)}
-    sums: dict[str, float] = {"ranked tokens": sum(len(example.completions[i].token_ids) for i in ranked)}
-    for pair in example.pairs:
-        sums[_gap(pair.margin)] = sums.get(_gap(pair.margin), 0) + 1
-    return sums
+    num_tokens = sum(len(example.completions[i].token_ids) for i in ranked)
+    return sums_of([pair.margin for pair in example.pairs], num_tokens=num_tokens)
+
+
+def sums_of(gaps: Sequence[float], *, num_tokens: int) -> dict[str, float]:
+    """What the authors' forms divide by: tokens of ranked answers, and the number of pairs with each gap in rank."""
+    return {"ranked tokens": num_tokens, **Counter(map(_gap, gaps))}
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
