@@ -1,6 +1,6 @@
 """Rejection sampling: supervised fine-tuning on the expert's answer where there is one, else on a good candidate.
 
-The rival that a ranking loss has to beat: it learns from the same judged candidates, but only from the best one.
+This is the baseline of the ranking losses: it sees the same judged candidates, and trains only on the best one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 class Settings(Config):
-    """Nothing to set: the order's target is the human answer, else the first candidate at the top level."""
+    """There is nothing to set. The order's target is the human answer, else the first candidate at the top level."""
 
     method: Literal["best_of_k"] = "best_of_k"
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
+    """The target only; None without a target."""
     return sft.prepare(example, sft.Settings(target="best"))
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
+    """The loss and the metrics of `sft.loss`."""
     return sft.loss(policy, batch, sft.Settings(target="best"))

@@ -4,7 +4,7 @@
 
     L = -log sigma(beta (R_above - R_below))
 
-and the mean over the pairs of a step, so that a prompt weighs as much as it has pairs.
+and the mean over the pairs of a step, so that the weight of a prompt is its number of pairs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def needs_reference(settings: Settings) -> bool:
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """All candidates with their pairs; None without a pair."""
+    """All candidates with their pairs and without a target; None without a pair."""
     return replace(example, target=None) if example.pairs else None
 
 
@@ -46,14 +46,18 @@ def step_sums(example: TrainingExample) -> dict[str, float]:
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """Metrics: `accuracy`, the share of pairs with R in order; `margin`, beta times their mean lead, nats."""
+    """The batch's share of the step's mean over pairs, nats.
+
+    Metrics: `accuracy`, the share of pairs with R in order; `margin`, beta times the mean lead of the better answer.
+    Raises ValueError for an example without reference log-probs.
+    """
     ratio_N = log_ratio(policy, batch)
     lead_P = ratio_N[batch.pairs_P2[:, 0]] - ratio_N[batch.pairs_P2[:, 1]]
     return pair_loss(lead_P, settings.beta, batch)
 
 
 def pair_loss(lead_P: Tensor, beta: float, batch: CandidateBatch) -> tuple[Tensor, Metrics]:
-    """-log sigma(beta lead), the mean over the step's pairs."""
+    """-log sigma(beta lead) as the batch's share of the step's mean over pairs. lead_P: [P], nats."""
     total = -log_sigmoid(beta * lead_P).sum() / batch.step.sums["pairs"]
     metrics = {
         "accuracy": ((lead_P > 0).sum(), len(lead_P)),

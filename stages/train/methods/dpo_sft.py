@@ -1,7 +1,11 @@
-"""Supervised fine-tuning with DPO's coefficient: L = -log sigma(beta R) on the target, the mean over answers.
+"""Supervised fine-tuning with DPO's coefficient.
 
-The halfway house between SFT and MinorSFT, which "Minor SFT loss", arXiv 2408.10642, compares with: the brake works on
-the summed log-ratio R = S - S_reference, and neither the scale beta nor the length is divided out.
+"Minor SFT loss for LLM fine-tune to increase performance and reduce model deviation", arXiv 2408.10642, compares
+MinorSFT with this loss. With R = S - S_reference summed over the tokens of the answer,
+
+    L = -log sigma(beta R)
+
+and the mean over answers. Unlike MinorSFT, the loss is divided neither by beta nor by the length.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 class Settings(Config):
     method: Literal["dpo_sft"] = "dpo_sft"
-    beta: float = Field(default=0.1, gt=0, description="Brake, 1/nats.")
+    beta: float = Field(default=0.1, gt=0, description="Strength of the brake, 1/nats.")
     target: Literal["human", "best"] = Field(default="human", description="As in sft.")
 
 
@@ -33,12 +37,16 @@ def needs_reference(settings: Settings) -> bool:
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """The target alone, with its reference log-prob."""
+    """The target only, with its reference log-prob; None without a target that the settings allow."""
     return sft.prepare(example, sft.Settings(target=settings.target))
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """Metrics: `sft`, the plain NLL a token; `deviation`, the mean R / m in nats a token."""
+    """The batch's share of the step's mean over prompts, nats.
+
+    Metrics: `sft`, the plain NLL per token; `deviation`, the mean of R divided by the answer's tokens, nats per token.
+    Raises ValueError for an example without reference log-probs.
+    """
     has_target_B, target_B = batch.target_B >= 0, batch.target_B.clamp(min=0)
     ratio_B = log_ratio(policy, batch)[target_B]
     deviation_B = (ratio_B / policy.length_N[target_B]).detach() * has_target_B

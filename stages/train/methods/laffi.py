@@ -4,8 +4,8 @@
 
     L = -(sum over the step's feedback tokens, EOS included, of log p) / (number of those tokens)
 
-Each token weighs the same. With `aux_answer_weight` w, examples that ask the question itself and are answered by the
-gold answer add w times their own mean over tokens; the paper has none.
+Each token has the same weight. Departure from the paper: with `aux_answer_weight` w, examples that pose the question
+itself add w times the mean negative log-likelihood of the gold answer's tokens.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Settings(Config):
     feedback_weight: float = Field(
         default=1.0,
         ge=0,
-        description="Weight of the feedback. Paper: 1. With 0, and answers at 1, the baseline on the same items: SFT.",
+        description="Weight of the feedback. Paper: 1. With 0 and aux_answer_weight 1 this is SFT on the same items.",
     )
     aux_answer_weight: float = Field(
-        default=0.0, ge=0, description="Weight of the gold answers' negative log-likelihood. Paper: none."
+        default=0.0, ge=0, description="Weight of the gold answers' negative log-likelihood. Paper: 0."
     )
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """Feedback and gold answers, each when they have weight."""
+    """The example; None where its part, feedback or gold answer, has the weight 0."""
     weight = settings.feedback_weight if _part(example) == "feedback" else settings.aux_answer_weight
     return example if weight else None
 
@@ -49,7 +49,10 @@ def step_sums(example: TrainingExample) -> dict[str, float]:
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """Metrics: `feedback` and `answer`, the negative log-likelihood a token of either part."""
+    """The batch's share of the step's mean over tokens, nats per token.
+
+    Metrics: `feedback` and `answer`, the negative log-likelihood per token of each part.
+    """
     nll_T, is_answer_T = -policy.logp_T, batch.human_N[policy.completion_T]
     feedback, answer = (nll_T * ~is_answer_T).sum(), (nll_T * is_answer_T).sum()
     sums = batch.step.sums
@@ -63,5 +66,5 @@ def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tu
 
 
 def _part(example: TrainingExample) -> str:
-    """An expert's answer to the question, or feedback."""
+    """The part of the loss that an example belongs to."""
     return "answer" if example.completions[0].source == "human" else "feedback"

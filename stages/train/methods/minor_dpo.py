@@ -1,4 +1,4 @@
-"""MinorDPO on every pair of the partial order: DPO that pushes a worse answer down only from above the reference.
+"""MinorDPO on every pair of the partial order: a worse answer is pushed down only while it is above the reference.
 
 "Minor DPO reject penalty to increase training robustness", arXiv 2408.09834. With R = S - S_reference,
 
@@ -33,7 +33,11 @@ class Settings(Config):
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """Metrics: `accuracy`, the share of pairs whose lead is positive; `margin`, beta times the mean lead, nats."""
+    """The batch's share of the step's mean over pairs, nats.
+
+    Metrics: `accuracy`, the share of pairs with a positive lead; `margin`, beta times the mean lead. The lead of a pair
+    is R_above - max(0, R_below). Raises ValueError for an example without reference log-probs.
+    """
     ratio_N = log_ratio(policy, batch)
     lead_P = ratio_N[batch.pairs_P2[:, 0]] - ratio_N[batch.pairs_P2[:, 1]].relu()
     return dpo.pair_loss(lead_P, settings.beta, batch)

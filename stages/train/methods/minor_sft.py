@@ -1,4 +1,4 @@
-"""MinorSFT: supervised fine-tuning with a brake on each answer, from how far the policy has moved on it already.
+"""MinorSFT: supervised fine-tuning that weighs each answer less, the likelier the policy already finds it.
 
 "Minor SFT loss for LLM fine-tune to increase performance and reduce model deviation", arXiv 2408.10642. With
 R = S - S_reference summed over the m tokens of the answer,
@@ -6,9 +6,9 @@ R = S - S_reference summed over the m tokens of the answer,
     weighted       w = 2 sigma(-beta R), held constant;  L = -(w / m) S
     log_sigmoid                                          L = -(2 / (beta m)) log sigma(beta R)
 
-have the same gradient, and the loss is the mean over answers, not over tokens. w = 1 at R = 0, where the step is that
-of SFT; w = 1/2 at beta R = ln 3. With beta R summed, long answers are braked much sooner than short ones; the
-length-robust brake, which is not the paper's, reads R / m instead.
+have the same gradient, and the loss is the mean over answers, not over tokens. At R = 0 the weight w is 1, as in SFT;
+at beta R = ln 3 it is 1/2. Since R is a sum, long answers lose weight sooner than short ones. The length-robust brake,
+which is not in the paper, uses R / m instead.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ class Settings(Config):
     method: Literal["minor_sft"] = "minor_sft"
     beta: float | Literal["half_weight"] = Field(
         default=0.1,
-        description="Brake, 1/nats; 0 is SFT. half_weight: ln 3 / (m d), with m the mean answer length in tokens, "
-        "so that an answer of that length has weight 1/2 once it is `tolerance` nats a token likelier.",
+        description="Strength of the brake, 1/nats; 0 is SFT. half_weight: ln 3 / (m d), with m the mean answer "
+        "length in tokens, so that an answer of that length has weight 1/2 once it is `tolerance` nats per token "
+        "likelier.",
     )
-    tolerance: float = Field(default=0.1, gt=0, description="d of half_weight, nats a token.")
+    tolerance: float = Field(default=0.1, gt=0, description="d of half_weight, nats per token.")
     form: Literal["weighted", "log_sigmoid"] = Field(default="weighted", description="Two losses with one gradient.")
     brake: Literal["summed", "length_robust"] = Field(
         default="summed", description="What beta multiplies: R (paper), or R / m whatever the length."
@@ -60,12 +61,12 @@ def needs_reference(settings: Settings) -> bool:
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """The target alone, with its reference log-prob."""
+    """The target only, with its reference log-prob; None without a target that the settings allow."""
     return sft.prepare(example, sft.Settings(target=settings.target))
 
 
 def resolve(settings: Settings, examples: Sequence[TrainingExample]) -> Settings:
-    """`half_weight` as a number, from the answers' mean length (1 where the brake is length-robust)."""
+    """The settings with `half_weight` as a number, from the mean length of the answers (1 for the robust brake)."""
     if settings.beta != "half_weight":
         return settings
     lengths = [len(e.completions[e.target].token_ids) for e in examples if e.target is not None]
@@ -74,7 +75,11 @@ def resolve(settings: Settings, examples: Sequence[TrainingExample]) -> Settings
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """Metrics: `sft`, the plain NLL a token; `weight`, the mean w; `deviation`, the mean R / m in nats a token."""
+    """The batch's share of the step's mean over prompts, nats per token.
+
+    Metrics: `sft`, the plain NLL per token; `weight`, the mean w; `deviation`, the mean R / m in nats per token.
+    Raises ValueError for an example without reference log-probs.
+    """
     has_target_B, target_B = batch.target_B >= 0, batch.target_B.clamp(min=0)
     ratio_B = log_ratio(policy, batch)[target_B].detach()
     deviation_B = ratio_B / policy.length_N[target_B]
@@ -87,7 +92,7 @@ def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tu
 
 
 def braked_nll(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> Tensor:
-    """The loss of each prompt's target, [B]; 0 for a prompt without a target."""
+    """The loss of each prompt's target, [B], nats per token; 0 for a prompt without a target."""
     target_B = batch.target_B.clamp(min=0)
     ratio_B = log_ratio(policy, batch)[target_B]
     length_B = policy.length_N[target_B].to(ratio_B.dtype)  # beta times whole numbers would be float32
@@ -101,11 +106,12 @@ def braked_nll(policy: SequenceLogps, batch: CandidateBatch, settings: Settings)
 
 
 def _weight(ratio_B: Tensor, deviation_B: Tensor, settings: Settings) -> Tensor:
+    """w of each prompt's target, [B]."""
     return 2 * (-_beta(settings) * (ratio_B if settings.brake == "summed" else deviation_B)).sigmoid()
 
 
 def _beta(settings: Settings) -> float:
-    """Raises TypeError before `resolve` has made a number of it."""
+    """beta, 1/nats. Raises TypeError where `resolve` has not yet replaced half_weight by a number."""
     if isinstance(settings.beta, str):
         raise TypeError("beta is half_weight; resolve it from the examples first")
     return settings.beta

@@ -1,11 +1,12 @@
-"""PIT: a second model, the improver, learns to write a better answer than the one it is given, from preferences alone.
+"""PIT: a second model, the improver, learns from preferences to write a better answer than a given one.
 
 "Enabling Language Models to Implicitly Learn Self-Improvement", arXiv 2310.00898. The ordered pairs of the training
-prompts are cut by prompt into three folds: the improver learns to write the preferred answer after the other (SFT), a
-reward model learns the gap between two answers (see gap_reward), and RL follows, with easy references (the answers of
-the pairs), then hard ones (the policy's own answers). The student's answers are improved; the student stays as it is.
+prompts are divided by prompt into three folds. With the first, the improver learns to write the preferred answer after
+the other one (SFT). With the second, a reward model learns the gap between two answers (see gap_reward). The third is
+for RL, with easy references (the answers of the pairs), then hard ones (the policy's own answers). The improver
+rewrites the student's answers; the student itself does not change.
 
-This method is a chain of steps, not one loss, and so has no `loss` of its own.
+The method is a chain of steps and has no `loss`.
 """
 
 from typing import Literal
@@ -23,22 +24,26 @@ EXAMPLES = "improver"
 
 
 class RlSettings(Config):
-    """One phase of RL. Learning rates and steps are those of small models; large ones want 1e-6."""
+    """One phase of RL. The defaults suit small models; for large models the paper has a learning rate of 1e-6."""
 
     steps: int = Field(default=60, ge=1, description="Optimiser steps.")
-    prompts_per_step: int = Field(default=16, ge=1, description="References a step; each is improved several times.")
+    prompts_per_step: int = Field(
+        default=16, ge=1, description="References in one step; each is improved num_generations times."
+    )
     num_generations: int = Field(default=8, ge=2, description="Answers sampled for each reference. PIT: 4 to 8.")
     learning_rate: float = Field(default=1e-4, gt=0, description="PIT: 1e-6 for large models.")
     beta: float = Field(default=0.05, ge=0, description="Weight of the log-ratio to the improver of SFT. PIT: 0.05.")
-    clip: float = Field(default=0.2, gt=0, description="Of the probability ratio. PIT: 0.2.")
-    temperature: float = Field(default=1.0, gt=0, description="Of the sampled answers. PIT: 1.")
-    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    save_steps: int = unkeyed(20, ge=1, description="Steps between checkpoints, from which it resumes.")
+    clip: float = Field(default=0.2, gt=0, description="Clip range of the probability ratio. PIT: 0.2.")
+    temperature: float = Field(default=1.0, gt=0, description="Temperature of the sampled answers. PIT: 1.")
+    max_tokens: int = Field(default=64, ge=1, description="The most tokens of an answer.")
+    save_steps: int = unkeyed(20, ge=1, description="Steps between checkpoints, from which a stopped run resumes.")
 
 
 class Settings(Config):
     method: Literal["pit"] = "pit"
-    supervised: bool = Field(default=True, description="Whether the improver is trained at all; off: self-refinement.")
+    supervised: bool = Field(
+        default=True, description="Whether the improver is trained; off means self-refinement by the student."
+    )
     curriculum: list[Literal["easy", "hard"]] = Field(
         default=["easy", "hard"], description="References of the phases of RL, in order. Paper: both; empty: SFT only."
     )
@@ -47,23 +52,26 @@ class Settings(Config):
     )
     template: str = Field(default=TEMPLATE, description="The improver's prompt, with {prompt} and {reference}.")
     max_length: int = Field(default=512, ge=8, description="Tokens of the improver's prompt and answer together.")
-    pairs_per_prompt: int = Field(default=1, ge=1, description="Ordered pairs of a prompt that are learned from.")
+    pairs_per_prompt: int = Field(default=1, ge=1, description="The most ordered pairs of a prompt that are used.")
     improver: OptimiserSettings = Field(
-        default=OptimiserSettings(epochs=1, learning_rate=3e-5), description="Of the supervised improver."
+        default=OptimiserSettings(epochs=1, learning_rate=3e-5), description="Optimiser of the supervised improver."
     )
     reward_model: OptimiserSettings = Field(
-        default=OptimiserSettings(epochs=1, learning_rate=3e-4), description="Of the reward model."
+        default=OptimiserSettings(epochs=1, learning_rate=3e-4), description="Optimiser of the reward model."
     )
     easy: RlSettings = Field(default=RlSettings(), description="RL with the answers of the pairs as references.")
     hard: RlSettings = Field(default=RlSettings(steps=40), description="RL with the policy's answers as references.")
-    reference_temperature: float = Field(default=0.8, ge=0, description="Of the policy's answers as hard references.")
-    rounds: int = Field(default=1, ge=1, le=5, description="Times that an answer is improved at evaluation, at most.")
+    reference_temperature: float = Field(
+        default=0.8, ge=0, description="Temperature of the policy's answers as hard references."
+    )
+    rounds: int = Field(default=1, ge=1, le=5, description="The most times that an answer is improved at evaluation.")
     threshold: float | None = Field(
         default=None,
-        description="Keep an improved answer only where its calibrated gap exceeds this; left out: always (paper).",
+        description="Keep an improved answer only if its calibrated gap exceeds this; left out, always keep it "
+        "(paper).",
     )
     shuffle_references: bool = Field(
-        default=False, description="Improve with another prompt's answer in its place: what the reference is worth."
+        default=False, description="Ablation: show the improver another prompt's answer as the reference."
     )
 
     @model_validator(mode="after")

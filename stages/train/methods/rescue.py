@@ -1,4 +1,4 @@
-"""Rescue: a hinge over a partial order of candidates, beside supervised fine-tuning on the best one.
+"""Rescue: a hinge over a partial order of candidates, beside supervised fine-tuning on the best candidate.
 
 "RESCUE: Ranking LLM Responses with Partial Ordering", arXiv 2311.09136
 
@@ -6,8 +6,9 @@
     L_SFT  = -S_target / n_target
     L_rank = sum over pairs (i above j) of max(0, margin - (s_i - s_j)),    s_i = S_i / n_i^exponent
 
-and the mean over prompts. Departures from the paper: a prompt whose candidates are all bad has no target, and then no
-SFT term (the paper always has a human answer); `pair_reduction: mean` and a margin other than 0 are offered.
+and the mean over prompts. S is the summed log-prob of a candidate and n its tokens. Departures from the paper: a prompt
+whose candidates are all bad has no target and then no SFT term, while the paper always has a human answer;
+`pair_reduction: mean`, a margin other than 0 and the anchor `minor_sft` are offered.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class Settings(Config):
     alpha: float = Field(
         default=0.1, ge=0, description="Weight of the ranking term. Paper: 0.1, the best of 0.01 to 0.1."
     )
-    margin: float = Field(default=0.0, ge=0, description="Nats a token by which the better must lead. Paper: 0.")
-    pair_reduction: Literal["sum", "mean"] = Field(default="sum", description="Over the pairs of a prompt. Paper: sum.")
+    margin: float = Field(
+        default=0.0, ge=0, description="Lead that the better answer must have, nats per token. Paper: 0."
+    )
+    pair_reduction: Literal["sum", "mean"] = Field(
+        default="sum", description="How the pairs of a prompt are combined. Paper: sum."
+    )
     length_exponent: float | Literal["authors"] = Field(
         default=1.0,
         description="A score is the log-prob divided by tokens to this power. Paper: 1. "
@@ -47,17 +52,17 @@ class Settings(Config):
     )
     sft_term: bool = Field(default=True, description="Add the SFT term. Paper: on; off for multi-document QA.")
     anchor: Literal["sft", "minor_sft"] = Field(
-        default="sft", description="The SFT term as it is, or with MinorSFT's brake. Paper: sft."
+        default="sft", description="The SFT term without or with MinorSFT's brake. Paper: sft."
     )
-    anchor_beta: float = Field(default=0.1, ge=0, description="Brake of the anchor minor_sft, 1/nats.")
+    anchor_beta: float = Field(default=0.1, ge=0, description="Strength of the brake of the anchor minor_sft, 1/nats.")
     sft_target: Literal["human", "best"] = Field(
         default="best",
-        description="best: the order's target; human: only an expert's answer, the others are ranked alone.",
+        description="best: the order's target; human: only an expert's answer, without which there is no SFT term.",
     )
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """All candidates with their pairs; None when there is neither a pair nor a target to learn from."""
+    """All candidates with their pairs and the target; None with neither a pair nor a target."""
     keep_target = (
         settings.sft_term
         and example.target is not None
@@ -73,14 +78,18 @@ def needs_reference(settings: Settings) -> bool:
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """The step's share of this batch; metrics `sft`, `rank` and `violations` (share of pairs out of order)."""
+    """The batch's share of the step's mean over prompts, nats per token.
+
+    Metrics: `sft`, the NLL per token of the targets; `rank`, L_rank per prompt; `violations`, the share of pairs whose
+    lead is below the margin. Raises ValueError for the anchor minor_sft without reference log-probs.
+    """
     return objective(policy, batch, settings, _exponents(batch, settings))
 
 
 def objective(
     policy: SequenceLogps, batch: CandidateBatch, settings: Settings, exponent_N: Tensor | float
 ) -> tuple[Tensor, Metrics]:
-    """`loss` with the length exponent of every completion given."""
+    """As `loss`, with the length exponent of each completion, [N], in place of the setting."""
     score_N = scores(policy, exponent_N)
     hinge_P = pair_hinge(score_N, batch.pairs_P2, batch.margin_P + settings.margin)
     rank_B = per_prompt(hinge_P, batch, reduction=settings.pair_reduction)

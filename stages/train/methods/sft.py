@@ -1,6 +1,9 @@
-"""Supervised fine-tuning on one answer a prompt: mean negative log-likelihood a token, mean over prompts.
+"""Supervised fine-tuning on one answer per prompt.
 
-`target: human` imitates the expert's answers alone; prompts without one are of no use.
+    L = -S_target / n_target
+
+with S the summed log-prob of the answer and n its tokens, and the mean over prompts. `target: human` trains only on
+experts' answers and leaves out prompts without one.
 """
 
 from __future__ import annotations
@@ -21,19 +24,19 @@ if TYPE_CHECKING:
     from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 Metrics = Mapping[str, "tuple[Tensor, Tensor | int]"]
-"""Name -> (sum, number of things summed); the trainer logs the ratio over a whole step."""
+"""Name -> (sum, number of things summed). The trainer logs the ratio over a whole step."""
 
 
 class Settings(Config):
     method: Literal["sft"] = "sft"
     target: Literal["human", "best"] = Field(
         default="human",
-        description="human: the expert's answers alone; best: the order's best good answer where no expert is.",
+        description="human: only experts' answers; best: without an expert's answer the best good answer of the order.",
     )
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """The target alone."""
+    """The target only; None without a target that the settings allow."""
     if example.target is None:
         return None
     target = example.completions[example.target]
@@ -44,10 +47,11 @@ def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | N
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
+    """The batch's share of the step's mean over prompts, nats per token. Metric: `sft`, the loss itself."""
     nll_B = target_nll(policy, batch)
     return nll_B.sum() / batch.step.num_prompts, {"sft": target_metric(nll_B, batch)}
 
 
 def target_metric(nll_B: Tensor, batch: CandidateBatch) -> tuple[Tensor, Tensor]:
-    """The negative log-likelihood a token, over the prompts that have a target."""
+    """The negative log-likelihood per token as a metric, over the prompts that have a target."""
     return nll_B.sum().detach(), (batch.target_B >= 0).sum()

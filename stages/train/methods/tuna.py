@@ -6,8 +6,9 @@ ranks (0 is best; ties share a rank and form no pair),
     L_rank = sum over pairs (i above j) of max(0, v_j - v_i + m (rank_j - rank_i))
     L      = L_rank + lambda * L_MLE,     L_MLE = -S_reference / n_reference
 
-and the mean over prompts. The first phase ranks a teacher's answers by its log-probs, the second the student's own by a
-judge. Offered beside the paper's form: `mean_per_gap` and `all_candidates`, which the authors' code computes.
+and the mean over prompts. The first phase of the paper ranks another model's answers by that model's log-probs, the
+second ranks the student's own answers by a judge. Beside the paper's form there are `mean_per_gap` and
+`all_candidates`, which are the form of the authors' code.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ MIN_CANDIDATES = 2
 
 class Settings(Config):
     method: Literal["tuna"] = "tuna"
-    margin: float = Field(default=0.1, ge=0, description="m, nats a token for each rank between two. Paper: 0.1.")
+    margin: float = Field(
+        default=0.1, ge=0, description="m, nats per token for each rank between two answers. Paper: 0.1."
+    )
     mle_weight: float = Field(default=1.0, ge=0, description="lambda. Paper: 1.")
     length_exponent: float = Field(default=1.0, description="A score is S / n to this power. Paper: 1.")
     rank_reduction: Literal["sum_pairs", "mean_per_gap"] = Field(
         default="sum_pairs",
-        description="sum_pairs: over the pairs of a prompt, then the mean over prompts (paper). mean_per_gap: for each "
-        "gap in rank the mean over the step's pairs with it, then the sum (authors' code).",
+        description="sum_pairs: sum over the pairs of a prompt, mean over prompts (paper). mean_per_gap: mean over "
+        "the step's pairs with the same gap in rank, sum over the gaps (authors' code).",
     )
     mle_target: Literal["reference", "all_candidates", "best"] = Field(
         default="reference",
@@ -50,9 +53,9 @@ class Settings(Config):
 
 
 def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | None:
-    """Pairs that carry their gap in rank, and the target of the MLE term.
+    """The example with the gap in rank as the margin of each pair, and with the target of the MLE term.
 
-    None, for a row to be counted and left out, when fewer than two different answers are ordered.
+    None when fewer than two different answers are ordered.
     """
     rank = dense_ranks(example)
     pairs = [replace(pair, margin=float(rank[pair.below] - rank[pair.above])) for pair in example.pairs]
@@ -63,9 +66,9 @@ def prepare(example: TrainingExample, settings: Settings) -> TrainingExample | N
 
 
 def dense_ranks(example: TrainingExample) -> dict[int, int]:
-    """Position of each ordered completion -> its rank, 0 for the best; without levels, the length of the longest chain
+    """Position of each ordered completion -> its rank, 0 for the best.
 
-    of pairs above it.
+    Without levels, the rank of a completion is the length of the longest chain of pairs above it.
     """
     ordered = sorted({i for pair in example.pairs for i in (pair.above, pair.below)})
     levels = {i: level for i in ordered if (level := example.completions[i].level) is not None}
@@ -91,7 +94,11 @@ def sums_of(gaps: Sequence[float], *, num_tokens: int) -> dict[str, float]:
 
 
 def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tuple[Tensor, Metrics]:
-    """The step's share of this batch; metrics `sft`, `rank` and `violations` (share of pairs inside their margin)."""
+    """The batch's share of the step's loss, nats per token. batch.margin_P: the gap in rank of each pair.
+
+    Metrics: `sft`, the NLL per token of the targets; `rank`, L_rank per prompt; `violations`, the share of pairs whose
+    lead is below their margin.
+    """
     score_N = scores(policy, settings.length_exponent)
     hinge_P = pair_hinge(score_N, batch.pairs_P2, settings.margin * batch.margin_P)
     rank_B = per_prompt(hinge_P, batch, reduction="sum")
