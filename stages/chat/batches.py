@@ -12,12 +12,13 @@ from functools import partial
 from hasse.data.errors import InputError, WorkError
 from hasse.stages.chat.batch_api import BatchCalls, State
 from hasse.stages.chat.batch_files import read_line, write_line
-from hasse.stages.chat.cache.replies import Cache, Submitted
-from hasse.stages.chat.http.endpoint import Endpoint, Outcome
-from hasse.stages.chat.money.budget import Budget, Estimate, Ledger
+from hasse.stages.chat.cache.replies import Submitted
+from hasse.stages.chat.call import Call
+from hasse.stages.chat.http.endpoint import Outcome
+from hasse.stages.chat.money.budget import Estimate
 from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
 from hasse.stages.chat.request import Sending
-from hasse.stages.chat.settings import BatchSettings, ChatSettings
+from hasse.stages.chat.settings import BatchSettings
 
 NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
@@ -55,52 +56,52 @@ class _Batch:
 
 @dataclass(slots=True)
 class Batches:
-    """One call's questions; those that were started are asked in `finish`, in rounds as long as their slowest batch."""
+    """The questions of one call, which are asked in rounds; a round takes as long as its slowest batch."""
 
-    settings: ChatSettings
-    ledger: Ledger
-    budget: Budget
-    endpoint: Endpoint
-    cache: Cache
+    call: Call
     how: BatchSettings = field(init=False)
     calls: BatchCalls = field(init=False)
     waiting: dict[str, _Question] = field(default_factory=dict)
     open: list[_Batch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        assert self.settings.batch is not None
-        self.how = self.settings.batch
-        self.calls = BatchCalls(self.endpoint, self.settings.max_retries)
+        settings = self.call.settings
+        assert settings.batch is not None
+        self.how = settings.batch
+        self.calls = BatchCalls(self.call.endpoint, settings.max_retries)
 
-    @property
-    def has_work(self) -> bool:
-        return bool(self.waiting or self.open)
+    async def answer(self, sending: Sending) -> Replies:
+        """The replies to a question, which `round` asks."""
+        async with self.call.claimed(sending) as got:
+            if len(got) < sending.wanted.num:
+                question = _Question(sending, asyncio.get_running_loop().create_future(), got)
+                self.waiting[sending.key] = question
+                return await question.answered
+        return tuple(got)
 
-    async def start(self, sending: Sending, have: Replies = ()) -> asyncio.Future[Replies]:
-        question = _Question(sending, asyncio.get_running_loop().create_future(), list(have))
-        self.waiting[sending.key] = question
-        return question.answered
+    async def round(self) -> None:
+        """Submit the questions that wait, and read the answers once all batches have ended.
 
-    async def finish(self) -> None:
+        Questions that a batch left without an answer wait for the next round.
+        """
         try:
             await self._resume()
-            while self.waiting or self.open:
-                await self._submit()
-                await self._round()
+            await self._submit()
+            await self._follow_all()
         finally:
             for batch in list(self.open):
                 self._close(batch, Outcome(error="cancelled", may_cost=True))
 
     async def _resume(self) -> None:
         """Takes over the batches of an earlier run that hold questions of this one."""
-        for submitted in self.cache.submitted():
+        for submitted in self.call.cache.submitted():
             keys = [key for key in submitted.requests if key in self.waiting]
             if keys and (found := await self._found(submitted)) is not None:
                 questions = {key: self.waiting.pop(key) for key in keys}
                 for question in questions.values():
-                    self.budget.owe(question.part.estimate)
+                    self.call.budget.owe(question.part.estimate)
                     question.tried = 1
-                self.ledger.add(resumed=len(questions))
+                self.call.ledger.add(resumed=len(questions))
                 self.open.append(_Batch(found, questions))
 
     async def _found(self, submitted: Submitted) -> Submitted | None:
@@ -109,10 +110,10 @@ class Batches:
             return submitted
         made = await self.calls.find(submitted.file_id)
         if made is None:
-            self.cache.forget(submitted)
+            self.call.cache.forget(submitted)
             return None
         found = replace(submitted, batch_id=made.id)
-        self.cache.note(found)
+        self.call.cache.note(found)
         return found
 
     async def _submit(self) -> None:
@@ -129,7 +130,7 @@ class Batches:
         questions: dict[str, _Question] = {}
         content = bytearray()
         for key, question in list(self.waiting.items()):
-            if not self.budget.reserve_now(question.part.estimate, again=question.tried > 0):
+            if not self.call.budget.reserve_now(question.part.estimate, again=question.tried > 0):
                 break
             line = write_line(question.part)
             full = len(questions) == self.how.max_requests or len(content) + len(line) > 1e6 * self.how.max_megabytes
@@ -145,7 +146,7 @@ class Batches:
         file_id = await self.calls.upload(content)
         requests = {key: question.part.wanted for key, question in questions.items()}
         batch = _Batch(Submitted(file_id=file_id, requests=requests), questions)
-        self.cache.note(batch.submitted)  # without an id: if we are killed now, the batch is looked for
+        self.call.cache.note(batch.submitted)  # without an id: if we are killed now, the batch is looked for
         self.open.append(batch)
         try:
             batch_id = await self.calls.create(file_id, self.how)
@@ -153,11 +154,11 @@ class Batches:
             self._end(batch, Outcome(error="refused"))
             raise
         batch.submitted = replace(batch.submitted, batch_id=batch_id)
-        self.cache.note(batch.submitted)
+        self.call.cache.note(batch.submitted)
         for question in questions.values():
             question.tried += 1
 
-    async def _round(self) -> None:
+    async def _follow_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             followed = [group.create_task(self._follow(batch)) for batch in self.open]
         no_room = [task.result() for task in followed]
@@ -183,7 +184,7 @@ class Batches:
         until = clock() + self.how.max_wait
         while (state := await self._look(batch_id)) is None or not state.ended:
             if clock() > until:
-                status = self.endpoint.quote(state.status) if state else "not to be reached"
+                status = self.call.endpoint.quote(state.status) if state else "not to be reached"
                 waited = f"batch {batch_id} is {status} after {self.how.max_wait:g} s"
                 raise WorkError(f"{waited}; the same command waits on, and pays for nothing twice")
             await asyncio.sleep(self.how.poll_seconds)
@@ -195,14 +196,14 @@ class Batches:
         except InputError as error:
             raise InputError(
                 f"batch {batch_id}, which was submitted: {error}; use the key that submitted it, or, where it is lost "
-                f"for good, delete its row from the table `batch` of {self.settings.cache_path}"
+                f"for good, delete its row from the table `batch` of {self.call.settings.cache_path}"
             ) from None
 
     def _fail(self, batch: _Batch, state: State) -> str:
         """Nothing of it was done. Raises InputError unless there may be room for it once others have ended."""
         self._end(batch, Outcome())
         places = (f"line {p.line}: {p.message}" if p.line else p.message or p.code or "" for p in state.problems[:3])
-        words = self.endpoint.quote("; ".join(places) or "no reason given")
+        words = self.call.endpoint.quote("; ".join(places) or "no reason given")
         if not any(problem.code == NO_ROOM for problem in state.problems):
             raise InputError(f"the endpoint refuses the batch {batch.submitted.batch_id}; it says: {words}")
         for question in batch.questions.values():
@@ -216,14 +217,14 @@ class Batches:
         wanted = batch.submitted.requests.get(answer.custom_id) if answer else None
         if answer is None or wanted is None or batch.outcomes.get(answer.custom_id, Outcome()).replies:
             return
-        outcome = answer.outcome(self.endpoint, wanted)
+        outcome = answer.outcome(self.call.endpoint, wanted)
         batch.outcomes[answer.custom_id] = outcome
         if outcome.replies:
-            self.cache.put(answer.custom_id, outcome.replies, outcome.usage, first=wanted.first)
+            self.call.cache.put(answer.custom_id, outcome.replies, outcome.usage, first=wanted.first)
 
     def _end(self, batch: _Batch, otherwise: Outcome) -> None:
         """Nothing more is to be had of it."""
-        self.cache.forget(batch.submitted)
+        self.call.cache.forget(batch.submitted)
         self._close(batch, otherwise)
 
     def _close(self, batch: _Batch, otherwise: Outcome) -> None:
@@ -231,7 +232,7 @@ class Batches:
         self.open.remove(batch)
         for key in batch.submitted.requests:
             question = batch.questions.get(key)
-            self.budget.settle(question.part.estimate if question else NOTHING, batch.outcomes.get(key, otherwise))
+            self.call.budget.settle(question.part.estimate if question else NOTHING, batch.outcomes.get(key, otherwise))
 
     def _conclude(self, question: _Question, outcome: Outcome) -> None:
         """Raises InputError for what another try would not mend."""

@@ -1,41 +1,73 @@
-"""The way of each question to its reply: paid for, let through, sent, and sent again."""
+"""Ask questions one by one: each is let through, paid for, sent, and sent again where a retry may help."""
 
 import asyncio
 import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from hasse.data.errors import InputError
-from hasse.stages.chat.cache.replies import Cache
-from hasse.stages.chat.http.endpoint import Endpoint, Outcome
+from hasse.stages.chat.call import Call, PendingReplies, opened
+from hasse.stages.chat.event_loop import Put
+from hasse.stages.chat.http.endpoint import Outcome
 from hasse.stages.chat.http.limits import Gate, Ticket
-from hasse.stages.chat.money.budget import Budget, Ledger
+from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
-from hasse.stages.chat.request import Sending
+from hasse.stages.chat.request import Conversation, Sending
 from hasse.stages.chat.settings import ChatSettings
 
 NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide what is asked and what is read"
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a retry, at most
-# Its own generator: asking must not move the one that others draw their samples from.
-jitter = random.Random()
+T = TypeVar("T")
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a retry, at most
+jitter = random.Random()
+"""A generator of its own: asking must not advance the generator that others draw their samples from."""
 
 NEVER_USABLE = 10
-"""So many questions without one usable reply to any, and all are stopped: the next would be paid for in vain too."""
+"""After so many questions without one usable reply all are stopped: further questions would be paid for in vain."""
+
+
+async def hold(conversations: Iterable[Conversation[T]], settings: ChatSettings, payer: Payer, put: Put[T]) -> None:
+    """Hold the conversations side by side; put the result of each as soon as the conversation has ended.
+
+    Raises InputError, perhaps in an exception group.
+    """
+    async with opened(settings, payer) as call, asyncio.TaskGroup() as group:
+        questions = _Questions(call, group)
+        for index, conversation in enumerate(conversations):
+            begun = asyncio.Event()
+            group.create_task(questions.talk(_Talk(index, conversation, put), begun))
+            await begun.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Talk(Generic[T]):
+    index: int
+    conversation: Conversation[T]
+    put: Put[T]
 
 
 @dataclass(slots=True)
-class Questions:
-    """One call's questions, each a request of its own, or several where the server gives fewer answers than asked for.
+class _Try:
+    """One request for a question. `num_failed`: how many tries before this gave no reply, in a row."""
 
-    Where a model costs money the first is asked alone: what its server does not heed shows by one reply.
+    part: Sending
+    ticket: Ticket
+    num_failed: int
+    outcome: Outcome = field(default=Outcome(error="cancelled", may_cost=True))
+
+
+@dataclass(slots=True)
+class _Questions:
+    """The questions of one call. A question takes several requests where the server gives fewer answers than asked for.
+
+    Where the model costs money the first question is asked alone, so that a server that ignores a parameter, such as
+    the limit of tokens, is found out by one reply.
     """
 
-    settings: ChatSettings
-    ledger: Ledger
-    budget: Budget
-    endpoint: Endpoint
-    cache: Cache
+    call: Call
     group: asyncio.TaskGroup
     gate: Gate = field(init=False)
     is_first: bool = field(init=False)
@@ -43,93 +75,115 @@ class Questions:
     num_unusable: int = 0
 
     def __post_init__(self) -> None:
-        self.gate = Gate(self.settings)
-        self.is_first = not self.budget.is_free
+        self.gate = Gate(self.call.settings)
+        self.is_first = not self.call.budget.is_free
 
-    async def start(self, sending: Sending, have: Replies = ()) -> asyncio.Future[Replies]:
-        """Waits until the question is asked, not until it is answered: so few are under way, and in order.
+    async def talk(self, talk: _Talk, begun: asyncio.Event) -> None:
+        """Hold one conversation. Sets `begun` when its first requests have been sent or it asks nothing."""
+        replies = None
+        while True:
+            try:
+                requests = talk.conversation.send(replies)  # type: ignore[arg-type]  None starts a generator
+            except StopIteration as end:
+                talk.put((talk.index, end.value))
+                break
+            answers: list[PendingReplies] = []
+            for request in requests:
+                sending = self.call.sending(request)
+                if (answer := self.call.known(sending)) is None:
+                    asked = asyncio.Event()
+                    answer = self.call.remember(sending, self.group.create_task(self.answer(sending, asked)))
+                    await asked.wait()
+                answers.append(answer)
+            begun.set()
+            replies = [await answer for answer in answers]
+        begun.set()
 
-        have: answers that are there already.
+    async def answer(self, sending: Sending, asked: asyncio.Event) -> Replies:
+        """The replies to a question. Sets `asked` when the next question may be started.
+
+        Questions are started in order, and the next waits until this question was let through: so few are under way.
         """
-        ticket = await self._admit(sending.after(len(have)))
-        if ticket is None:
-            return known((*have, STOPPED))
-        task = self.group.create_task(self._answer(sending, list(have), ticket))
-        if self.is_first:
-            self.is_first = False
-            await asyncio.wait([task])
-        return task
+        async with self.call.claimed(sending, asked) as got:
+            trial = await self._let_through(sending, got) if len(got) < sending.wanted.num else None
+            if self._is_not_alone(trial):
+                asked.set()
+            try:
+                async with asyncio.timeout(self.call.settings.deadline):
+                    while trial is not None:
+                        with self._under_way(trial):
+                            trial.outcome = await self.call.endpoint.send(trial.part.body, trial.part.wanted)
+                            self._keep(trial)
+                        got += trial.outcome.replies
+                        trial = await self._next(sending, got, trial)
+            except TimeoutError:
+                got.append(failed(f"no answer by the deadline of {self.call.settings.deadline:g} s"))
+        asked.set()
+        return tuple(got)
 
-    async def _admit(self, sending: Sending, *, again: bool = False) -> Ticket | None:
-        """Before every try; None when there is no money for it."""
-        ticket = await self.gate.enter(sending.estimate.tokens)
+    def _is_not_alone(self, trial: _Try | None) -> bool:
+        alone = self.is_first and trial is not None
+        self.is_first = self.is_first and not alone
+        return not alone
+
+    async def _let_through(self, sending: Sending, got: list[Reply], *, num_failed: int = 0) -> _Try | None:
+        """The next try for the replies that are missing; where there is no money for it, None, and STOPPED in `got`."""
+        part = sending.after(len(got))
+        ticket = await self.gate.enter(part.estimate.tokens)
         admitted = False
         try:
-            admitted = await self.budget.reserve(sending.estimate, again=again)
+            admitted = await self.call.budget.reserve(part.estimate, again=num_failed > 0)
         finally:
             if not admitted:
                 self.gate.leave(ticket, Outcome())
-        return ticket if admitted else None
-
-    async def _answer(self, sending: Sending, got: list[Reply], ticket: Ticket) -> Replies:
-        try:
-            async with asyncio.timeout(self.settings.deadline):
-                await self._tries(sending, got, ticket)
-        except TimeoutError:
-            got.append(failed(f"no answer by the deadline of {self.settings.deadline:g} s"))
-        return tuple(got)
-
-    async def _tries(self, sending: Sending, got: list[Reply], ticket: Ticket | None) -> None:
-        """Adds to the answers until all are there, or one that says why there are no more."""
-        tried = 0
-        while ticket is not None:
-            outcome = await self._once(sending.after(len(got)), ticket)
-            got += outcome.replies
-            if outcome.final or len(got) >= sending.wanted.num:
-                return
-            tried = 0 if outcome.replies else tried + 1
-            if tried:
-                self._check(outcome, tried)
-            if tried > self.settings.max_retries:
-                got.append(failed(f"{outcome.error}; asked {tried} times"))
-                return
-            if tried:
-                await asyncio.sleep(pause(tried, outcome))
-            ticket = await self._admit(sending.after(len(got)), again=tried > 0)
+        if admitted:
+            return _Try(part, ticket, num_failed)
         got.append(STOPPED)
+        return None
 
-    def _check(self, outcome: Outcome, tried: int) -> None:
+    @contextmanager
+    def _under_way(self, trial: _Try) -> Iterator[None]:
+        """Afterwards give back the ticket and settle the cost, also when the try was cancelled."""
+        try:
+            yield
+        finally:
+            self.gate.leave(trial.ticket, trial.outcome)
+            self.call.budget.settle(trial.part.estimate, trial.outcome)
+
+    def _keep(self, trial: _Try) -> None:
+        """Put the replies into the cache, before anything can stop them from being used."""
+        outcome = trial.outcome
+        self.num_usable += bool(outcome.replies)
+        if outcome.replies:
+            self.call.cache.put(trial.part.key, outcome.replies, outcome.usage, first=trial.part.wanted.first)
+
+    async def _next(self, sending: Sending, got: list[Reply], last: _Try) -> _Try | None:
+        """The try after `last`, once it is let through; None when all replies are there, or one that says why not."""
+        outcome = last.outcome
+        if outcome.final or len(got) >= sending.wanted.num:
+            return None
+        num_failed = 0 if outcome.replies else last.num_failed + 1
+        if num_failed:
+            self._check(outcome, num_failed)
+            if num_failed > self.call.settings.max_retries:
+                got.append(failed(f"{outcome.error}; asked {num_failed} times"))
+                return None
+            await asyncio.sleep(pause(num_failed, outcome))
+        return await self._let_through(sending, got, num_failed=num_failed)
+
+    def _check(self, outcome: Outcome, num_failed: int) -> None:
         """Raises InputError for what another try would not mend."""
         if not outcome.again:
             raise InputError(outcome.error)
-        self.num_unusable += outcome.unusable and tried > self.settings.max_retries
+        self.num_unusable += outcome.unusable and num_failed > self.call.settings.max_retries
         if self.num_unusable >= NEVER_USABLE and not self.num_usable:
             raise InputError(
-                f"the endpoint {self.endpoint.url} gave no usable reply to any of {self.num_unusable} questions, and "
-                f"may have charged for all: {outcome.error}"
+                f"the endpoint {self.call.endpoint.url} gave no usable reply to any of {self.num_unusable} questions, "
+                f"and may have charged for all: {outcome.error}"
             )
 
-    async def _once(self, sending: Sending, ticket: Ticket) -> Outcome:
-        """One try. The replies are in the cache before anything can stop them from being used."""
-        outcome = Outcome(error="cancelled", may_cost=True)
-        try:
-            outcome = await self.endpoint.send(sending.body, sending.wanted)
-            self.num_usable += bool(outcome.replies)
-            if outcome.replies:
-                self.cache.put(sending.key, outcome.replies, outcome.usage, first=sending.wanted.first)
-            return outcome
-        finally:
-            self.gate.leave(ticket, outcome)
-            self.budget.settle(sending.estimate, outcome)
 
-
-def known(replies: Replies) -> asyncio.Future[Replies]:
-    found = asyncio.get_running_loop().create_future()
-    found.set_result(replies)
-    return found
-
-
-def pause(tried: int, outcome: Outcome) -> float:
-    """Full jitter: anything up to a limit that doubles with each try; no less than the server asks."""
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tried - 1))
+def pause(num_failed: int, outcome: Outcome) -> float:
+    """Seconds before the next try, with full jitter: up to a limit that doubles; no less than the server asks for."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (num_failed - 1))
     return max(outcome.retry_after, jitter.uniform(0.0, longest))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hasse.pipeline.fingerprint import digest
 from hasse.stages.chat.money.budget import Estimate
-from hasse.stages.chat.reply import Wanted
+from hasse.stages.chat.reply import Replies, Wanted
 from hasse.stages.chat.settings import ChatSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,10 @@ class Request:
     repeat: int = 0
     draw: str = ""
     per_request: int | None = None
+
+
+Conversation = Generator[Sequence[Request], Sequence[Replies], T]
+"""Yields requests, is sent the replies to each of them, as often as it likes, and in the end returns a result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ from hasse.data.settings import Config
 from hasse.data.text import short_digest
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
-from hasse.stages.chat.conversations import Conversation
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.reply import Reply
-from hasse.stages.chat.request import Request, question
+from hasse.stages.chat.request import Conversation, Request, question
 from hasse.stages.chat.settings import ChatSettings
 from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, right_answer
 from hasse.stages.grading import TaskSettings

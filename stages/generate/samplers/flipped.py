@@ -18,11 +18,10 @@ from hasse.data.rendering import shown
 from hasse.data.settings import Config, registry
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
-from hasse.stages.chat.conversations import Conversation
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.reply import Reply
-from hasse.stages.chat.request import question
+from hasse.stages.chat.request import Conversation, question
 from hasse.stages.chat.settings import ChatSettings
 from hasse.stages.generate.samplers import dataset, openai, transformers, vllm
 from hasse.stages.grading import loose_label

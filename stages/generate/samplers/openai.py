@@ -19,11 +19,10 @@ from hasse.data.records import Candidate, Message, Prompt
 from hasse.data.settings import Seed, unkeyed
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
-from hasse.stages.chat.conversations import Conversation
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.reply import Reply
-from hasse.stages.chat.request import Request
+from hasse.stages.chat.request import Conversation, Request
 from hasse.stages.chat.settings import ChatSettings
 from hasse.stages.generate.answers import PLACE, filtered, no_answer, one_place, row_seed, source_of, views_of
 

@@ -8,11 +8,10 @@ from pydantic import Field
 from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.data.settings import unkeyed
 from hasse.stages.chat.ask import converse
-from hasse.stages.chat.conversations import Conversation
 from hasse.stages.chat.json_replies import SYSTEM, Question, Structured, Talk
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.money.estimate import Planned
-from hasse.stages.chat.request import Request, question
+from hasse.stages.chat.request import Conversation, Request, question
 from hasse.stages.chat.settings import ChatSettings
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge import panel, panel_settings

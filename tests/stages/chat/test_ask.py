@@ -20,7 +20,7 @@ from hasse.data.errors import InputError, StoreError
 from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import digest
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import ask, complete, converse
+from hasse.stages.chat.ask import ask, converse
 from hasse.stages.chat.money.budget import Account, Ledger
 from hasse.stages.chat.reply import Reply
 from hasse.stages.chat.request import Request
@@ -257,7 +257,9 @@ CHILD = """
 import sys
 from pathlib import Path
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import Account, ChatSettings, ask
+from hasse.stages.chat.ask import ask
+from hasse.stages.chat.money.budget import Account
+from hasse.stages.chat.settings import ChatSettings
 chat_questions.FIRST_PAUSE, chat_questions.LONGEST_PAUSE = 0.02, 0.1
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", cache=Path(sys.argv[2]),
                         concurrency=16, max_retries=12, timeout=2)
@@ -331,22 +333,31 @@ def test_only_whole_replies_are_kept(tmp_path):
     assert Counter(a.text for a in server.asked) == {"ok": 1, "truncated": 1, "refused": 1, "failed": 2}
 
 
+def replies_to(request, settings):
+    def conversation():
+        (replies,) = yield [request]
+        return replies
+
+    (replies,) = converse([conversation()], settings, payer=account())
+    return replies
+
+
 def test_several_answers_to_a_request_are_kept_together(tmp_path):
     request = Request(messages=[{"role": "user", "content": "a"}], options={"n": 3, "logprobs": True})
     with ChatServer() as server:
         settings = settings_for(server, cache=tmp_path / "c")
-        found = [list(complete([request], settings, payer=account())) for _ in range(2)]
+        found = [replies_to(request, settings) for _ in range(2)]
         assert len(server.asked) == 1
         with closing(sqlite3.connect(tmp_path / "c")) as db, db:
             tokens = db.execute("select input_tokens, output_tokens from reply order by key").fetchall()
             assert db.execute("delete from reply where key like '%-2'").rowcount == 1
-        ((*kept, new),) = complete([request], settings, payer=account())
-        assert (kept, new.text) == (list(found[0][0][:2]), "Answer to a")
+        *kept, new = replies_to(request, settings)
+        assert (kept, new.text) == (list(found[0][:2]), "Answer to a")
         assert [a.body.get("n") for a in server.asked] == [3, None]
     assert tokens == [(10, 15), (None, None), (None, None)]
     assert found[0] == found[1]
-    assert [reply.text for reply in found[0][0]] == [f"Answer {i} to a" for i in range(3)]
-    assert found[0][0][2].logprobs == (-1.5, -0.25, -0.5, -0.25)
+    assert [reply.text for reply in found[0]] == [f"Answer {i} to a" for i in range(3)]
+    assert found[0][2].logprobs == (-1.5, -0.25, -0.5, -0.25)
 
 
 def test_a_cache_of_version_1_is_read_and_goes_on(tmp_path):

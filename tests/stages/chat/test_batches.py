@@ -262,7 +262,9 @@ def test_a_run_that_waits_too_long_stops_and_the_next_one_goes_on(cache):
 CHILD = """
 import sys
 from pathlib import Path
-from hasse.stages.chat.ask import Account, ChatSettings, ask
+from hasse.stages.chat.ask import ask
+from hasse.stages.chat.money.budget import Account
+from hasse.stages.chat.settings import ChatSettings
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", cache=Path(sys.argv[2]),
                         batch={"poll_seconds": 0.02, "max_requests": 4})
 list(ask([("Be short.", str(i)) for i in range(7)], settings, payer=Account()))

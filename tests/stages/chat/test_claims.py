@@ -75,7 +75,9 @@ def test_what_one_gives_up_the_other_asks(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from hasse.stages.chat.ask import Account, ChatSettings, ask
+from hasse.stages.chat.ask import ask
+from hasse.stages.chat.money.budget import Account
+from hasse.stages.chat.settings import ChatSettings
 settings = ChatSettings(model="m", base_url=sys.argv[1], api_key_variable="CHAT_KEY", concurrency=4)
 for reply in ask([("", f"{i}") for i in range(12)], settings, payer=Account(replies=Path(sys.argv[2]))):
     print(reply.text, flush=True)

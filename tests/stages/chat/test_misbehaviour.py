@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hasse.data.errors import InputError
 from hasse.stages.chat import one_by_one as chat_questions
-from hasse.stages.chat.ask import ask, complete
+from hasse.stages.chat.ask import ask, converse
 from hasse.stages.chat.http import byte_limit as chat_bytes
 from hasse.stages.chat.money.budget import Account, Ledger
 from hasse.stages.chat.reply import Reply
@@ -46,8 +46,12 @@ def several(server, num, *, ledger=None, per_request=None, text="a", **changes):
     """The answers to one request for so many."""
     payer = Account(ledgers={"m": ledger or Ledger()})
     messages, options = [{"role": "user", "content": text}], {"n": num, "seed": 7}
-    request = Request(messages=messages, options=options, per_request=per_request)
-    ((*replies,),) = complete([request], settings_for(server, **changes), payer=payer)
+
+    def conversation():
+        (replies,) = yield [Request(messages=messages, options=options, per_request=per_request)]
+        return list(replies)
+
+    (replies,) = converse([conversation()], settings_for(server, **changes), payer=payer)
     return replies
 
 
