@@ -1,19 +1,19 @@
-"""Right or wrong by rule: what an answer states, and whether that is the gold label or one of the gold answers.
+"""Grading by rule: what an answer states, and whether that is the gold label or one of the gold answers.
 
-Everything that calls an answer right or wrong reads it here, by the reading that `task.reading` names: the rule judge,
-the other judges' verdicts, the orders made of them, feedback, evaluation and the report. docs/reading.md has a table of
-examples, which is this room's test.
+Every stage that calls an answer right or wrong uses this room: the rule judge, the verdicts of other judges, the orders
+made from them, feedback, evaluation and the report. The setting `task.reading` says how answers are read. The table of
+examples in docs/reading.md is tested.
 
-    task.py         the settings, and the readings in words
-    grade.py        one answer graded
-    labels.py       which label of a closed set is stated
-    answers.py      whether a gold short answer is given
-    denial.py       what is mentioned and denied
+    task.py         settings, and a description of each reading
+    grade.py        the grade of one answer
+    labels.py       which label of a closed set a text states
+    answers.py      whether a text gives a gold short answer
+    denial.py       whether a text denies what it mentions
     affirmed.py     words of denial that deny nothing
-    statements.py   markup, "the answer is", sentences
+    statements.py   markup, "the answer is ...", sentences
     tokens.py       words, numbers and symbols that can be compared
-    numbers.py      numbers by value
-    mathematics.py  math-verify
+    numbers.py      numbers compared by value
+    mathematics.py  mathematical answers compared by math-verify
     nearness.py     SQuAD's metrics, edit distance
 """
 

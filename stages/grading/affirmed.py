@@ -1,4 +1,4 @@
-"""Words of denial that deny nothing of what follows: in turns of speech, in titles and names, in descriptions."""
+"""Words of denial that do not deny what follows: in idioms, in titles and names, in descriptions of a subject."""
 
 import re
 
@@ -14,10 +14,7 @@ AFFIRMED = re.compile(
     r"(?:(?-i:[A-Z])\w*\s+){1,4}(?=(?:it|that|this|he|she|they)(?:'s|'re|\s+(?:is|was|are|were))\s)",
     re.IGNORECASE,
 )
-"""Denials that deny nothing of what follows: not only X, no doubt X, not until X, if I remember correctly X, it isn't Y
-
-it's X.
-"""
+"""Idioms that do not deny X: not only X, no doubt X, not until X, if I remember correctly X, it isn't Y it's X."""
 
 _SMALL = r"(?:of|the|an?|in|on|to|for|and|with|at|is|from|by)"
 _FINITE = (
@@ -25,7 +22,7 @@ _FINITE = (
     r"|appeared|reached|sold|takes|begins|ends|received|stayed|became)"
 )
 _TITLE = re.compile(rf"[A-Z][\w']*(?:\s+{_SMALL}\b)*(?:\s+[A-Z][\w']*(?:\s+{_SMALL}\b)*){{1,7}}?\s+{_FINITE}\b")
-"""A title that opens a sentence, and the verb behind it: Never Let Me Go was."""
+"""A title at the beginning of a sentence and the verb after it: Never Let Me Go was."""
 _TITLE_BEFORE = re.compile(r"(?:\b[A-Z][\w']*|\b(?:Dr|Mr|Mrs|Ms|St|Mt)\.)\s+$")
 _QUOTED = re.compile(r"\"[A-Z][^\"\n]*\"|“[^”\n]+”|«[^»\n]+»|《[^》\n]+》|「[^」\n]+」|(?<!\w)'[A-Z][^\"\n]*?'(?!\w)")
 _RELATIVE = re.compile(
@@ -42,11 +39,11 @@ _COPULA = re.compile(
     r"\b(?:is|was|are|were)\s+(?:(?:the|an?|called|named|probably|likely|most)\s+)*(?:\w+\.?\s+){0,2}$", re.IGNORECASE
 )
 _OF_SUBJECT = re.compile(r"without|except|besides|excluding|not\s+(?:in|on|at|from|of|by|to)\b", re.IGNORECASE)
-"""Denials in the description of a subject: the city not on a coast."""
+"""Denials that describe a subject: the city not on a coast."""
 
 
 def in_a_name(before: str, at: int) -> bool:
-    """Whether a denial is a word of a title or a name: Dr. No, Catch Me If You Can, the poem "If"."""
+    """Whether the denial at this index is a word of a title or a name: Dr. No, Catch Me If You Can, the poem "If"."""
     at -= len(re.search(r"[\w']*$", before[:at])[0])  # pyright: ignore  an empty match is found always
     if any(found.start() < at < found.end() for found in _QUOTED.finditer(before)):
         return True
@@ -56,7 +53,7 @@ def in_a_name(before: str, at: int) -> bool:
 
 
 def describes(clause: str, denial: re.Match[str]) -> bool:
-    """Whether a denial describes what "is X" then names: a bird that cannot fly is X, the city not on a coast is X."""
+    """Whether a denial describes the subject of "is X": a bird that cannot fly is X, the city not on a coast is X."""
     copula = _COPULA.search(clause, denial.end())
     if copula is None or _VERB.search(clause[denial.end() : copula.start()]):
         return False

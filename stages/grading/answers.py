@@ -1,4 +1,4 @@
-"""Whether a text gives a gold short answer; each of strict, loose and first is one reading."""
+"""Whether a text gives a gold short answer, by the readings strict, loose and first."""
 
 import re
 
@@ -12,13 +12,14 @@ from hasse.stages.grading.tokens import Token, canonical, may_hold, places, toke
 
 _LETTERS = tuple("ABCDEFGHJ")
 _PAIRS = (("yes", "no"), ("true", "false"))
-"""Gold answers of which another is the denial; they are read as labels are."""
+"""Pairs of gold answers that deny each other; they are read like labels."""
 
 
 def strict(text: str, gold: str) -> bool:
-    """SQuAD's exact match, with numbers compared by value and with the symbols that make another word (C++ and C).
+    """Whether the text is the gold answer, by SQuAD's exact match with two exceptions.
 
-    Where SQuAD's normalisation leaves nothing of the gold answer (A, The The, !), the two are compared without it.
+    Numbers are compared by value, and symbols that make another word count (C++ is not C). Where SQuAD's normalisation
+    leaves nothing of the gold answer (A, The The, !), the two are compared without normalisation.
     """
     if canonical(text).strip() == canonical(gold).strip():
         return True
@@ -36,9 +37,10 @@ def strict(text: str, gold: str) -> bool:
 
 
 def loose(text: str, gold: str, *, asks_not: bool = False) -> bool:
-    """The gold answer stands in the text as whole words, and at least once undenied; where the text says "the answer is
+    """Whether the text contains the gold answer as whole words, at least once without denying it.
 
-    ...", behind the last of these. asks_not: the question asks for what is not.
+    Where the text says "the answer is ...", only what follows the last of these counts. asks_not: the question asks for
+    what is not so.
     """
     if strict(text, gold):
         return True
@@ -51,9 +53,9 @@ def loose(text: str, gold: str, *, asks_not: bool = False) -> bool:
 
 
 def first(text: str, gold: str, *, asks_not: bool = False) -> bool:
-    """As loose, of the first statement alone: the first "the answer is ...", else the first sentence; a gold number is
+    """Whether the first statement gives the gold answer, read as in `loose`; a gold number must be its first number.
 
-    the first number there.
+    The first statement is the first "the answer is ...", else the first sentence.
     """
     if strict(text, gold):
         return True
@@ -76,7 +78,7 @@ def first(text: str, gold: str, *, asks_not: bool = False) -> bool:
 
 
 def names(text: str, gold: str) -> bool:
-    """Whether the text has the gold answer in it as whole words, denied or not."""
+    """Whether the text contains the gold answer as whole words, denied or not."""
     return strict(text, gold) or bool(places(tokens(plain(canonical(text))), tokens(canonical(gold))))
 
 
@@ -86,14 +88,14 @@ def _contains(text: str, gold: str, asks_not: bool) -> bool:
 
 
 def _bare(said: str, gold: str, ours: list[Token], theirs: list[Token]) -> bool:
-    """Without normalisation: by words where there are any, else by characters."""
+    """Compare without normalisation: by words where the gold answer has any, else by characters."""
     if any(character.isalnum() for character in gold):
         return len(ours) == len(theirs) and all(a.equals(b) for a, b in zip(ours, theirs, strict=True))
     return canonical(said).strip() == canonical(gold).strip()
 
 
 def _contradict(ours: list[Token], theirs: list[Token]) -> bool:
-    """Whether two texts that SQuAD takes for the same differ in a number or in a symbol that counts."""
+    """Whether two texts that SQuAD calls equal differ in a number or in a symbol that counts."""
     numbers, wanted = ([token.number for token in found if token.number is not None] for found in (ours, theirs))
     if len(numbers) != len(wanted) or not all(same(a, b) for a, b in zip(numbers, wanted, strict=True)):
         return True
@@ -107,7 +109,7 @@ def _symbols(found: list[Token]) -> list[str]:
 
 
 def _options(gold: str) -> tuple[str, ...]:
-    """What the gold answer is one of, where it is a letter of a multiple choice, yes, no, true or false."""
+    """The options that the gold answer is one of, if it is a letter of a multiple choice, yes, no, true or false."""
     gold = canonical(gold).strip()
     if len(gold) == 1 and gold.isascii() and gold.isalpha():
         return tuple(dict.fromkeys((*_LETTERS, gold.upper())))
@@ -115,7 +117,7 @@ def _options(gold: str) -> tuple[str, ...]:
 
 
 def _decisive(text: str, gold: str) -> str:
-    """From the last explicit statement on, where that names anything: a name, a number, or whatever follows a colon."""
+    """The text from the last "the answer is ..." on, if a name, a number or a colon follows; else the whole text."""
     stated = explicit(text)
     if not stated:
         return text

@@ -1,7 +1,7 @@
-"""Whether a text states what it mentions: not in "not X", "X is wrong", "neither X nor Y", "I cannot say whether X".
+"""Whether a text denies what it mentions: "not X", "X is wrong", "neither X nor Y", "I cannot say whether X".
 
-A denial reaches over the words of its own clause, before the mention or right behind it. It is a rule about words and
-no understanding: "she did not beat X" counts as a denial of X too.
+A denial applies within its own clause, when it comes before the mention or directly after it. The rule looks at words
+and understands nothing: "she did not beat X" also counts as a denial of X.
 """
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
@@ -11,10 +11,10 @@ from functools import lru_cache
 from hasse.stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
 
 _NEAR = 400
-"""Characters before and behind a mention that are looked at: its clause, or the question that it stands in. With the
-whole text, an answer that repeats itself would take time by the square of its length."""
+"""How many characters before and after a mention are searched for a denial. A search of the whole text would take time
+quadratic in its length when an answer repeats itself."""
 _REACH = 9
-"""Words from a denial to what it denies, at most."""
+"""The largest number of words between a denial and what it denies."""
 
 _BREAK = re.compile(
     r"[.!?](?=\s|$)|[;:\n,()。！？；：，、—–]"
@@ -54,7 +54,7 @@ _NEGATED_AFTER = re.compile(
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""X is not ..., X cannot ...: no denial where the question asks what is not, or cannot."""
+"""X is not ..., X cannot ...: a denial, unless the question asks for what is not or cannot."""
 _WRONG_AFTER = re.compile(
     r"""^[\s"'*)\]”’]*(?:
       (?:is|was|are|were|would\ be|seems?|looks?)\s+(?:clearly\ |certainly\ |also\ |simply\ |definitely\ )?
@@ -74,9 +74,9 @@ _QUESTION_BREAK = re.compile(r"[.!?](?=\s)|[\n。！？]")
 
 
 def is_denied(text: str, start: int, end: int, *, asks_not: bool = False) -> bool:
-    """Whether what stands from start to end is denied, left open or only asked about.
+    """Whether the mention text[start:end] is denied, left open or only asked about.
 
-    asks_not: the question asks for what is not, so that "X is not" states X.
+    asks_not: the question asks for what is not so, and "X is not" then states X.
     """
     after = text[end : end + 80]
     negated = not asks_not and _NEGATED_AFTER.match(after) is not None
@@ -85,13 +85,13 @@ def is_denied(text: str, start: int, end: int, *, asks_not: bool = False) -> boo
 
 @lru_cache(maxsize=4096)
 def asks_for_what_is_not(question: str) -> bool:
-    """Whether a prompt's last question has a denial in it: "Which element does not freeze?"."""
+    """Whether the last question of a prompt contains a denial, such as "Which element does not freeze?"."""
     asked = re.findall(r"[^.!?\n]*\?", question) or question.strip().splitlines()[-1:]
     return bool(asked) and re.search(rf"{NOT}|\b(?:cannot|no\s+longer)\b", asked[-1], re.IGNORECASE) is not None
 
 
 def is_left_open(text: str, start: int) -> bool:
-    """Whether one of several labels is named without a choice: either X or Y, between X and Y."""
+    """Whether several labels are named without a choice between them: either X or Y, between X and Y."""
     before = text[max(0, start - _NEAR) : start]
     clause = before[_last(_BREAK, before) :]
     return re.search(r"\b(?:either|between)\b(?:\s+\S+){0,5}\s*$", clause, re.IGNORECASE) is not None
@@ -121,7 +121,7 @@ def _last(pattern: re.Pattern[str], text: str) -> int:
 
 
 def _asked(text: str, start: int, end: int) -> bool:
-    """Whether it stands in a question that offers it; a mere guess, as in "Rome?", is an answer."""
+    """Whether the mention is part of a question that offers it. A guess such as "Rome?" is an answer."""
     before, after = text[max(0, start - _NEAR) : start], text[start : end + _NEAR]
     closing = re.search(r"[.!?](?=[\s\"')\]]|$)|[\n。！？]", after[end - start :])
     if closing is None or closing[0] not in "?？":

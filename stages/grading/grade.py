@@ -1,4 +1,4 @@
-"""One answer graded: what it states and whether that is right, by every reading at once."""
+"""The grade of one answer: what the answer states and whether that is right, by each reading."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ _LABELS: dict[Reading, Callable[[str, tuple[str, ...]], str | None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
-    """label_*: what the answer states, None when nothing; for questions, the gold answer that was found.
+    """label_*: the label that the answer states, or for questions the gold answer that it gives; None for neither.
 
-    correct_*: None where the prompt has no gold answer. score: nearness to the nearest gold answer.
+    correct_*: None where the prompt has no gold answer. score: the similarity to the most similar gold answer.
     """
 
     label_strict: str | None
@@ -32,16 +32,16 @@ class Grade:
     score: float | None = None
 
     def correct(self, task: TaskSettings) -> bool | None:
-        """By the reading of the task."""
+        """`correct_*` by the task's reading."""
         return getattr(self, f"correct_{task.primary}")
 
     def label(self, task: TaskSettings) -> str | None:
-        """By the reading of the task."""
+        """`label_*` by the task's reading."""
         return getattr(self, f"label_{task.primary}")
 
 
 def grade(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
-    """The grade of an answer, whose thinking is cut off first."""
+    """The grade of an answer. Its thinking is cut off first."""
     said = split_thinking(text).answer
     found = _labels(said, task) if task.labels else _golds(said, prompt, task)
     right = _right_labels(found, prompt) if task.labels else {reading: found[reading] is not None for reading in found}
@@ -58,7 +58,7 @@ def grade(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
 
 
 def stated(text: str, prompt: Prompt, task: TaskSettings) -> tuple[str | None, bool | None]:
-    """(what the answer states, whether that is right; None where the prompt has no gold), by the task's reading."""
+    """(label, correct) by the task's reading; correct is None where the prompt has no gold answer."""
     result = grade(text, prompt, task)
     return result.label(task), result.correct(task)
 
@@ -73,9 +73,9 @@ def _right_labels(found: dict[Reading, str | None], prompt: Prompt) -> dict[Read
 
 
 def _golds(text: str, prompt: Prompt, task: TaskSettings) -> dict[Reading, str | None]:
-    """The first gold answer that each reading finds. A question without an answer has the gold answer "", and an answer
+    """For each reading the first gold answer that the text gives.
 
-    that says so is taken as "".
+    A question without an answer has the gold answer "", and a text that says there is no answer gives "".
     """
     golds = [gold for gold in prompt.answers if gold.strip()]
     readers = _readers(asks_not=asks_for_what_is_not(prompt.text))
@@ -92,7 +92,10 @@ def _golds(text: str, prompt: Prompt, task: TaskSettings) -> dict[Reading, str |
 
 @lru_cache(maxsize=2)
 def _readers(*, asks_not: bool) -> dict[Reading, Callable[[str, str], bool]]:
-    """Whether an answer gives a gold answer, by each reading. asks_not: the question asks for what is not."""
+    """For each reading the function that tells whether a text gives a gold answer.
+
+    asks_not: the question asks for what is not so.
+    """
     return {
         "strict": answers.strict,
         "loose": partial(answers.loose, asks_not=asks_not),
@@ -101,7 +104,7 @@ def _readers(*, asks_not: bool) -> dict[Reading, Callable[[str, str], bool]]:
 
 
 def _score(text: str, prompt: Prompt, task: TaskSettings) -> float | None:
-    """None for labels, and where there is neither a gold answer nor an expert's to be near to."""
+    """The similarity to the nearest gold answer, else to the expert's; None for labels, or where there is neither."""
     if task.labels:
         return None
     if not task.has_gold(prompt):

@@ -1,4 +1,4 @@
-"""What label of a closed set a text states; each function is one reading and gives None where no label is stated."""
+"""Which label of a closed set a text states, by the readings strict, loose and first; None where it states none."""
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
 import re
@@ -17,23 +17,23 @@ _ASSERTS = {
     "is", "was", "because", "since", "as", "seems", "would", "must", "should", "and", "or", "not", "but", "for", "if",
     "than", "over", "does", "can", "cannot", "isn't", "wasn't",
 }  # fmt: skip
-"""Words after which a letter such as A is an option and no article."""
+"""When one of these words follows, a letter such as A is an option and not an article."""
 _REPLIES = {
     "it", "he", "she", "they", "we", "i", "you", "there", "this", "that", "these", "those", "because", "since", "as",
     "but", "the",
 }  # fmt: skip
-"""Words that may follow "no" where it is an answer; before others it is a part of the sentence, as in "no idea"."""
+"""Words that may follow "no" as an answer. Before other words "no" is part of a phrase, such as "no idea"."""
 
 
 _NEAR = 200
-"""Characters before and behind a label that decide whether it is stated."""
+"""How many characters before and after a label decide whether it is stated."""
 _SCALE = re.compile(r"\d\s*/\s*$|\bout\s+of\s+$")
-"""What stands before the upper end of a scale, which is no rating: 4/5, 4 out of 5."""
+"""The beginning of "4/5" or "4 out of 5" before the upper end of the scale, which is not the rating."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A label in a text; is_explicit: it is introduced as the label or the answer."""
+    """A label in a text. is_explicit: the text introduces it as the label or the answer."""
 
     label: str
     start: int
@@ -43,9 +43,9 @@ class Mention:
 
 
 def strict(text: str, labels: Sequence[str]) -> str | None:
-    """The last line is `label: X`, `the answer is X` or `option X`, or the whole text is X; whatever the case, the
+    """The label X if the last line is `label: X`, `the answer is X` or `option X`, or if the whole text is X.
 
-    emphasis, the quotes and the full stop at its end.
+    Case, emphasis, quotes and a full stop at the end are ignored.
     """
     said = _marked_or(text)
     whole = next((label for label in labels if _is(said, label) or _is(unwrapped(said), label)), None)
@@ -58,39 +58,39 @@ def strict(text: str, labels: Sequence[str]) -> str | None:
 
 
 def loose(text: str, labels: Sequence[str]) -> str | None:
-    """The last label that is stated as the answer, else the last one that is mentioned without being denied."""
+    """The last label that is stated as the answer, else the last label that is mentioned and not denied."""
     found = _stated(_marked_or(text), labels)
     said = [mention for mention in found if mention.is_explicit] or found
     return said[-1].label if said else None
 
 
 def first(text: str, labels: Sequence[str]) -> str | None:
-    """The first label that is mentioned without being denied."""
+    """The first label that is mentioned and not denied."""
     found = _stated(_marked_or(text, last=False), labels)
     return found[0].label if found else None
 
 
 def _marked_or(text: str, *, last: bool = True) -> str:
-    """What stands in the answer's tags or box, else the text."""
+    """The content of the answer's tags or box, else the whole text."""
     found = marked(text)
     return text if not found else found[-1 if last else 0]
 
 
 def _shown(text: str, labels: Sequence[str]) -> str:
-    """The text that is searched: without markup, unless a label is written with it."""
+    """The text without markup, unless a label contains markup."""
     text = canonical(text)
     return text if any(plain(canonical(label)) != canonical(label) for label in labels) else plain(text)
 
 
 def _is(said: str, label: str) -> bool:
-    """Whether this is the label and nothing else."""
+    """Whether the text is the label and nothing else."""
     said = canonical(said).strip()
     bare = re.sub(r"^[\s\"'“”(\[<]+|[^\w+#*%<>=&@$-]+$", "", said)
     return any(_pattern(label).fullmatch(folded(text)) for text in (said, bare) if text)
 
 
 def _stated(text: str, labels: Sequence[str]) -> list[Mention]:
-    """The labels that the text mentions and does not deny, in order."""
+    """The mentions of labels that the text does not deny, in order."""
     shown = _shown(text, labels).strip()
     text = folded(shown)
     shown = shown if len(shown) == len(text) else text.upper()
@@ -115,16 +115,16 @@ def _mentions(text: str, shown: str, label: str) -> list[Mention]:
 
 @lru_cache(maxsize=1024)
 def _pattern(label: str) -> re.Pattern[str]:
-    """The label, with spaces, hyphens and underscores taken for one another."""
+    """A pattern for the label in which spaces, hyphens and underscores are the same."""
     parts = re.split(r"[\s_-]+", folded(canonical(label)).strip())
     words = [re.escape(part) for part in parts if part]
     return re.compile(r"[\s_-]+".join(words) if len(words) == len(parts) and words else re.escape(folded(label)))
 
 
 def _is_whole(text: str, start: int, end: int) -> bool:
-    """Whether no word, number or compound goes on before or behind it; "X's" is X."""
+    """Whether text[start:end] is not part of a longer word, number or compound. In "X's", X is whole."""
     if text[start - 1 : start + 1].isalpha() and start and text[start - 1 : start + 1].isascii():
-        return False  # most of them: a letter within a word
+        return False  # the most frequent case: a letter within a word
     before, after = text[max(0, start - _NEAR) : start], text[end : end + _NEAR]
     spaced = [not _is_unspaced(c) for c in (text[start], text[end - 1])]
     before = "" if _is_unspaced(before[-1:]) else before
@@ -142,12 +142,12 @@ def _is_whole(text: str, start: int, end: int) -> bool:
 
 
 def _is_unspaced(character: str) -> bool:
-    """Whether it is of a script that puts no spaces between words."""
+    """Whether the character is of a script without spaces between words."""
     return re.match("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]", character) is not None
 
 
 def _is_a_line(text: str, start: int, end: int) -> bool:
-    """Whether nothing else stands on the label's line."""
+    """Whether the label is alone on its line."""
     line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     behind = text[end:] if line_end < 0 else text[end:line_end]
     return not text[line_start:start].strip("\"'([ ") and not behind.strip("\"').:!]? ")
@@ -165,13 +165,13 @@ def _opens(text: str, start: int, end: int) -> bool:
 
 
 def _runs_on(before: str, first: str) -> bool:
-    """Whether a word or number that began before goes on with this character."""
+    """Whether this character continues a word or number that began before it."""
     compound = re.search(r"\w[-/']$", before) is not None
     return is_word(before[-1]) or compound or (first.isdigit() and before[-1] in "-+.,")
 
 
 def _is_meant(shown: str, start: int, end: int, *, said: bool) -> bool:
-    """Whether a letter is an option and no article, and "no" an answer; shown: the text in its own case."""
+    """Whether a letter is an option and not an article, and "no" is an answer. shown: the text in its original case."""
     word, after = shown[start:end], shown[end:]
     following = re.match(r"\s+([\w']+)", after)
     if word.lower() == "no":
@@ -189,7 +189,7 @@ def _is_meant(shown: str, start: int, end: int, *, said: bool) -> bool:
 
 
 def _without_lists(found: list[Mention], text: str) -> list[Mention]:
-    """Of a list with "or" no label is stated, and where its first one is denied none is: not X, Y or Z."""
+    """Mark the labels of a list with "or" as not stated: X, Y or Z."""
     groups: list[list[Mention]] = []
     for mention in found:
         between = text[groups[-1][-1].end : mention.start] if groups else ""

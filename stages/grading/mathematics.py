@@ -1,4 +1,4 @@
-"""Mathematical answers, compared by math-verify: 1/2 is 0.5, 2x + 2 is 2(x + 1), {1, 2} is {2, 1}."""
+"""Compare mathematical answers by math-verify: 1/2 is 0.5, 2x + 2 is 2(x + 1), {1, 2} is {2, 1}."""
 
 import importlib.util
 from functools import lru_cache
@@ -15,7 +15,7 @@ def check_installed() -> None:
 
 
 def equal(text: str, gold: str) -> bool:
-    """Whether the last mathematical expression of the text is the gold one. False where there is none."""
+    """Whether the last mathematical expression of the text equals the gold answer; False where there is none."""
     from math_verify import verify
 
     wanted, found = _gold(gold), _parsed(text)
@@ -24,7 +24,7 @@ def equal(text: str, gold: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _gold(text: str) -> Any:
-    """A gold answer is a formula as a whole, with or without the signs that set it off."""
+    """Parse a gold answer, which is a formula as a whole, with or without $ around it."""
     return _parsed(text if "$" in text or "\\boxed" in text else f"${text.strip()}$") or _parsed(text)
 
 

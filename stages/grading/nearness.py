@@ -1,4 +1,4 @@
-"""SQuAD's official metrics, and nearness by edit distance."""
+"""SQuAD's official metrics, and the similarity by edit distance."""
 
 from collections import Counter
 
@@ -8,12 +8,12 @@ from hasse.data.text import normalise_answer
 
 
 def exact_match(prediction: str, gold: str) -> bool:
-    """SQuAD's: equal after normalisation."""
+    """SQuAD's exact match: whether the two are equal after normalisation."""
     return normalise_answer(prediction) == normalise_answer(gold)
 
 
 def token_f1(prediction: str, gold: str) -> float:
-    """SQuAD's: F1 of the words after normalisation; where one of the two is empty, 1 if both are."""
+    """SQuAD's F1 of the words after normalisation. If one of the two is empty, 1 when both are, else 0."""
     found, wanted = normalise_answer(prediction).split(), normalise_answer(gold).split()
     if not found or not wanted:
         return float(found == wanted)
@@ -22,7 +22,7 @@ def token_f1(prediction: str, gold: str) -> float:
 
 
 def edit_similarity(prediction: str, gold: str) -> float:
-    """1 - edit distance / length of the gold answer, in words, not below 0."""
+    """1 - (edit distance) / (length of the gold answer), both in words, and at least 0."""
     found, wanted = prediction.split(), gold.split()
     if not wanted:
         return float(not found)

@@ -1,4 +1,4 @@
-"""Numbers as they stand in answers, compared by their values.
+"""Numbers in answers, compared by their values.
 
 -5  −5  minus 5              a sign belongs to its number
 3.14  3,14                   a comma is a decimal mark unless it groups by thousands
@@ -53,21 +53,22 @@ _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " "))
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with what decides whether another is the same. parts: of a date, a time, a range or a version."""
+    """A number, with all that decides whether another number equals it.
+
+    parts: the numbers of a date, a time, a range or a version. fraction: its two numbers as written; 5/12 may also be
+    the date 05/12. mark: the character between the parts. digits: as written, if a leading zero makes it a code.
+    """
 
     value: Fraction | None = None
     parts: tuple[int, ...] = ()
     fraction: tuple[int, ...] = ()
-    """As written: 5/12 may also be a date, that of 05/12."""
     mark: str = ""
-    """What stands between the parts."""
     currency: str | None = None
     digits: str = ""
-    """As written, where a leading zero makes a code of it."""
 
 
 def same(found: Quantity, gold: Quantity) -> bool:
-    """Whether an answer's number is the gold one."""
+    """Whether the number of an answer equals the gold number."""
     if found.currency and gold.currency and found.currency != gold.currency:
         return False
     if found.parts or gold.parts:
@@ -76,7 +77,7 @@ def same(found: Quantity, gold: Quantity) -> bool:
 
 
 def plain_digits(text: str) -> str:
-    """The text with digits, signs, exponents and fractions of any script in their ASCII forms."""
+    """The text with digits, signs, exponents and fractions of any script written in ASCII."""
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]).replace("−", "-"), text)
     text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKC", text.translate(_SPACES)).translate(_SIGNS)
@@ -84,7 +85,7 @@ def plain_digits(text: str) -> str:
 
 
 def quantity(match: re.Match[str]) -> Quantity | None:
-    """The number that `NUMBER` has found; None for one that is too long, or a fraction of zero."""
+    """The number in a match of `NUMBER`; None if it is too long or divides by zero."""
     if sum(c.isdigit() for c in match[0]) > MAX_DIGITS:
         return None
     currency = _CURRENCIES.get((match["currency"] or match["inner"] or match["after"] or "").strip().lower())
@@ -126,7 +127,7 @@ def _ratio(text: str) -> Fraction | None:
 
 
 def _decimal(number: str) -> str:
-    """With a point as its decimal mark and without groups."""
+    """The number with a point as decimal mark and without groups of digits."""
     if re.fullmatch(_EUROPEAN, number):
         return number.replace(".", "").replace(",", ".")
     if re.fullmatch(_GROUPED, number):

@@ -1,4 +1,4 @@
-"""Where an answer says what it answers: markup taken off, explicit statements found, sentences told apart."""
+"""Find the statements of an answer: remove markup, find "the answer is ...", split sentences."""
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
 import re
@@ -9,9 +9,9 @@ KEY = (
     r"(?:label|answer|option|choice|class|category|verdict|prediction|conclusion|classification|relation|relationship"
     r"|judge?ment|result|solution)"
 )
-"""What introduces a statement."""
+"""The noun that introduces a statement, such as "final answer"."""
 LINK = r"(?:\s*[:=]|\s+(?:is|was|are|would\s+be|must\s+be|should\s+be|will\s+be)\b\s*:?|\s+[-–—](?=\s))"
-"""What joins it to the statement."""
+"""What connects the noun to the statement: a colon, "is", a dash."""
 
 _FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
 _COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|textit)\s*\{([^{}]*)\}")
@@ -33,7 +33,7 @@ _MARKS = [
     (re.compile(r"\\[()\[\]]|\${2}|(?<!\S)\$(?=[^$\d\s][^$\n]*\$)|(?<=[^$\s])\$(?=[\s.,;:!?]|$)"), ""),
 ]
 _MARKUP = re.compile(r"[\\`~<*_#$•]|^[ \t]*-", re.MULTILINE)
-"""What a text has that is not plain."""
+"""The characters that markup needs."""
 _MATHS = re.compile(r"^\$([^$\n]+)\$$")
 _WRAPS = ('""', "''", "“”", "‘’", "«»", "‹›", "「」", "『』", "()", "[]", "（）", "【】", "``")
 _SHORT = re.compile(
@@ -56,9 +56,9 @@ def plain(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def marked(text: str) -> list[str]:
-    """What the text marks as its answer: in <answer> tags, else in boxes, else behind ####; in order.
+    """The parts that the text marks as its answer, in order: in <answer> tags, else in boxes, else after ####.
 
-    The list is kept, and so never changed.
+    The list is cached; do not change it.
     """
     tagged = _ANSWER_TAG.finditer(text) if "<" in text else ()
     said = [next(filter(None, m.groups()[1:]), "") for m in tagged]
@@ -68,7 +68,7 @@ def marked(text: str) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def unwrapped(text: str) -> str:
-    """One answer without what only stands around it: markup, quotes, brackets, a box, its tags."""
+    """An answer without what surrounds it: markup, quotes, brackets, a box, tags."""
     text = text.strip()
     only = text[:1] in ("<", "$", "\\") and (_ANSWER_TAG.fullmatch(text) or _ONLY_BOXED.fullmatch(text))
     if only:
@@ -80,16 +80,13 @@ def unwrapped(text: str) -> str:
 
 
 def explicit(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each statement that is introduced as one: "the answer is ...", "Answer: ..."; to the text's end
-
-    or the next of them.
-    """
+    """(start, end) of each explicit statement ("the answer is ...", "Answer: ..."), up to the next or the end."""
     starts = [found.end() for found in re.finditer(rf"\b{KEY}{LINK}\s*", text, re.IGNORECASE)]
     return [(start, end) for start, end in zip(starts, [*starts, len(text)][1:], strict=True)]
 
 
 def sentences(text: str) -> list[str]:
-    """Split at the ends of sentences and lines, not at Mr. or J."""
+    """Split a text at the ends of sentences and lines, but not after abbreviations such as Mr. and J."""
     found, start = [], 0
     for end in re.finditer(r"[.!?](?=\s)|[。！？\n]", text):
         if not _SHORT.search(text[start : end.end()]):
@@ -99,11 +96,11 @@ def sentences(text: str) -> list[str]:
 
 
 def is_statement(line: str) -> bool:
-    """Whether a line introduces a label or an answer, as `**Label:** X` does."""
+    """Whether a line introduces a label or an answer, for example `**Label:** X`."""
     return re.match(rf"\W*(?:the\s+)?{KEY}{LINK}", plain(line), re.IGNORECASE) is not None
 
 
 def last_line(text: str) -> str:
-    """The last line that holds a word or a digit."""
+    """The last line with a letter or a digit."""
     lines = [line for line in text.splitlines() if any(c.isalnum() for c in line)]
     return lines[-1].strip() if lines else ""

@@ -1,4 +1,4 @@
-"""The recipe's section `task`: what is right, and how an answer is read."""
+"""The section `task` of a recipe: which answers are right, and how an answer is read."""
 
 from typing import Literal, get_args
 
@@ -30,20 +30,21 @@ class TaskSettings(Config):
     )
 
     no_answer: str | None = Field(
-        default=None, description="What an answer says when the question has none; leave it out if all have one."
+        default=None,
+        description="The text of an answer to a question that has no answer; leave it out if all questions have one.",
     )
 
     score: Literal["f1", "edit"] = Field(
         default="f1",
-        description="How near an answer is to a gold one, 0 to 1. f1: SQuAD's overlap of words; "
+        description="The similarity of an answer to a gold answer, 0 to 1. f1: SQuAD's overlap of words; "
         "edit: 1 - edit distance in words / words of the gold answer.",
     )
 
     reading: Reading | None = Field(
         default=None,
-        description="How an answer is read where it is judged, annotated and counted; docs/reading.md has examples. "
-        "strict: it says the label or the gold answer alone; loose: it states it somewhere; first: its first "
-        "statement counts. Left out: strict for labels, loose for questions.",
+        description="How an answer is read when it is judged, annotated and evaluated; docs/reading.md has examples. "
+        "strict: the answer gives the label or the gold answer and nothing else; loose: the answer states it anywhere; "
+        "first: only the first statement counts. Left out: strict for labels, loose for questions.",
     )
 
     answers_are: Literal["text", "math"] = Field(
@@ -54,7 +55,7 @@ class TaskSettings(Config):
     @field_validator("labels")
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Whatever the case, and none is empty."""
+        """Labels must differ in more than case, and none may be empty."""
         folded = [label.strip().casefold() for label in labels]
         if "" in folded or len(set(folded)) < len(folded):
             raise ValueError(f"the labels must be different words, found {', '.join(map(repr, labels))}")
@@ -76,11 +77,11 @@ class TaskSettings(Config):
 
     @property
     def primary(self) -> Reading:
-        """The reading that decides what is right."""
+        """The reading that decides whether an answer is correct."""
         return self.reading or ("strict" if self.labels else "loose")
 
     def in_words(self, reading: Reading | None = None) -> str:
-        """What a reading counts as right, for a report."""
+        """A sentence for reports: which answers a reading counts as correct."""
         if self.answers_are == "math":
             return _OF_MATHEMATICS
         return (_OF_LABELS if self.labels else _OF_QUESTIONS)[reading or self.primary]

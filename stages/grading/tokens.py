@@ -1,8 +1,8 @@
-"""A text as tokens that can be compared: numbers by value, words whole, symbols kept, punctuation left out.
+"""Split a text into tokens that can be compared: numbers by value, whole words, symbols; punctuation is dropped.
 
 Denver-Broncos won 1,000 $   ->  denver  broncos (joined by a hyphen)  won  1000
 C++ <= .NET                  ->  c++  <=  .net
-日本の首都                    ->  日 本 の 首 都      a script without spaces has a token a character
+日本の首都                    ->  日 本 の 首 都      one token per character for a script without spaces
 """
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
@@ -19,11 +19,11 @@ _UNITS = {
     "mb", "gb", "tb", "bn", "mn", "mph", "kph", "k", "c", "f",
 }  # fmt: skip
 _BEGINS_NUMBER = frozenset("+-.$€£¥₹mMnNuU")
-"""Beside digits: signs, currencies, minus, negative, US$."""
+"""First characters of numbers beside digits: of signs, currencies, minus, negative, US$."""
 _SIMPLE = re.compile(r"[A-Za-z]+(?=[\s,;!?]|$)")
-"""Most words: nothing but letters, and then a space, a comma or the end."""
+"""The most frequent words: only letters, followed by a space, a comma or the end."""
 _INITIALS = re.compile(r"(?<!\w)(?:[^\W\d_a-z]\.[ ]?){1,3}[^\W\d_a-z]\.(?!\w)")
-"""J. K. is J.K."""
+"""Initials: J. K. equals J.K."""
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]\.?")
 _ENDING, _SHORT_ENDING = re.compile(r"[+#*]+"), re.compile(r"[+#*]+|-(?!\w)|-(?=\W|$)")
 _JOINS = re.compile(r"[-/\\_.@:&]+")
@@ -34,10 +34,10 @@ _UNSPACED = re.compile(
 )
 """Thai, Lao, Burmese, Khmer, kana and Chinese characters."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u0640\u0591-\u05c7\u064b-\u0652\u0670]")
-"""What does not change a word: soft hyphens, zero widths, marks of direction, Arabic and Hebrew vowel points."""
+"""Characters that do not change a word: soft hyphens, zero widths, direction marks, Arabic and Hebrew vowel points."""
 _SYMBOL = re.compile(r"!=+|&&|\|\||[<>=+*^%≤≥≠≈×÷±∞→⇒$€£¥]+")
 _ALONE = {"$", "€", "£", "¥"}
-"""Symbols that count with a number only."""
+"""Symbols that count only beside a number."""
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "′": "'"})
 _PARTICLES = re.compile(
     "(?:은|는|이|가|을|를|에|에서|의|로|으로|와|과|도|만|이다|입니다|이에요|예요|이었다|였다|이었습니다|였습니다)$"
@@ -46,7 +46,7 @@ _PARTICLES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """text: folded, what is compared; start, end: its place; joined: no space, only a hyphen or such, before it."""
+    """text: case-folded, for comparison; start, end: its place in the text; joined: a hyphen or slash comes before."""
 
     text: str
     start: int
@@ -55,7 +55,7 @@ class Token:
     joined: bool = False
 
     def equals(self, gold: "Token") -> bool:
-        """As the token of an answer with one of the gold answer."""
+        """Whether this token of an answer equals a token of the gold answer."""
         if self.number is not None and gold.number is not None:
             return same(self.number, gold.number)
         if (self.number is None) != (gold.number is None):
@@ -63,27 +63,27 @@ class Token:
         return self.text == gold.text
 
     def begins_with(self, gold: "Token") -> bool:
-        """Whether it is the gold token, or that with a Korean particle behind it."""
+        """Whether this is the gold token, perhaps followed by a Korean particle."""
         return self.equals(gold) or _PARTICLES.sub("", self.text) == gold.text != ""
 
 
 @lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
-    """The text that is read: digits and widths of one form (NFKC), nothing invisible, straight apostrophes."""
+    """The text in NFKC, with ASCII digits and straight apostrophes, without invisible characters."""
     if text.isascii():
         return text
     return _INVISIBLE.sub("", plain_digits(text)).translate(_QUOTES)
 
 
 def folded(text: str) -> str:
-    """Case folded, with the Turkish i's as one letter."""
+    """The text case-folded; the Turkish dotted and dotless i are one letter."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i").replace("ı", "i"))
 
 
 def may_hold(text: str, gold: str) -> bool:
-    """Whether the words of a gold answer can stand in a text, both canonical: a quick look before tokens are made."""
+    """Whether a text may contain the words of a gold answer; a fast check before tokenising. Both are canonical."""
     letters = _letters_alone(text)
     return all(_letters_alone(token.text) in letters for token in tokens(gold) if _is_plain_word(token))
 
@@ -99,9 +99,9 @@ def _letters_alone(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def tokens(text: str, at_most: int | None = None) -> list[Token]:
-    """The tokens of a canonical text; a list that is kept, and so never changed.
+    """The tokens of a canonical text. The list is cached; do not change it.
 
-    at_most: stop behind so many, articles not counted.
+    at_most: stop after this many tokens, articles not counted.
     """
     found: list[Token] = []
     at = num_words = 0
@@ -117,13 +117,13 @@ def tokens(text: str, at_most: int | None = None) -> list[Token]:
 
 
 def without_articles(found: list[Token]) -> list[Token]:
-    """As SQuAD compares; a text of articles alone keeps them."""
+    """The tokens without articles, as in SQuAD; a text that has only articles keeps them."""
     kept = [token for token in found if token.text not in _ARTICLES]
     return kept or found
 
 
 def places(found: list[Token], gold: list[Token]) -> list[tuple[int, int]]:
-    """(start, end) in the text of each run of tokens that is the gold answer: whole words, articles left out."""
+    """(start, end) in the text of each occurrence of the gold answer as whole words, ignoring articles."""
     words, wanted = without_articles(found), without_articles(gold)
     if wanted and all(token.text in _ARTICLES for token in wanted):
         words = found
@@ -139,12 +139,12 @@ def places(found: list[Token], gold: list[Token]) -> list[tuple[int, int]]:
 
 
 def is_word(character: str) -> bool:
-    """Letters, digits and the marks that belong to them, as in Hindi."""
+    """Whether the character is a letter, a digit or a combining mark, as in Hindi."""
     return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _number(text: str, at: int, before: list[Token]) -> Token | None:
-    """A number, unless it is a part of a word as in B12 or 3rd."""
+    """The number at this index, unless it is part of a word such as B12 or 3rd."""
     if not (text[at].isdigit() or text[at] in _BEGINS_NUMBER):
         return None
     inside = at > 0 and is_word(text[at - 1]) and not _UNSPACED.match(text[at - 1])
@@ -192,7 +192,7 @@ def _word(text: str, at: int) -> Token | None:
 
 
 def _goes_on(text: str, at: int) -> bool:
-    """Whether a word goes on: by a letter, by an apostrophe before one, or by the dot of an abbreviation."""
+    """Whether a word continues here: a letter, an apostrophe before a letter, or the dot of an abbreviation."""
     if is_word(text[at]):
         return not _UNSPACED.match(text[at])
     following = text[at + 1 : at + 2]
@@ -203,7 +203,7 @@ def _goes_on(text: str, at: int) -> bool:
 
 
 def _with_ending(text: str, start: int, end: int) -> int:
-    """With the symbols that make another word of it: C++, C#, A*, and a minus behind one or two letters, as in O-."""
+    """The word's end with symbols that make another word: C++, C#, A*, and O- (a minus after one or two letters)."""
     ending = (_ENDING if end - start > 2 else _SHORT_ENDING).match(text, end)
     if ending is None or (ending.end() < len(text) and is_word(text[ending.end()])):
         return end
@@ -216,7 +216,7 @@ def _symbol(text: str, at: int) -> Token | None:
 
 
 def _is_joined(text: str, before: list[Token], token: Token) -> bool:
-    """Whether only hyphens or slashes stand between two tokens, as in north-east or he/she."""
+    """Whether only hyphens or slashes separate two tokens, as in north-east or he/she."""
     if not before:
         return False
     between = text[before[-1].end : token.start]
