@@ -29,9 +29,9 @@ Model = type[BaseModel]
 HEAD = """\
 # Recipes: every section and setting
 
-A recipe is one YAML file with the sections below. [Your own data](your-data.md) shows how to
-write a first one. `--set train.learning_rate=1e-5` changes one setting.
-Entries of a list are counted from 0: `--set generate.groups.1.num_samples=8`.
+A recipe is one YAML file with the sections below. [Your own data](your-data.md) shows how to write a first one.
+`--set train.learning_rate=1e-5` changes one setting. Entries of a list are counted from 0:
+`--set generate.groups.1.num_samples=8`.
 
 A setting marked \\* is not part of the cache key: changing it computes nothing anew. Files and models that such a
 setting names count by their content. A setting whose default is empty may be left out.
@@ -70,7 +70,9 @@ class _Page:
 
     def text(self) -> str:
         plain = {name: field for name, field in Recipe.model_fields.items() if name not in self.chapters}
-        lines = [HEAD, "## Recipes that come with hasse", "", *_shipped()]
+        contents = [*self.chapters, "Shared settings"]
+        lines = [HEAD, f"Sections: {', '.join(f'[{name}](#{anchor(name)})' for name in contents)}.", ""]
+        lines += ["## Recipes that come with hasse", "", *_shipped()]
         lines += ["## Settings of the recipe itself", "", *self._table(plain)]
         for name, field in self.chapters.items():
             lines += [f"## {name}", "", *self._chapter(name, field)]
