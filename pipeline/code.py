@@ -28,8 +28,8 @@ NOT_IN_KEYS = "NOT_IN_KEYS"
 FIELDS_OF_SETTINGS = {"Field", "unkeyed"}
 """The functions that declare a field of a settings model; what they say to a reader decides nothing."""
 SAID_TO_READERS = {"description", "title"}
-ONLY_FOR_READERS = {"type_comment", "type_ignores"}
-"""Fields of syntax nodes."""
+DECIDES_NOTHING = {"type_comment", "type_ignores", "ctx"}
+"""Fields of syntax nodes: what only a type checker reads, and whether a name is read or set, which its place says."""
 OF_TYPES = {"typing", "collections.abc", "__future__"}
 """Modules that are imported for annotations; whatever else uses their names counts where it stands."""
 
@@ -55,7 +55,8 @@ def modules_behind(roots: Iterable[str], *, beside: Iterable[str] = ()) -> froze
 @cache
 def why_not_in_keys(module: str) -> str | None:
     """The reason why a module's code is in no key, from the module or from a package around it; None: it is in keys."""
-    for node in _tree(module).body:
+    text = _source(module)
+    for node in ast.parse(text).body if NOT_IN_KEYS in text else []:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == NOT_IN_KEYS:
             return str(ast.literal_eval(node.value))
     package = module.rpartition(".")[0]
@@ -94,15 +95,11 @@ def _path(module: str) -> Path | None:
     return Path(known) if known.endswith(".py") else None
 
 
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_source(module))
-
-
 @cache
 def _imported(module: str) -> frozenset[str]:
     """The modules of the same top-level package and of hasse that a module imports, but not for annotations alone."""
     tops = {module.partition(".")[0], __name__.partition(".")[0]}
-    return frozenset(name for name in _imports(_tree(module), _package(module), tops) if _path(name))
+    return frozenset(name for name in _imports(ast.parse(_source(module)), _package(module), tops) if _path(name))
 
 
 def _package(module: str) -> str:
@@ -111,19 +108,27 @@ def _package(module: str) -> str:
     return module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
 
 
-def _imports(node: ast.AST, package: str, tops: set[str]) -> Iterator[str]:
+def _imports(tree: ast.Module, package: str, tops: set[str]) -> Iterator[str]:
     """The imported modules below these top-level packages; relative imports start from `package`."""
-    if isinstance(node, ast.If) and _is_for_types(node):
-        return
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in tops)
-    elif isinstance(node, ast.ImportFrom):
-        source = _source_of(node, package)
-        if source.partition(".")[0] in tops:
-            parts = (f"{source}.{alias.name}" for alias in node.names)
-            yield from (part if _path(part) else source for part in parts)
-    for child in ast.iter_child_nodes(node):
-        yield from _imports(child, package, tops)
+    for node in _statements(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in tops)
+        elif isinstance(node, ast.ImportFrom):
+            source = _source_of(node, package)
+            if source.partition(".")[0] in tops:
+                parts = (f"{source}.{alias.name}" for alias in node.names)
+                yield from (part if _path(part) else source for part in parts)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement at any depth, except those that only a type checker reads; no expression is walked."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not (isinstance(node, ast.If) and _is_for_types(node)):
+            blocks = (getattr(node, name, ()) for name in ("body", "orelse", "finalbody", "handlers", "cases"))
+            todo += [part for block in blocks if isinstance(block, list) for part in block]
 
 
 def _source_of(node: ast.ImportFrom, package: str) -> str:
@@ -225,9 +230,15 @@ def _with_sorted_imports(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _written(value: Any) -> Any:
     """The tree as JSON: a node is [its type, {field: value}], without its empty fields."""
+    if isinstance(value, list):
+        return [_written(part) for part in value]
+    if not isinstance(value, ast.AST):
+        return value
     if isinstance(value, ast.Constant):
         return ["Constant", type(value.value).__name__, ascii(value.value)]
-    if isinstance(value, ast.AST):
-        fields = {name: found for name, found in ast.iter_fields(value) if name not in ONLY_FOR_READERS}
-        return [type(value).__name__, {k: _written(v) for k, v in fields.items() if v is not None and v != []}]
-    return [_written(part) for part in value] if isinstance(value, list) else value
+    fields = {}
+    for name in value._fields:
+        part = getattr(value, name, None)
+        if part is not None and part != [] and name not in DECIDES_NOTHING:
+            fields[name] = part if isinstance(part, str) else _written(part)
+    return [type(value).__name__, fields]

@@ -66,7 +66,7 @@ def perform(
         cached = artifact is not None
         if artifact is None:
             inputs = {name: [_given(artifacts, s) for s in steps] for name, steps in step.inputs.items()}
-            arguments = (store.location, step, key, inputs, refresh)
+            arguments = (store.location, step, key, step.row_code(), inputs, refresh)
             if step.stage.in_child:
                 path = run_in_child(compute, *arguments, on_event=lambda event: progress(*event))
             else:
@@ -80,6 +80,7 @@ def compute(
     location: str,
     step: Step,
     key: dict[str, Any],
+    row_code: str,
     inputs: dict[str, list[Given]],
     refresh: bool,
     send: Callable[[tuple[int, int]], None],
@@ -104,7 +105,7 @@ def compute(
             path=work,
             store=store,
             progress=lambda done, total: send((done, total)),
-            code=digest(step.stage.row_code(step.plugs)),
+            code=row_code,
             refresh=refresh,
             executor=step.executor,
         )
@@ -128,7 +129,7 @@ def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dic
     """What computing the step would take, as its stage has it; None where it has no estimate. Nothing is published."""
     if step.stage.estimate is None:
         return None
-    arguments = (store.location, step, _paths(step, artifacts))
+    arguments = (store.location, step, step.row_code(), _paths(step, artifacts))
     if step.stage.estimate_in_child:
         return run_in_child(_estimate, *arguments, on_event=lambda event: None)
     return _estimate(*arguments, lambda event: None)
@@ -138,7 +139,7 @@ def imagine(store: Store, step: Step, artifacts: Mapping[str, Artifact], folder:
     """What the step may leave behind, in a folder of the caller's; None where its stage cannot tell."""
     if step.stage.imagine is None:
         return None
-    job = _passing_job(store.location, step, _paths(step, artifacts), folder)
+    job = _passing_job(store.location, step, step.row_code(), _paths(step, artifacts), folder)
     step.stage.imagine(job)
     return Imagined(job.path, step.name, step.labels)
 
@@ -152,13 +153,15 @@ def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[Give
     }
 
 
-def _estimate(location: str, step: Step, inputs: dict[str, list[Given]], send: Callable[[Any], None]) -> Any:
+def _estimate(
+    location: str, step: Step, row_code: str, inputs: dict[str, list[Given]], send: Callable[[Any], None]
+) -> Any:
     assert step.stage.estimate is not None
     with tempfile.TemporaryDirectory() as folder:
-        return step.stage.estimate(_passing_job(location, step, inputs, Path(folder)))
+        return step.stage.estimate(_passing_job(location, step, row_code, inputs, Path(folder)))
 
 
-def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], folder: Path) -> Job:
+def _passing_job(location: str, step: Step, row_code: str, inputs: dict[str, list[Given]], folder: Path) -> Job:
     """One whose folder is not in the store."""
     store = open_store(location)
     path = folder / step.stage.name / digest(step.name)
@@ -170,7 +173,7 @@ def _passing_job(location: str, step: Step, inputs: dict[str, list[Given]], fold
         path=path,
         store=store,
         progress=lambda done, total: None,
-        code=digest(step.stage.row_code(step.plugs)),
+        code=row_code,
     )
 
 

@@ -98,6 +98,10 @@ class Step:
             "external": dict(self.external),
         }
 
+    def row_code(self) -> str:
+        """The digest of the code that decides one row of a map stage, for the keys of rows."""
+        return digest(self.stage.row_code(self.plugs))
+
     def code(self) -> dict[str, str]:
         """The stage's version, and the digests of the code that decides the result."""
         version = {"version": str(self.stage.version)}

@@ -19,7 +19,6 @@ from hasse.flows.run.records import DONE, RUNNING, RUNS, gate_of, lock_of, write
 from hasse.flows.run.spending import check_prices, stop_unpaid
 from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.files import hold, make_folder, shared
-from hasse.pipeline.fingerprint import digest
 from hasse.pipeline.run import Done, look_up, perform
 from hasse.pipeline.stage import Progress, Step, fingerprint, producer
 from hasse.pipeline.store import Artifact, Store
@@ -202,7 +201,7 @@ def _end(run: Run, store: Store) -> None:
 def names_of(step: Step, artifacts: dict[str, Artifact]) -> list[str]:
     """Names in the store of what a step may read or write: its artifact, its work folder, and its folder of rows."""
     stage, key = step.stage.name, fingerprint(step.key(artifacts))
-    return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{digest(step.stage.row_code(step.plugs))[:24]}"]
+    return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{step.row_code()[:24]}"]
 
 
 def is_anew(store: Store, step: Step, artifacts: dict[str, Artifact], since: str | None) -> bool:
