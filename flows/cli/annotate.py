@@ -1,4 +1,4 @@
-"""Commands around annotation by people: a queue of answers goes out, filled lines come back."""
+"""Commands for annotation by people: a queue of answers is handed out, and comes back filled in."""
 
 from pathlib import Path
 
@@ -9,17 +9,20 @@ from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
 
 @click.group()
 def annotate() -> None:
-    """Feedback by people: a queue of answers out, filled lines in."""
+    """Hand out answers to annotators and read their feedback."""
 
 
 @annotate.command("export")
 @click.argument("recipe")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The queue, JSONL.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The JSONL file to write.")
 @STORE
 @SET
 @PLUGIN
 def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[str, ...]) -> None:
-    """Write the queue of RECIPE's answers, with guidelines beside it; its candidates must be judged in the store."""
+    """Write a recipe's answers as a queue for annotators.
+
+    Guidelines are written beside the queue. The store must hold the judged candidates of RECIPE.
+    """
     from hasse.flows.cli.annotate_files import export_queue
     from hasse.flows.recipe.recipe import load_recipe
     from hasse.pipeline.remote.store import open_store
@@ -30,11 +33,24 @@ def annotate_export(recipe: str, out: Path, store_path: str, assignments: tuple[
 
 @annotate.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--queue", type=click.Path(path_type=Path), required=True, help="The queue that was handed out.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file, for feedback.human.")
+@click.option(
+    "--queue",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The queue that was handed out, to check the files against.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The Parquet file to write, for the setting feedback.human.",
+)
 @JSON
 def annotate_import(files: tuple[Path, ...], queue: Path, out: Path, as_json: bool) -> None:
-    """Check every line of the filled FILES against the queue and write the feedback; reports the agreement."""
+    """Read queues that annotators have filled in.
+
+    Checks every line of FILES against the queue, writes the feedback, and prints how far the annotators agree.
+    """
     from hasse.flows.cli.annotate_files import import_filled
 
     print_rows([import_filled(files, queue, out)], as_json=as_json)

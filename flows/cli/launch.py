@@ -1,4 +1,4 @@
-"""The command `hasse launch`: a run whose training goes over several machines."""
+"""The command `hasse launch`: a run that trains on several machines."""
 
 import json
 import time
@@ -18,11 +18,17 @@ from hasse.flows.cli.run import run
 @STORE
 @SET
 @PLUGIN
-@click.option("--machines", type=click.IntRange(1), help="How many there are; by default the recipe's launch.machines.")
-@click.option("--machine-rank", default=0, show_default=True, type=click.IntRange(0), help="Which of them this is.")
-@click.option("--main-address", help="Where the others find machine 0: a name or an IP address.")
+@click.option(
+    "--machines", type=click.IntRange(1), help="The number of machines. Default: the recipe's launch.machines."
+)
+@click.option(
+    "--machine-rank", default=0, show_default=True, type=click.IntRange(0), help="The number of this machine, from 0."
+)
+@click.option("--main-address", help="The name or IP address of machine 0, for the other machines.")
 @click.option("--main-port", type=click.IntRange(1, 65535), help="A free port of machine 0.")
-@click.option("--print", "only_print", is_flag=True, help="Print accelerate's command and configuration, no more.")
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print accelerate's command and configuration, and run nothing."
+)
 @click.pass_context
 def launch(
     context: click.Context,
@@ -35,9 +41,10 @@ def launch(
     main_port: int | None,
     only_print: bool,
 ) -> None:
-    """Run RECIPE over several machines: the same command on each, with another --machine-rank and the same store.
+    """Run a recipe with training on several machines.
 
-    Machine 0 walks the plan as `hasse run` does; the others join its training steps and end with it.
+    Give the same command on each machine, with its own --machine-rank and the same store. Machine 0 runs RECIPE as
+    `hasse run` does; the other machines join its training steps and end when machine 0 ends.
     """
     from hasse.data.errors import InputError
     from hasse.flows.recipe.recipe import load_recipe
@@ -48,7 +55,7 @@ def launch(
     assignments += tuple(f"launch.{name}={json.dumps(value)}" for name, value in given.items() if value is not None)
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if machine_rank >= settings.launch.machines:
-        raise InputError(f"--machine-rank {machine_rank}: {settings.launch.machines} machines are numbered from 0")
+        raise InputError(f"--machine-rank {machine_rank}: the {settings.launch.machines} machines are numbered from 0")
     for line in commands(settings, store, machine_rank):
         click.echo(line, err=not only_print)
     if only_print:
@@ -63,7 +70,7 @@ def launch(
 
 
 def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
-    """What starts the processes of a training step on this machine, and the configuration that it names."""
+    """The command that starts the processes of a training step on this machine, and its configuration file."""
     import yaml
 
     from hasse.stages.train.distributed.accelerate_config import accelerate_config, shown
@@ -72,18 +79,21 @@ def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
 
     settled = recipe.launch.settled(recipe.train.prompts_per_step)
     if not settled.is_launched:
-        yield "Training takes one process here, which needs no launcher."
+        yield "Training runs in one process here, which needs no launcher."
         return
     folder = store.root / "train" / ".work-KEY" / TRAINER / FOLDER
     config = folder / f"machine-{machine_rank}.yaml"
-    yield f"Machine {machine_rank} of {settled.machines} starts for each training step, whose key stands for KEY:"
+    yield f"Machine {machine_rank} of {settled.machines} runs this command for a training step; KEY is the step's key:"
     yield shown(config, folder / SPEC)
-    yield f"with {config.name}:"
+    yield f"with this {config.name}:"
     yield yaml.safe_dump(accelerate_config(settled, recipe.train, machine_rank), sort_keys=False).rstrip()
 
 
 def follow(meeting: Any, machine_rank: int) -> None:
-    """Join each training step of machine 0 until its run is done. Raises WorkError when that failed or fell silent."""
+    """Join each training step of machine 0 until its run is done.
+
+    Raises WorkError if the run failed, or if machine 0 sends no more heartbeats.
+    """
     from hasse.stages.train.distributed.machines import BEAT_SECONDS, Heard, beating
 
     main, joined = Heard(meeting.folder, 0), ""
@@ -101,13 +111,13 @@ def follow(meeting: Any, machine_rank: int) -> None:
 
 
 def _join(spec: Path, machine_rank: int, main: Any) -> None:
-    """This machine's part of a training step; what it fails of is told to machine 0, which fails of it."""
+    """Run this machine's part of a training step. An error is reported to machine 0, which then fails as well."""
     from hasse.data.errors import HasseError
     from hasse.stages.train.distributed.launcher import take_part, write_report
     from hasse.stages.train.run_spec import RunSpec
 
     folder = spec.parent
-    click.echo(f"joins {folder}")
+    click.echo(f"joining the training step in {folder}")
     try:
         take_part(RunSpec.read(spec, folder.parent.parent), folder, machine_rank, watch=[main.check])
     except HasseError as error:

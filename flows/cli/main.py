@@ -1,4 +1,4 @@
-"""The command `hasse`. Exit codes: 0 done, 1 the work failed, 2 the input or the recipe is wrong."""
+"""The command `hasse`. Exit codes: 0 the work is done, 1 the work failed, 2 the input or the recipe is wrong."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,10 @@ from hasse.pipeline.disk import disk_message, disk_problem
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="hasse-llm")
 def cli() -> None:
-    """Prompts and a student model in, a better student out, by way of candidate answers in a partial order."""
+    """Train a better student model from prompts, by way of candidate answers in a partial order.
+
+    Start with `hasse recipes`, then `hasse run rescue-demo --dry-run`, then the same command without --dry-run.
+    """
 
 
 for _module in (run, sweep, store, models, annotate, nightly, server, launch):
@@ -23,7 +26,7 @@ for _module in (run, sweep, store, models, annotate, nightly, server, launch):
 
 
 def main() -> None:
-    """Run the command line: an error becomes one message and an exit code."""
+    """Run the command line. An error becomes a message on stderr and an exit code."""
     sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
 
 
@@ -37,7 +40,7 @@ def _guarded(command: Callable[[], Any]) -> int:
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nStopped. What was finished is kept; the same command goes on from there.", err=True)
+        click.echo("\nStopped. Finished work is kept; the same command continues from there.", err=True)
         return 1
     except HasseError as error:
         click.echo(f"hasse: {error}", err=True)

@@ -14,7 +14,10 @@ from hasse.flows.cli.options import JSON, STORE, print_rows
 @click.argument("file", type=click.Path(path_type=Path))
 @JSON
 def golden(file: Path, as_json: bool) -> None:
-    """Check losses and gradients against FILE, in float64; exit code 1 when one is off by more than 1e-9."""
+    """Check losses and gradients against golden vectors.
+
+    Computes every case of FILE in float64. The exit code is 1 if a number is off by more than 1e-9.
+    """
     from hasse.stages.train.golden_vectors import TOLERANCE, check_file
 
     checks = check_file(file)
@@ -40,18 +43,37 @@ def golden(file: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("checkpoint")
-@click.option("--prompts", type=click.Path(path_type=Path), required=True, help="A file with prompt and answer.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSONL with what was improved.")
-@click.option("--policy", help="Model that answers prompts without an answer: folder or artifact.")
-@click.option("--reward", help="Gap reward model, for the calibrated gaps: folder or artifact.")
-@click.option("--template", help="The improver's prompt; by default that of the recipe it was trained by.")
-@click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 5), help="Improvements, at most.")
-@click.option("--threshold", type=float, help="Keep an improved answer only where its calibrated gap exceeds this.")
-@click.option("--temperature", default=0.5, show_default=True, type=click.FloatRange(0), help="Of the sampled answers.")
-@click.option("--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
+@click.option(
+    "--prompts", type=click.Path(path_type=Path), required=True, help="A file with the fields prompt and answer."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The JSONL file to write.")
+@click.option("--policy", help="The model that answers prompts without an answer: a folder or an artifact.")
+@click.option("--reward", help="The gap reward model, which computes calibrated gaps: a folder or an artifact.")
+@click.option("--template", help="The improver's prompt. Default: the template the improver was trained with.")
+@click.option(
+    "--rounds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 5),
+    help="The largest number of improvements of an answer.",
+)
+@click.option("--threshold", type=float, help="Keep an improved answer only if its calibrated gap is above this.")
+@click.option(
+    "--temperature", default=0.5, show_default=True, type=click.FloatRange(0), help="The sampling temperature."
+)
+@click.option(
+    "--max-tokens",
+    default=256,
+    show_default=True,
+    type=click.IntRange(1),
+    help="The largest number of tokens of an answer.",
+)
 @STORE
 def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **options: Any) -> None:
-    """Improve answers with CHECKPOINT, an improver trained by PIT: a folder, or an artifact of the store."""
+    """Improve the answers of a file with an improver trained by PIT.
+
+    CHECKPOINT is a folder, or an artifact of the store.
+    """
     from hasse.flows.cli.improve_files import improve_file
     from hasse.pipeline.remote.store import open_store
 
@@ -60,26 +82,39 @@ def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **option
     click.echo(f"{len(rows)} answers, {changed} changed, in {out}")
 
 
-@click.command()
+@click.command("duel")
 @click.argument("first")
 @click.argument("second")
-@click.option("--questions", type=click.Path(path_type=Path), required=True, help="A file with text, question_id.")
-@click.option("--judge", required=True, help="The judge's name at the endpoint.")
-@click.option("--base-url", help="An OpenAI-compatible endpoint; OpenAI's own when left out.")
-@click.option("--api-key-variable", default="OPENAI_API_KEY", show_default=True, help="Variable with the key.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
-@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Tokens of an answer.")
-@click.option("--budget-usd", type=click.FloatRange(0), help="Dollars that the judge may cost.")
+@click.option(
+    "--questions", type=click.Path(path_type=Path), required=True, help="A file with the fields text and question_id."
+)
+@click.option("--judge", required=True, help="The name of the judge's model at the endpoint.")
+@click.option("--base-url", help="The URL of an OpenAI-compatible endpoint. Default: OpenAI.")
+@click.option(
+    "--api-key-variable",
+    default="OPENAI_API_KEY",
+    show_default=True,
+    help="The environment variable with the endpoint's key.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Ask only this many questions, the first of the file.")
+@click.option(
+    "--max-tokens",
+    default=512,
+    show_default=True,
+    type=click.IntRange(1),
+    help="The largest number of tokens of an answer.",
+)
+@click.option("--budget-usd", type=click.FloatRange(0), help="The most that the judge may cost, in dollars.")
 @click.option(
     "--max-failed",
     default=0.05,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Share without verdict.",
+    help="The largest share of questions that may end without a verdict.",
 )
 @STORE
 @JSON
-def duel(
+def duel_command(
     first: str,
     second: str,
     questions: Path,
@@ -93,7 +128,10 @@ def duel(
     store_path: str,
     as_json: bool,
 ) -> None:
-    """Compare the answers of two models (folders or artifacts) by a chat model, each pair in both orders."""
+    """Let a chat model compare the answers of two models.
+
+    FIRST and SECOND are folders, or artifacts of the store. The judge sees each pair of answers in both orders.
+    """
     from hasse.flows.cli.improve_files import model_of
     from hasse.flows.run.endpoint_keys import check_key
     from hasse.pipeline.remote.store import open_store
@@ -101,15 +139,14 @@ def duel(
     from hasse.stages.chat.money.budget import Account
     from hasse.stages.chat.money.prices import price_of
     from hasse.stages.chat.settings import ChatSettings
-    from hasse.stages.evaluate.duel import answers, read_questions
-    from hasse.stages.evaluate.duel import duel as compare
+    from hasse.stages.evaluate.duel import answers, duel, read_questions
 
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
     price_of(endpoint)
     check_key(endpoint, where="judge")
     store, asked = open_store(store_path), read_questions(questions, limit)
     one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
-    rows, rate = compare(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)), max_failed=max_failed)
+    rows, rate = duel(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)), max_failed=max_failed)
     summary = {
         "win": rate.win,
         "lose": rate.lose,
@@ -125,8 +162,4 @@ def duel(
         print_rows([summary], as_json=False)
 
 
-COMMANDS = (
-    golden,
-    improve,
-    duel,
-)
+COMMANDS = (golden, improve, duel_command)

@@ -1,13 +1,12 @@
-"""Commands of every night: run it, and ask which model is the latest."""
+"""Commands for nights: run a night, and show the latest model."""
 
 import json
-import os
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
+from hasse.flows.cli.options import JSON, PLUGIN, PREFECT, SET, STORE, print_rows
 
 SHOWN_NIGHTS = 10
 
@@ -17,12 +16,13 @@ SHOWN_NIGHTS = 10
 @STORE
 @SET
 @PLUGIN
-@click.option("--prefect", is_flag=True, help="Run as a Prefect flow; implied where PREFECT_API_URL is set.")
+@PREFECT
 @JSON
 def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect: bool, as_json: bool) -> None:
-    """Run RECIPE on what its source holds by now, and promote its model if it beats the latest.
+    """Run a recipe on its grown source, and promote a better model.
 
-    Only one night of a recipe runs at a time; a second one says so and ends with exit code 1.
+    Only new rows are sampled and judged. The model of RECIPE is promoted if it beats the latest one. Only one night of
+    a recipe runs at a time; a second one ends with exit code 1.
     """
     from hasse.flows.cli import screen
     from hasse.flows.nightly.night import night
@@ -32,27 +32,30 @@ def nightly(recipe: str, store_path: str, assignments: tuple[str, ...], prefect:
     from hasse.pipeline.remote.store import open_store
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
-    if prefect or os.environ.get("PREFECT_API_URL"):
-        from hasse.flows.server.nightly_flow import run_as_flow
+    if prefect:
+        from hasse.flows.server.nightly_flow import run_night_as_flow
 
-        run_as_flow(settings, store_path)
-        found = read_history(store, settings.name).nights[-1]
+        run_night_as_flow(settings, store_path)
+        verdict = read_history(store, settings.name).nights[-1]
     else:
         with screen.listener(quiet=as_json) as listener:
-            found, run = night(settings, store, lambda tonights: walk(tonights, store, listener))
+            verdict, run = night(settings, store, lambda tonights: walk(tonights, store, listener))
         if not as_json:
             screen.show_results(run, as_json=False)
-    click.echo(json.dumps(asdict(found), indent=1) if as_json else found.reason)
+    click.echo(json.dumps(asdict(verdict), indent=1) if as_json else verdict.reason)
 
 
 @click.command()
 @click.argument("recipe", required=False)
 @STORE
 @PLUGIN
-@click.option("--path", "path_only", is_flag=True, help="Print the model's folder alone.")
+@click.option("--path", "path_only", is_flag=True, help="Print only the folder of the model.")
 @JSON
 def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) -> None:
-    """Show which model of RECIPE is the latest, and the last nights; without RECIPE the latest of each."""
+    """Show the model that a recipe's nights promoted last.
+
+    Also shows the last nights of RECIPE. Without RECIPE, shows the latest model of each recipe.
+    """
     from hasse.flows.recipe.recipe import load_recipe
     from hasse.flows.run import views
     from hasse.pipeline.remote.store import open_store

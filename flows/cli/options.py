@@ -1,6 +1,7 @@
-"""Options that several commands have, and how they print rows."""
+"""Options that several commands share, and how commands print rows."""
 
 import json
+import os
 from typing import Any
 
 import click
@@ -11,16 +12,20 @@ STORE = click.option(
     default="store",
     envvar="HASSE_STORE",
     show_default=True,
-    help="Folder of the artifacts, or s3://bucket/prefix.",
+    help="The store: a folder, or s3://bucket/prefix.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-RUN = click.option(
-    "--run", "run_name", help="The run that the step belongs to; left out: the newest run that has such a step."
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+PREFECT = click.option(
+    "--prefect",
+    is_flag=True,
+    callback=lambda context, parameter, given: given or bool(os.environ.get("PREFECT_API_URL")),
+    help="Run as a Prefect flow. Implied if PREFECT_API_URL is set.",
 )
+RUN = click.option("--run", "run_name", help="Take the step from this run. Default: the newest run that has the step.")
 
 
 def _add_plugins(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
-    """Before anything that holds settings is imported: settings are made of all plugs that are known by then."""
+    """Load the plugs before settings are imported, since the settings classes are made of all plugs known by then."""
     if names:
         from hasse.data.settings.plugs.outside import add
 
@@ -34,13 +39,16 @@ PLUGIN = click.option(
     expose_value=False,
     is_eager=True,
     callback=_add_plugins,
-    help="A Python file or module with a plug of your own; repeatable. HASSE_PLUGINS lists some as well.",
+    help="A Python file or module with a method, sampler or other plug of your own. Repeatable. HASSE_PLUGINS may "
+    "list plugs as well.",
 )
-SET = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help="Change one setting of the recipe.")
+SET = click.option(
+    "--set", "assignments", multiple=True, metavar="A.B=C", help="Change one setting of the recipe. Repeatable."
+)
 
 
 def named_artifact(store: Any, name: str, run: str | None = None) -> Any:
-    """The artifact of that name; says on stderr which run it was taken from, where the user has not said."""
+    """Find an artifact by its name. If the user named no run, stderr tells which run the artifact is from."""
     from hasse.flows.run.references import find_artifact
 
     return find_artifact(store, name, run=run, say=lambda line: click.echo(line, err=True))

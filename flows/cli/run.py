@@ -1,10 +1,8 @@
 """The commands `run`, `recipes` and `methods`."""
 
-import os
-
 import click
 
-from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
+from hasse.flows.cli.options import JSON, PLUGIN, PREFECT, SET, STORE, print_rows
 
 
 @click.command()
@@ -12,10 +10,14 @@ from hasse.flows.cli.options import JSON, PLUGIN, SET, STORE, print_rows
 @STORE
 @SET
 @PLUGIN
-@click.option("--from-stage", help="Compute this stage and all after it anew; those before must be in the store.")
-@click.option("--only", help="Run this stage alone; those before it must be in the store.")
-@click.option("--dry-run", is_flag=True, help="Print what is cached and what would be computed.")
-@click.option("--prefect", is_flag=True, help="Run as a Prefect flow; implied where PREFECT_API_URL is set.")
+@click.option("--from-stage", help="Compute this stage and all later ones again. Earlier stages must be in the store.")
+@click.option("--only", help="Run only this stage. Earlier stages must be in the store.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the recipe, and print what is cached, what would be computed and what that would cost. Run nothing.",
+)
+@PREFECT
 @JSON
 def run(
     recipe: str,
@@ -27,7 +29,11 @@ def run(
     prefect: bool,
     as_json: bool,
 ) -> None:
-    """Run RECIPE: the name of a shipped one (see `hasse recipes`) or a YAML file."""
+    """Run a recipe, from the prompts to the report.
+
+    RECIPE is the name of a shipped recipe (see `hasse recipes`) or a YAML file. What the store holds already is not
+    computed again, so that the same command continues a run that was stopped.
+    """
     from hasse.flows.cli import screen
     from hasse.flows.recipe.recipe import load_recipe
     from hasse.flows.run.forecast import forecast
@@ -40,10 +46,10 @@ def run(
         screen.show_forecast(forecast(settings, store), as_json=as_json)
         return
     Meeting.of(store, settings.launch).check_hosted()
-    if prefect or os.environ.get("PREFECT_API_URL"):
-        from hasse.flows.server.flows import run_as_flow
+    if prefect:
+        from hasse.flows.server.flows import run_recipe_as_flow
 
-        finished = run_as_flow(settings, store, from_stage=from_stage, only=only)
+        finished = run_recipe_as_flow(settings, store, from_stage=from_stage, only=only)
     else:
         with screen.listener(quiet=as_json) as listener:
             finished = walk(settings, store, listener, from_stage=from_stage, only=only)
@@ -52,14 +58,14 @@ def run(
 
 @click.command()
 @PLUGIN
-@click.option("--reference", is_flag=True, help="Print every section and setting of a recipe, in Markdown.")
+@click.option("--reference", is_flag=True, help="Print every section and setting of a recipe instead, in Markdown.")
 @JSON
 def recipes(reference: bool, as_json: bool) -> None:
     """List the shipped recipes."""
     if reference:
-        from hasse.flows.recipe.reference import reference as page
+        from hasse.flows.recipe.reference import recipes_page
 
-        click.echo(page(), nl=False)
+        click.echo(recipes_page(), nl=False)
         return
     from hasse.flows.run import views
 
@@ -70,7 +76,7 @@ def recipes(reference: bool, as_json: bool) -> None:
 @PLUGIN
 @JSON
 def methods(as_json: bool) -> None:
-    """List the training methods and their settings."""
+    """List the training methods with their settings."""
     from hasse.flows.run import views
 
     print_rows(views.methods(), as_json=as_json)

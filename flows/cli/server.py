@@ -1,94 +1,109 @@
-"""Commands around a Prefect server: serve the flows, bring up a server with them, resume a run."""
+"""Commands for a Prefect server: start a server, serve the flows, prepare the server, and resume a run."""
 
 import os
 from pathlib import Path
 
 import click
 
-from hasse.flows.cli.options import JSON, PLUGIN, STORE
+from hasse.flows.cli.options import JSON, PLUGIN, PREFECT, STORE
 
-LIMIT = click.option("--limit", default=4, show_default=True, type=click.IntRange(1), help="Runs at a time, at most.")
+LIMIT = click.option(
+    "--limit", default=4, show_default=True, type=click.IntRange(1), help="How many runs may run at a time."
+)
 RECIPES = click.option(
-    "--recipe", "recipes", multiple=True, help="Offer this one, not all the shipped ones; repeatable."
+    "--recipe", "recipes", multiple=True, help="Offer this recipe instead of all shipped recipes. Repeatable."
 )
 
 
-@click.command()
+@click.command("serve")
 @STORE
 @RECIPES
 @LIMIT
 @PLUGIN
-def serve(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
-    """Offer the flows at the server of PREFECT_API_URL and run them here, until Ctrl-C.
+def serve_command(store_path: str, recipes: tuple[str, ...], limit: int) -> None:
+    """Serve the flows at a running Prefect server.
 
-    Runs may read and write below the working directory and the store, or below the folders of HASSE_ROOTS.
+    The flows are offered at the server of PREFECT_API_URL and run on this machine, until Ctrl-C. Runs may read and
+    write below the working directory and the store, or below the folders of HASSE_ROOTS.
     """
-    from hasse.flows.server.deployments import serve as serve_flows
+    from hasse.flows.server.deployments import serve
     from hasse.flows.server.roots import VARIABLE, allowed_roots
     from hasse.flows.server.up import end_without_parent
 
     alone = end_without_parent()
     store = store_path if "://" in store_path else str(Path(store_path).absolute())
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*allowed_roots(), store]))
-    serve_flows(store, recipes, limit=limit, alone=alone)
+    serve(store, recipes, limit=limit, alone=alone)
 
 
-@click.command()
+@click.command("up")
 @STORE
 @RECIPES
 @LIMIT
 @PLUGIN
-@click.option("--host", default="127.0.0.1", show_default=True, help="Any other needs PREFECT_SERVER_API_AUTH_STRING.")
-@click.option("--port", default=4200, show_default=True, type=int, help="Of the pages and the API.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen at. Any other address needs PREFECT_SERVER_API_AUTH_STRING.",
+)
+@click.option("--port", default=4200, show_default=True, type=int, help="The port of the pages and the API.")
 @click.option(
     "--home",
     default=".hasse/prefect",
     envvar="PREFECT_HOME",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder of the server's database and logs.",
+    help="The folder of the server's database and logs.",
 )
-def up(store_path: str, recipes: tuple[str, ...], limit: int, host: str, port: int, home: Path) -> None:
-    """Start a Prefect server and serve the flows, until Ctrl-C stops both."""
-    from hasse.flows.server.up import up as start
+def up_command(store_path: str, recipes: tuple[str, ...], limit: int, host: str, port: int, home: Path) -> None:
+    """Start a Prefect server and serve the flows.
 
-    start(store=store_path, recipes=recipes, host=host, port=port, home=home, limit=limit)
+    Both run until Ctrl-C. Open the printed address in a browser to start runs and look at them.
+    """
+    from hasse.flows.server.up import up
+
+    up(store=store_path, recipes=recipes, host=host, port=port, home=home, limit=limit)
 
 
-@click.command()
+@click.command("resume")
 @click.argument("run")
 @STORE
 @PLUGIN
-@click.option("--prefect", is_flag=True, help="Run as a Prefect flow; implied where PREFECT_API_URL is set.")
+@PREFECT
 @JSON
-def resume(run: str, store_path: str, prefect: bool, as_json: bool) -> None:
-    """Start RUN again as it was: an id of `hasse ls --runs`, the beginning of one, or a Prefect flow run."""
+def resume_command(run: str, store_path: str, prefect: bool, as_json: bool) -> None:
+    """Continue a run that was stopped or has failed.
+
+    RUN is an id that `hasse ls --runs` shows, the beginning of an id, or the id or name of a Prefect flow run. The
+    recipe and the options are those of that run.
+    """
     from hasse.flows.cli import screen
-    from hasse.flows.run.resume import arguments_of, find_run, recipe_of
-    from hasse.flows.run.resume import resume as resume_here
+    from hasse.flows.run.resume import arguments_of, find_run, recipe_of, resume
     from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     found = find_run(store, run)
-    if prefect or os.environ.get("PREFECT_API_URL"):
-        from hasse.flows.server.flows import run_as_flow
+    if prefect:
+        from hasse.flows.server.flows import run_recipe_as_flow
 
-        finished = run_as_flow(recipe_of(found), store, **arguments_of(found))
+        finished = run_recipe_as_flow(recipe_of(found), store, **arguments_of(found))
     else:
         with screen.listener(quiet=as_json) as listener:
-            finished = resume_here(store, found, listener)
+            finished = resume(store, found, listener)
     screen.show_results(finished, as_json=as_json)
 
 
-@click.command()
-def prepare() -> None:
-    """Make what the server of PREFECT_API_URL needs once: limits, and the automation that notices dead runs.
+@click.command("prepare")
+def prepare_command() -> None:
+    """Prepare a Prefect server for `prefect deploy`.
 
-    `hasse up` and `hasse serve` do so themselves; before `prefect deploy` it is yours to do.
+    Creates, at the server of PREFECT_API_URL, the concurrency limits and the automation that notices dead runs. `hasse
+    up` and `hasse serve` do this themselves.
     """
-    from hasse.flows.server.deployments import prepare as make
+    from hasse.flows.server.deployments import prepare
 
-    make()
+    prepare()
 
 
-COMMANDS = (serve, up, resume, prepare)
+COMMANDS = (serve_command, up_command, resume_command, prepare_command)

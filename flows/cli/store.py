@@ -1,4 +1,4 @@
-"""Commands that look at a store, take artifacts out of it, and clean it."""
+"""Commands that look into a store, copy artifacts out of it, and clean it."""
 
 import json
 import sys
@@ -12,11 +12,11 @@ from hasse.flows.cli.options import JSON, RUN, STORE, named_artifact, print_rows
 
 @click.command("ls")
 @STORE
-@click.option("--stage", help="Only artifacts of this stage.")
+@click.option("--stage", help="List only artifacts of this stage.")
 @click.option("--runs", is_flag=True, help="List runs instead of artifacts.")
 @JSON
 def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool) -> None:
-    """List what is in the store."""
+    """List the artifacts, or the runs, of a store."""
     from hasse.flows.run import listing
     from hasse.pipeline.remote.store import open_store
 
@@ -30,7 +30,11 @@ def list_artifacts(store_path: str, stage: str | None, runs: bool, as_json: bool
 @RUN
 @JSON
 def show(ref: str, store_path: str, run_name: str | None, as_json: bool) -> None:
-    """Show the manifest of artifact REF: a step, such as `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint."""
+    """Show the manifest of an artifact.
+
+    A manifest holds the cache key, the inputs, the counts of rows, the metrics and the files. REF is a step, such as
+    `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint, or the beginning of one of these.
+    """
     from hasse.flows.run import views
     from hasse.pipeline.remote.store import open_store
 
@@ -42,11 +46,11 @@ def show(ref: str, store_path: str, run_name: str | None, as_json: bool) -> None
 @click.argument("ref")
 @STORE
 @RUN
-@click.option("--table", help="Which table, if the artifact has several.")
-@click.option("--prompt-id", help="Only rows of this prompt (or of ids that begin so).")
-@click.option("--status", help="Only rows of this status.")
-@click.option("--limit", default=20, show_default=True, help="At most so many rows.")
-@click.option("--sql", help="A query over the artifact's tables, by DuckDB.")
+@click.option("--table", help="The table to show, if the artifact has several.")
+@click.option("--prompt-id", help="Show only rows whose prompt id begins with this.")
+@click.option("--status", help="Show only rows with this status.")
+@click.option("--limit", default=20, show_default=True, help="The largest number of rows to show.")
+@click.option("--sql", help="A DuckDB query over the artifact's tables.")
 @JSON
 def inspect(
     ref: str,
@@ -59,7 +63,10 @@ def inspect(
     sql: str | None,
     as_json: bool,
 ) -> None:
-    """Show rows of artifact REF."""
+    """Show rows of an artifact.
+
+    REF is a step, such as `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint.
+    """
     from hasse.flows.run import views
     from hasse.flows.run.query import query
     from hasse.pipeline.remote.store import open_store
@@ -79,7 +86,11 @@ def inspect(
 @RUN
 @JSON
 def explain(ref: str, other: str | None, store_path: str, run_name: str | None, as_json: bool) -> None:
-    """Print the parts of REF's key, and what differs from OTHER or from the last artifact of the same step."""
+    """Tell why an artifact was computed.
+
+    Prints the parts of the cache key of REF, and which of them differ from OTHER, or from the previous artifact of the
+    same step.
+    """
     from hasse.flows.run import views
     from hasse.pipeline.remote.store import open_store
 
@@ -89,15 +100,18 @@ def explain(ref: str, other: str | None, store_path: str, run_name: str | None, 
     click.echo(json.dumps(explanation, indent=1) if as_json else views.as_yaml(explanation))
 
 
-@click.command()
+@click.command("verify")
 @STORE
 @JSON
-def verify(store_path: str, as_json: bool) -> None:
-    """Check the store: artifacts, row chunks, records, work folders; exit code 1 when something is wrong."""
-    from hasse.flows.run.verify import verify as check
+def verify_command(store_path: str, as_json: bool) -> None:
+    """Check every file of a store.
+
+    Checks artifacts, row chunks, records of runs and nights, and work folders. The exit code is 1 if a file is wrong.
+    """
+    from hasse.flows.run.verify import verify
     from hasse.pipeline.remote.store import open_store
 
-    rows = check(open_store(store_path))
+    rows = verify(open_store(store_path))
     print_rows(rows, as_json=as_json)
     if any(row["problems"] for row in rows):
         sys.exit(1)
@@ -105,13 +119,22 @@ def verify(store_path: str, as_json: bool) -> None:
 
 @click.command()
 @STORE
-@click.option("--keep-runs", default=5, show_default=True, help="Keep all that the last so many runs of a recipe used.")
-@click.option("--replies", is_flag=True, help="Delete the replies that were paid for, and nothing else.")
-@click.option("--unfinished", is_flag=True, help="Also what runs that were killed or have failed would go on with.")
-@click.option("--yes", is_flag=True, help="Delete; without it only list what would go.")
+@click.option(
+    "--keep-runs",
+    default=5,
+    show_default=True,
+    help="Keep everything that the newest runs of each recipe used, this many for each recipe.",
+)
+@click.option("--replies", is_flag=True, help="Delete the cached replies of chat endpoints, and nothing else.")
+@click.option("--unfinished", is_flag=True, help="Also delete what killed or failed runs would continue from.")
+@click.option("--yes", is_flag=True, help="Delete. Without this option, only list what would be deleted.")
 @JSON
 def prune(store_path: str, keep_runs: int, replies: bool, unfinished: bool, yes: bool, as_json: bool) -> None:
-    """Delete what no recent run uses, and no run that goes on, was killed or has failed; replies only when asked."""
+    """Delete what no recent run uses.
+
+    Kept are the artifacts of recent runs, of runs that are running, were killed or have failed, and of the latest
+    nightly models. Replies of chat endpoints, which cost money, are deleted only by --replies.
+    """
     from hasse.flows.run.listing import sizes
     from hasse.flows.run.prune import delete_unused, prunable, unknown
     from hasse.pipeline.remote.store import open_store
@@ -122,12 +145,15 @@ def prune(store_path: str, keep_runs: int, replies: bool, unfinished: bool, yes:
         return
     names = prunable(store, keep_runs=keep_runs, unfinished=unfinished)
     for problem in [] if names else unknown(store, keep_runs=keep_runs):
-        click.echo(f"hasse: {problem}. Nothing can be known to be unused; restore or delete this file.", err=True)
+        click.echo(
+            f"hasse: {problem}. Nothing is deleted, since this file may name what is in use; restore or delete it.",
+            err=True,
+        )
     print_rows(sizes(store, names), as_json=as_json)
     if yes:
         left = len(names) - len(delete_unused(store, names))
         if left:
-            click.echo(f"{left} of them are in use by now and stay.", err=True)
+            click.echo(f"{left} of these are in use by now and were kept.", err=True)
     elif names and not as_json:
         click.echo("Nothing was deleted; add --yes to delete these.")
 
@@ -140,7 +166,7 @@ def _prune_replies(store: Any, *, yes: bool, as_json: bool) -> None:
         replies.forget(store)
     elif not as_json:
         click.echo(
-            "Nothing was deleted; add --yes to delete these. What is deleted is paid for again when it is asked."
+            "Nothing was deleted; add --yes to delete these. A deleted reply is paid for again when it is needed again."
         )
 
 
@@ -148,10 +174,14 @@ def _prune_replies(store: Any, *, yes: bool, as_json: bool) -> None:
 @click.argument("ref")
 @STORE
 @RUN
-@click.option("--limit", default=3, show_default=True, help="So many examples.")
+@click.option("--limit", default=3, show_default=True, help="The number of examples to show.")
 @JSON
 def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json: bool) -> None:
-    """Show examples of artifact REF as the trainer sees them: the prompt, and the segments whose tokens are learned."""
+    """Show training examples as the trainer sees them.
+
+    Prints the prompt, and the text whose tokens are trained on. REF is a step `examples` or `feedback_examples`, or
+    stage/fingerprint.
+    """
     from hasse.flows.run import views
     from hasse.pipeline.remote.store import open_store
 
@@ -164,7 +194,10 @@ def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json
 @STORE
 @RUN
 def fetch(ref: str, store_path: str, run_name: str | None) -> None:
-    """Bring every file of artifact REF to this machine and print its folder, say to load a checkpoint."""
+    """Copy an artifact to this machine and print its folder.
+
+    REF is a step, such as `train/rescue/seed-0`, or stage/fingerprint. Needed to load a checkpoint from a store at s3://.
+    """
     from hasse.pipeline.remote.store import open_store
 
     artifact = named_artifact(open_store(store_path), ref, run_name)
@@ -173,38 +206,45 @@ def fetch(ref: str, store_path: str, run_name: str | None) -> None:
     click.echo(str(artifact.path))
 
 
-@click.command()
+@click.command("export")
 @click.argument("ref")
-@click.option("--format", "kind", required=True, help="trl-preference, trl-prompt-completion, ranked or kto.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--format", "kind", required=True, help="One of trl-preference, trl-prompt-completion, ranked and kto.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @STORE
 @RUN
-def export(ref: str, kind: str, out: Path, store_path: str, run_name: str | None) -> None:
-    """Write the orders of artifact REF as a data set that `datasets` loads."""
+def export_command(ref: str, kind: str, out: Path, store_path: str, run_name: str | None) -> None:
+    """Write the orders of a step as a data set that `datasets` loads.
+
+    REF is a step `order`, or stage/fingerprint.
+    """
     from hasse.data.errors import InputError
     from hasse.data.settings.registry import unknown
     from hasse.pipeline.remote.store import open_store
-    from hasse.stages.order.export import FORMATS
-    from hasse.stages.order.export import export as write
+    from hasse.stages.order.export import FORMATS, export
 
     if kind not in FORMATS:
         raise InputError(unknown(kind, list(FORMATS), kind="format"))
     store = open_store(store_path)
     orders = named_artifact(store, ref, run_name)
     if orders.stage != "order":
-        raise InputError(f"{orders.ref} is of the stage {orders.stage}; only orders are exported")
-    click.echo(f"{write(store, orders, out, kind=kind)} rows in {out}")
+        raise InputError(
+            f"{orders.ref} is an artifact of the stage {orders.stage}; only artifacts of the stage order are exported"
+        )
+    click.echo(f"{export(store, orders, out, kind=kind)} rows in {out}")
 
 
 @click.command()
 @STORE
 @JSON
 def replies(store_path: str, as_json: bool) -> None:
-    """Show the replies that were paid for, by status; `hasse prune --replies` deletes them."""
+    """Count the cached replies of chat endpoints, by status.
+
+    `hasse prune --replies` deletes these replies.
+    """
     from hasse.flows.run.replies import shown
     from hasse.pipeline.remote.store import open_store
 
     print_rows(shown(open_store(store_path)), as_json=as_json)
 
 
-COMMANDS = (list_artifacts, show, inspect, explain, preview, fetch, export, verify, replies, prune)
+COMMANDS = (list_artifacts, show, inspect, explain, preview, fetch, export_command, verify_command, replies, prune)

@@ -53,7 +53,7 @@ MOST_LETTERS = 60
 """Of a default value."""
 
 
-def reference() -> str:
+def recipes_page() -> str:
     """The whole page."""
     return _Page().text()
 

@@ -132,10 +132,10 @@ def prune_flow(
     return len(names)
 
 
-def run_as_flow(
+def run_recipe_as_flow(
     recipe: Recipe, store: Store, *, from_stage: str | None, only: str | None, since: str | None = None
 ) -> Run:
-    """Run the flow against the server of PREFECT_API_URL, or Prefect's own ephemeral one; gives the run."""
+    """Run a recipe as a flow, at the server of PREFECT_API_URL or at an ephemeral server. Returns the run."""
     run_id = hasse_flow(recipe, store=store.location, from_stage=from_stage, only=only, since=since)
     return read_run(store, run_id, recipe)
 

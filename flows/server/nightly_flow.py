@@ -21,7 +21,7 @@ from hasse.flows.nightly.night import AlreadyRunning, hours_late, night
 from hasse.flows.nightly.promotion import as_markdown
 from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.run.history import Night
-from hasse.flows.server import flows as prefect_flow
+from hasse.flows.server.flows import admit, run_recipe_as_flow
 
 DROPPED = "Dropped"
 FROM_RECIPE = "recipe"
@@ -39,12 +39,12 @@ def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
     late = _hours_late(recipe)
     if late is not None:
         return Cancelled(name=DROPPED, message=f"dropped, {late:.1f} hours late")
-    place = prefect_flow.admit(store, recipe=recipe)
+    place = admit(store, recipe=recipe)
     try:
         found, _ = night(
             recipe,
             place,
-            lambda tonights: prefect_flow.run_as_flow(tonights, place, from_stage=None, only=None),
+            lambda tonights: run_recipe_as_flow(tonights, place, from_stage=None, only=None),
             name=str(flow_run.id),
         )
     except AlreadyRunning as error:
@@ -53,7 +53,7 @@ def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
     return found.reason
 
 
-def run_as_flow(recipe: Recipe, store: str) -> str:
+def run_night_as_flow(recipe: Recipe, store: str) -> str:
     """The verdict of a night that is run now, against the server of PREFECT_API_URL or Prefect's own ephemeral one.
 
     Raises AlreadyRunning, and what the night raises.

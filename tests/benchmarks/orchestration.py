@@ -92,11 +92,11 @@ def main() -> None:
 def compare(recipe: Recipe, store: Store, up: Up, num_rounds: int) -> None:
     started = time.perf_counter()
     become_client(up)
-    from hasse.flows.server import flows as prefect_flow
+    from hasse.flows.server import flows
 
     print(f"a client's imports: {time.perf_counter() - started:.1f} s")
-    plain, task = Clock(walk.perform), Clock(prefect_flow.as_task)
-    walk.perform, prefect_flow.as_task = plain, task
+    plain, task = Clock(walk.perform), Clock(flows.as_task)
+    walk.perform, flows.as_task = plain, task
     with screen.listener(quiet=True) as listener:
         for stage in ("prompts", "student", "generate"):
             walk.walk(recipe, store, listener, only=stage)
@@ -105,7 +105,7 @@ def compare(recipe: Recipe, store: Store, up: Up, num_rounds: int) -> None:
         return timed(lambda: walk.walk(recipe, store, listener, only="judge"), plain)
 
     def with_prefect() -> tuple[float, float]:
-        return timed(lambda: prefect_flow.run_as_flow(recipe, store, from_stage=None, only="judge"), task)
+        return timed(lambda: flows.run_recipe_as_flow(recipe, store, from_stage=None, only="judge"), task)
 
     ways = {"without": without_prefect, "with": with_prefect}
     rounds = []

@@ -1,12 +1,16 @@
 """The commands that list, and what they say of bad input."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from hasse.flows.cli.main import cli
 from hasse.flows.recipe.recipe import load_recipe, shipped_recipes
 from hasse.pipeline.store import Store
 
@@ -213,3 +217,18 @@ def test_golden_prints_every_number_and_fails_when_one_is_off(hasse, tmp_path):
     assert "1 off" in shown
     assert "grad[0][2]" in shown
     assert "no such" in hasse("golden", str(tmp_path / "absent.json"), code=2).lower()
+
+
+def test_every_command_says_in_one_uncut_line_what_it_does():
+    for name, group in {"hasse": cli, "hasse annotate": cli.commands["annotate"]}.items():
+        listed = CliRunner().invoke(group, ["--help"], prog_name=name, terminal_width=80).output
+        lines = listed.partition("Commands:\n")[2].splitlines()
+        assert len(lines) == len(group.commands)
+        assert [line for line in lines if not re.fullmatch(r"  [a-z]+ +[A-Z].*[A-Za-z0-9`]\.", line)] == []
+        assert "..." not in listed.partition("Commands:\n")[2]
+
+
+def test_every_argument_of_a_command_is_explained():
+    for name, command in cli.commands.items():
+        for argument in (p for p in command.params if isinstance(p, click.Argument)):
+            assert argument.make_metavar(click.Context(command)).strip("[].") in command.help, name

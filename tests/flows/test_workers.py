@@ -17,7 +17,11 @@ def test_every_flow_is_there_for_every_kind_of_pool():
     found = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     names = {flow.name: flow.fn.__name__ for flow in FLOWS}
     assert {(d["name"], d["entrypoint"], d["work_pool"]["name"]) for d in found} == {
-        (f"{name}-{kind}", f"flows/{'nightly' if name == 'nightly' else 'prefect_flow'}.py:{function}", f"hasse-{kind}")
+        (
+            f"{name}-{kind}",
+            f"flows/server/{'nightly_flow' if name == 'nightly' else 'flows'}.py:{function}",
+            f"hasse-{kind}",
+        )
         for name, function in names.items()
         for kind in ("process", "docker", "kubernetes")
     }
