@@ -159,7 +159,7 @@ def _generate(r: Round) -> Step:
     return Step(
         name=r.named("generate"),
         labels=r.labels,
-        stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks() else None),
+        stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks_endpoint() else None),
         settings=r.generate,
         inputs={"prompts": ("prompts",), **models},
         plugs=tuple(sorted(samplers)),

@@ -82,7 +82,9 @@ class RecipeSections(Config):
     prompts: PromptsSection = PromptsSection()
     student: StudentSettings
     teacher: StudentSettings | None = Field(
-        default=None, description="A stronger model: samplers may ask it, and teachers may score answers by it."
+        default=None,
+        description="The model by which the judge scores, for judge.teacher: logprob, transformers or vllm. A sampling "
+        "group may also ask it (`model: teacher`), as in Tuna. A stronger model that only answers is one of `models`.",
     )
     models: dict[str, StudentSettings] = Field(
         default_factory=dict, description="Name -> a further model that sampling groups may ask."

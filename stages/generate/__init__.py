@@ -1,6 +1,6 @@
-"""Generate: K candidate answers to every prompt, from one or more groups of one sampler each.
+"""Generate: K candidate answers to every prompt, from one or more groups, each with one sampler.
 
-`samplers/` holds the samplers, one file each; `answers` is what they have in common; `engine_parity` compares the
+`samplers/` holds the samplers, one file each, and `answers` holds what they share. `engine_parity` compares the
 log-probs of an inference engine with those of the training stack.
 """
 

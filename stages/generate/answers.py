@@ -1,4 +1,4 @@
-"""What samplers have in common: how a prompt is put, how an answer becomes a candidate, where its seed comes from."""
+"""What samplers share: the text that is asked, the candidate made of an answer, and the seed of a sample."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ PLACE = "{prompt}"
 
 
 def one_place(template: str) -> str:
-    """The template. Raises ValueError when it does not hold the prompt's place once."""
+    """The template, unchanged. Raises ValueError unless it holds {prompt} exactly once."""
     if template.count(PLACE) != 1:
         raise ValueError(f"template must hold {PLACE} once, found it {template.count(PLACE)} times")
     return template
 
 
 class AnswerSettings(Config):
-    """What samplers that ask a model have in common."""
+    """The settings of every sampler that asks a model of the recipe."""
 
-    name: str = Field(default="student", description="Beginning of the candidates' ids.")
+    name: str = Field(default="student", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
     model: str = Field(
-        default="student", description="Which model answers: student, teacher, or one of the recipe's `models`."
+        default="student",
+        description="student, a name of `models`, or teacher: the model by which the judge scores.",
     )
-    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    num_samples: int = Field(default=3, ge=1, description="Answers to a prompt, or to each of its variants.")
     temperature: float = Field(default=0.8, ge=0, description="0 is greedy. Rescue: 0.8.")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
-    max_tokens: int = Field(default=64, ge=1, description="Tokens of an answer, at most.")
-    seed: Seed = Field(default=0, description="Another seed, other samples.")
+    max_tokens: int = Field(default=64, ge=1, description="The most tokens of an answer.")
+    seed: Seed = Field(default=0, description="Another seed gives other samples.")
     prompt: Literal["whole", "variants"] = Field(
         default="whole",
-        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
+        description="whole: the prompt is asked; variants: each of its one-document forms is asked on its own.",
     )
     template: str = Field(
         default=PLACE,
-        description="What is asked, with {prompt} in the place of the prompt or of its last message; "
-        "training still sees the prompt alone.",
+        description="What is asked, with {prompt} in place of the prompt or of its last message; "
+        "training sees the prompt alone.",
     )
 
     _template = field_validator("template")(one_place)
@@ -53,7 +54,7 @@ class AnswerSettings(Config):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Digests of the model that answers."""
+    """The digests of the model that answers."""
 
     weights_digest: str
     tokenizer_digest: str
@@ -62,12 +63,13 @@ class Signature:
 def views_that_fit(
     prompts: Sequence[Prompt], settings: Any, tokenizer: Any, *, context: int
 ) -> tuple[list[tuple[int, int, list[int]]], dict[int, str]]:
-    """(position of the prompt, number of the view, token ids) of every prompt that fits beside `max_tokens` new ones,
+    """The views that fit into the context beside `max_tokens` new tokens, and the prompts that do not.
 
-    and why another does not, by position.
+    Returns (position of the prompt, number of the view, token ids) for each view, and position -> reason for each
+    prompt with a view that is too long.
     """
     room = context - settings.max_tokens
-    fitting: list[tuple[int, int, list[int]]] = []
+    views_in_order: list[tuple[int, int, list[int]]] = []
     refused: dict[int, str] = {}
     for i, prompt in enumerate(prompts):
         try:
@@ -77,26 +79,26 @@ def views_that_fit(
                 raise InputError(
                     f"the prompt has {len(too_long)} tokens; {room} fit beside {settings.max_tokens} new ones"
                 )
-            fitting += [(i, j, ids) for j, ids in enumerate(views)]
+            views_in_order += [(i, j, ids) for j, ids in enumerate(views)]
         except InputError as error:
             refused[i] = str(error)
-    return fitting, refused
+    return views_in_order, refused
 
 
 def row_seed(seed: int, *names: str) -> int:
-    """A 63-bit seed of one sample."""
+    """The 60-bit seed of one sample: a digest of the seed and the names."""
     return int(text_digest(str(seed), *names)[:15], 16)
 
 
 def numbered(settings: Any, view: int, sample: int) -> str:
-    """The id of a group's candidate: a view's sample, both from 0."""
+    """The id of a group's candidate: the number of its view and of its sample count from 0."""
     return f"{settings.name}-{view * settings.num_samples + sample}"
 
 
 def candidate_of(
     prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Any, model: Signature | Any
 ) -> Candidate:
-    """An answer that never began is `filtered`: thinking alone is no answer to be ranked."""
+    """The candidate made of a sampled answer; `filtered` where the model only thought and never answered."""
     error = no_answer(sampled.finish_reason) if sampled.has_no_answer else None
     return Candidate(
         prompt_id=prompt.prompt_id,
@@ -128,10 +130,12 @@ def no_answer(finish_reason: str | None) -> str:
 
 
 def source_of(settings: Any) -> str:
+    """The `source` of a group's candidates."""
     return "document" if settings.prompt == "variants" else settings.model
 
 
 def filtered(prompt: Prompt, error: str, settings: Any) -> Candidate:
+    """The only candidate of a prompt that the group could not ask."""
     return Candidate(
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-0",
@@ -148,7 +152,7 @@ def _mode(settings: Any) -> str:
 
 
 def views_of(prompt: Prompt, settings: Any) -> list[tuple[str, tuple[Message, ...] | None]]:
-    """What is asked, in the group's template: (text, messages where the prompt has them) of each view."""
+    """What is asked, in the group's template: (text, messages or None) for each view of the prompt."""
     if settings.prompt == "variants":
         return [(_filled(settings, text), None) for text in prompt.variants]
     if not prompt.messages:

@@ -1,7 +1,7 @@
-"""Whether an engine's log-probs are those of the training stack, on some of the candidates that it made.
+"""Check that an engine's log-probs agree with those of the training stack, on some of the engine's candidates.
 
-A ranking loss compares log-probs; where sampler and trainer disagree about them, by a dtype, a template or a bug, what
-is learned is noise. Differences are in nats a token.
+A ranking loss compares log-probs. Where sampler and trainer disagree about them, because of a dtype, a template or a
+bug, training learns noise. Differences are in nats per token.
 """
 
 from collections import defaultdict
@@ -17,29 +17,29 @@ from hasse.pipeline.store import table_name
 from hasse.stages.generate.answers import AnswerSettings, numbered, views_of, views_that_fit
 from hasse.stages.models.lazy import LazyModel
 
-CHECKED = 64
-"""Candidates of a group: those of the smallest hash."""
+NUM_CHECKED = 64
+"""Candidates that are checked in a group: those with the smallest hashes."""
 
 
 def check(job: Job, groups: Sequence[tuple[Any, float]], models: Mapping[str, LazyModel]) -> dict[str, Any]:
-    """Group -> {checked, max, mean, by_length}. Raises WorkError where a group's mean passes its largest gap."""
-    found = {}
+    """Group -> {checked, max, mean, by_length}. Raises WorkError for a group whose mean gap exceeds its bound."""
+    summaries = {}
     for group, max_gap in groups:
         views = _views(job, group)
         chosen = _chosen(job, views)
         gaps = _gaps(job, group, views, chosen, models[group.model])
-        found[group.name] = _summary(gaps, chosen)
-        if gaps and found[group.name]["mean"] > max_gap:
+        summaries[group.name] = _summary(gaps, chosen)
+        if gaps and summaries[group.name]["mean"] > max_gap:
             raise WorkError(
-                f"{job.name}: log-probs of group {group.name} are {found[group.name]['mean']:.3g} nats a token off "
+                f"{job.name}: log-probs of group {group.name} are {summaries[group.name]['mean']:.3g} nats a token off "
                 f"those of the training stack, more than max_gap {max_gap:g}; use the same dtype for both, "
                 "or raise it"
             )
-    return found
+    return summaries
 
 
 def _views(job: Job, group: Any) -> dict[str, int]:
-    """Every candidate_id of the group -> the view of its prompt that was asked; none where answers are rewritten."""
+    """candidate_id -> number of the view that was asked; empty for a group that rewrites answers."""
     if not isinstance(group, AnswerSettings):
         return {}
     num_views = max((len(views_of(prompt, group)) for prompt in job.input("prompts").records(Prompt)), default=0)
@@ -47,29 +47,30 @@ def _views(job: Job, group: Any) -> dict[str, int]:
 
 
 def _chosen(job: Job, views: Mapping[str, int]) -> list[Candidate]:
-    """Some of the group's candidates that have token ids."""
+    """The candidates to check, among those of the group that have token ids."""
     own = (
         c
         for c in read_records(job.path / f"{table_name(Candidate)}.parquet", Candidate)
         if c.candidate_id in views and c.token_ids
     )
-    return sorted(own, key=lambda c: unit_hash("parity", c.prompt_id, c.candidate_id))[:CHECKED]
+    return sorted(own, key=lambda c: unit_hash("parity", c.prompt_id, c.candidate_id))[:NUM_CHECKED]
 
 
 def _gaps(job: Job, group: Any, views: Mapping[str, int], chosen: Sequence[Candidate], model: LazyModel) -> list[float]:
+    """The difference of each candidate's two log-probs, in nats per token."""
     from hasse.stages.scoring.score_texts import logprobs_of
 
     wanted = {c.prompt_id for c in chosen}
     prompts = [p for p in job.input("prompts").records(Prompt) if p.prompt_id in wanted]
-    fitting, _ = views_that_fit(prompts, group, model.tokenizer, context=model.context)
-    ids = {(prompts[i].prompt_id, view): view_ids for i, view, view_ids in fitting}
+    asked_views, _ = views_that_fit(prompts, group, model.tokenizer, context=model.context)
+    ids = {(prompts[i].prompt_id, view): view_ids for i, view, view_ids in asked_views}
     asked = [(ids[c.prompt_id, views[c.candidate_id]], c.token_ids) for c in chosen]
     sums = logprobs_of(model.loaded.model, asked) if asked else []
     return [abs(own - (c.logprob_sum or 0.0)) / len(c.token_ids) for c, own in zip(chosen, sums, strict=True)]
 
 
 def _summary(gaps: Sequence[float], chosen: Sequence[Candidate]) -> dict[str, Any]:
-    """By length: the mean of answers of less than 8, 16, 32, ... tokens."""
+    """The gaps in numbers; `by_length` holds the mean gap of answers with fewer than 8, 16, 32, ... tokens."""
     by_length: defaultdict[int, list[float]] = defaultdict(list)
     for gap, candidate in zip(gaps, chosen, strict=True):
         by_length[max(8, 1 << len(candidate.token_ids).bit_length())].append(gap)

@@ -1,4 +1,4 @@
-"""Stage generate: K candidates a prompt, from one or more groups of one sampler each."""
+"""Stage generate: K candidates for each prompt, from one or more groups, each with one sampler."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,9 +19,9 @@ from hasse.pipeline.row_chunks import Keys, Unit
 from hasse.pipeline.rows import RowTable, imagine_rows, missing_units
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.chat.money.estimate import Planned
-from hasse.stages.chat.money.estimate import estimate as estimated
+from hasse.stages.chat.money.estimate import estimate as estimate_of
 from hasse.stages.chat.money.spending import Spending
-from hasse.stages.generate import engine_parity as parity
+from hasse.stages.generate import engine_parity
 from hasse.stages.models.lazy import LazyModel
 from hasse.stages.models.vllm_engine import EngineSettings, close_pools
 
@@ -33,7 +33,7 @@ SamplingRequest = tuple[int, Prompt]
 
 
 class GenerateSettings(Config):
-    groups: list[Group] = Field(min_length=1, description="Each adds its candidates to every prompt.")  # type: ignore[valid-type]
+    groups: list[Group] = Field(min_length=1, description="Sampling groups; each adds its candidates to every prompt.")  # type: ignore[valid-type]
     splits: list[str] = Field(default=["train"], description="Splits whose prompts get candidates.")
     chunk_size: int = unkeyed(512, ge=1, description="Prompts and groups between two commits to the store.")
 
@@ -54,15 +54,15 @@ class GenerateSettings(Config):
         return splits
 
     def models(self) -> set[str]:
-        """The models that are asked."""
+        """The names of the recipe's models that the groups ask."""
         return {group.model for group in self.groups if needs_model(group)}
 
-    def asks(self) -> bool:
+    def asks_endpoint(self) -> bool:
         """Whether a sampler asks a chat endpoint."""
-        return any(map(_asks, self.groups))
+        return any(map(_asks_endpoint, self.groups))
 
     def num_candidates(self) -> int:
-        """K: how many candidates a prompt gets at most."""
+        """K, the largest number of candidates of a prompt."""
         return sum(_sampler(group).num_candidates(group) for group in self.groups)
 
 
@@ -74,7 +74,7 @@ def run(job: Job) -> None:
     units = list(sampling_units(settings, prompts, models))
     spending = Spending(job, planned)
     rows = RowTable(job, Candidate, total=len(units))
-    asking = {g for g, group in enumerate(settings.groups) if _asks(group)}
+    asking = {g for g, group in enumerate(settings.groups) if _asks_endpoint(group)}
     rows.add(
         (unit for unit in units if unit.item[0] not in asking),
         partial(_sample, settings=settings, models=models),
@@ -82,7 +82,7 @@ def run(job: Job) -> None:
         ahead=int(any(_engine(group) for group in settings.groups)),
         gpus=int(any(needs_model(group) for group in settings.groups)),
     )
-    for g in sorted(asking):  # after what costs nothing
+    for g in sorted(asking):  # after the groups that cost nothing
         own = (unit for unit in units if unit.item[0] == g)
         ask = partial(_ask, group=settings.groups[g], models=models, chunk_size=settings.chunk_size, spending=spending)
         rows.add(own, ask, chunk_size=settings.chunk_size, stream=True)
@@ -97,9 +97,9 @@ def run(job: Job) -> None:
 
 
 def check_templates(prompts: Iterable[Prompt], models: Mapping[str, LazyModel]) -> None:
-    """Raises InputError for conversations that a model, the student at least, has no chat template for.
+    """Raise InputError if a prompt is a conversation and a model, the student among them, has no chat template.
 
-    Each of its answers would be refused otherwise, after others have been paid for.
+    Without this check each answer of that model would be refused, after other models' answers have been paid for.
     """
     conversation = next((prompt for prompt in prompts if prompt.messages), None)
     for name, model in models.items():
@@ -111,14 +111,14 @@ def check_templates(prompts: Iterable[Prompt], models: Mapping[str, LazyModel]) 
 
 
 def estimate(job: Job) -> dict[str, Any] | None:
-    """What the candidates that are missing take in questions and money; None where no endpoint is asked."""
-    return estimated(planned(job))
+    """The questions and the money that missing candidates would take; None where no endpoint is asked."""
+    return estimate_of(planned(job))
 
 
 def planned(job: Job) -> Iterator[Planned] | None:
-    """The questions to endpoints."""
+    """The questions to endpoints that missing candidates would take; None where no endpoint is asked."""
     settings: GenerateSettings = job.settings
-    if not settings.asks():
+    if not settings.asks_endpoint():
         return None
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
     for unit in missing_units(job, sampling_units(settings, _prompts(job), _models(job)), Candidate):
@@ -126,12 +126,12 @@ def planned(job: Job) -> Iterator[Planned] | None:
     return chain.from_iterable(
         _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
         for g, prompts in by_group.items()
-        if _asks(settings.groups[g])
+        if _asks_endpoint(settings.groups[g])
     )
 
 
 def imagine(job: Job) -> None:
-    """Candidates that are not known yet are taken to be as long as they may be, at four letters a token."""
+    """Fill the job's folder for an estimate: missing candidates are as long as they may be, four letters a token."""
     settings: GenerateSettings = job.settings
     units = sampling_units(settings, _prompts(job), _models(job))
     imagine_rows(job, units, lambda request: _stand_ins(settings.groups[request[0]], request[1]), Candidate)
@@ -149,6 +149,7 @@ def _stand_ins(group: Any, prompt: Prompt) -> list[Candidate]:
 
 
 def _models(job: Job) -> dict[str, LazyModel]:
+    """Name -> model, for each model that is an input of the step."""
     return {name: LazyModel(job.input(name)) for name in job.inputs if name != "prompts"}
 
 
@@ -167,19 +168,19 @@ def sampling_units(
                 yield keys[g].unit((g, prompt), *key_parts(group, prompt))
 
 
-def _asks(group: Any) -> bool:
+def _asks_endpoint(group: Any) -> bool:
     return hasattr(_sampler(group), "questions")
 
 
 def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
-    """Engines of another stack say of their answers what the training stack says, or the stage stops."""
+    """Compare the log-probs of engines with those of the training stack; raises WorkError where they disagree."""
     groups = [(group, engine.max_gap) for group in settings.groups if (engine := _engine(group))]
     if groups:
-        job.metrics["parity"] = parity.check(job, groups, models)
+        job.metrics["parity"] = engine_parity.check(job, groups, models)
 
 
 def _engine(group: Any) -> EngineSettings | None:
-    """Of vLLM, where that answers."""
+    """The settings of the group's vLLM engine, or None where the training stack answers."""
     sampler = _sampler(group)
     return sampler.engine(group) if hasattr(sampler, "engine") else None
 
@@ -194,14 +195,14 @@ def _sampler(group: Any) -> ModuleType:
 
 
 def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
-    """None without a model; no key that was ever used where the model is not there yet."""
+    """The identity of the group's model: None without a model, and a random key for a model that is not made yet."""
     if not needs_model(group):
         return None
     return models[group.model].identity if group.model in models else uuid4().hex
 
 
 def key_parts(group: Any, prompt: Prompt) -> list[str]:
-    """Everything of a prompt that decides its candidates in this group."""
+    """The parts of a prompt that can change its candidates in this group."""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
     asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
     return [prompt.prompt_id, canonical(asked).decode()]
@@ -212,7 +213,7 @@ def _uses_variants(group: Any) -> bool:
 
 
 def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
-    """What came with the prompt decides only what is taken from it."""
+    """The answers that the sampler takes from the prompt; only these can change its candidates."""
     sampler = _sampler(group)
     return sampler.answers(prompt, group) if hasattr(sampler, "answers") else ()
 
@@ -220,7 +221,7 @@ def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
 def _ask(
     requests: Iterable[SamplingRequest], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
 ) -> Iterator[list[Candidate]]:
-    """Without a break, where the sampler can; else chunk by chunk."""
+    """The candidates of each prompt; a sampler that can read a stream gets all prompts at once, others get chunks."""
     sampler, model = _sampler(group), _model_for(group, models)
     prompts = (prompt for _, prompt in requests)
     for part in [prompts] if hasattr(sampler, "STREAMS") else batched(prompts, chunk_size):
@@ -228,7 +229,7 @@ def _ask(
 
 
 def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
-    """Loaded, unless an engine loads it."""
+    """The group's model: loaded, unless an engine loads it; None for a group without a model."""
     model = models[group.model] if needs_model(group) else None
     return model if model is None or _engine(group) else model.loaded
 
@@ -236,7 +237,7 @@ def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
 def _sample(
     chunk: list[SamplingRequest], settings: GenerateSettings, models: dict[str, LazyModel]
 ) -> Iterator[list[Candidate]]:
-    """One list of candidates a request, in order; each group's prompts go to its sampler together."""
+    """One list of candidates for each request, in order; the prompts of a group go to its sampler together."""
     by_group: defaultdict[int, list[Prompt]] = defaultdict(list)
     for g, prompt in chunk:
         by_group[g].append(prompt)

@@ -38,7 +38,7 @@ def units_of(
     keys = Keys.of(key_of(teacher), *others, *([repeat] if repeat else []))
     columns = None if traits.needs_tokens(teacher) else CANDIDATE_COLUMNS
     for item in items_of(job, columns, chosen):
-        yield keys.unit(item, *_deciding_parts(item))
+        yield keys.unit(item, *_key_parts(item))
 
 
 def items_of(job: Job, columns: list[str] | None, chosen: set[str] | None = None) -> Iterator[PromptCandidates]:
@@ -68,7 +68,7 @@ def judge_all(
         yield judgements
 
 
-def _deciding_parts(item: PromptCandidates) -> list[str]:
+def _key_parts(item: PromptCandidates) -> list[str]:
     """The parts of prompt and candidates that can change a judgement."""
     prompt, candidates = item
     turns = [[m.role, m.content] for m in prompt.messages or ()]

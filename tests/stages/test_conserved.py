@@ -307,7 +307,7 @@ def test_what_an_engine_says_of_its_answers_is_compared_with_the_training_stack(
     compared: list[Any] = []
     settings = generate.GenerateSettings(groups=[{"sampler": "vllm", "name": "g", "max_gap": 0.25}])
     monkeypatch.setattr("hasse.stages.generate.samplers.vllm.sample", answer)
-    monkeypatch.setattr(generate.parity, "check", compare)
+    monkeypatch.setattr(generate.engine_parity, "check", compare)
     work = job(settings, prompts=PROMPTS, student=[])
     with pytest.raises(WorkError, match="log-probs are off"):
         generate.run(work)

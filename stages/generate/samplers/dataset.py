@@ -1,4 +1,4 @@
-"""Sampler `dataset`: answers that came with the prompt, as candidates."""
+"""Sampler `dataset`: the answers that came with a prompt become its candidates."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -13,13 +13,13 @@ NEEDS_MODEL = False
 
 class Settings(Config):
     sampler: Literal["dataset"] = "dataset"
-    name: str = Field(default="human", description="Beginning of the candidate's id.")
+    name: str = Field(default="human", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
     source: str = Field(default="human", description="Who wrote the answers: human, or the name of a model.")
     field: Literal["reference", "answers", "drafts"] = Field(
         default="reference",
         description="reference: the expert's answer; answers: the first gold short answer; drafts: the other answers.",
     )
-    num_samples: int = Field(default=1, ge=1, description="Drafts of a prompt, at most.")
+    num_samples: int = Field(default=1, ge=1, description="The most drafts that are taken from a prompt.")
 
     @model_validator(mode="after")
     def _honourable(self) -> "Settings":
@@ -37,15 +37,15 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 
 def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
-    """What came with the prompt in that field."""
+    """The answers in the field that the settings name."""
     if settings.field == "drafts":
         return prompt.drafts[: settings.num_samples]
-    found = prompt.reference if settings.field == "reference" else next(iter(prompt.answers), None)
-    return () if found is None else (found,)
+    answer = prompt.reference if settings.field == "reference" else next(iter(prompt.answers), None)
+    return () if answer is None else (answer,)
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
-    """The answers as they are; their token ids are made once, where examples are built."""
+    """The answers as they are; they are tokenised later, when examples are made."""
     for prompt in prompts:
         yield [
             Candidate(

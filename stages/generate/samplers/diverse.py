@@ -1,13 +1,14 @@
-"""Sampler `diverse`: answers of one model that differ from each other, tried at rising temperatures.
+"""Sampler `diverse`: answers of one model that differ from each other, sampled at rising temperatures.
 
-As in "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385: a set of answers passes
-when none is blank and every pair has a ROUGE-L F1, with stemming, below a threshold. A set that does not pass is
-sampled again, hotter; a passing set always wins, else the one with the lowest mean over its pairs is kept.
+Source: "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385. A set of answers passes
+if no answer is blank and every pair has a ROUGE-L F1, with stemming, below a threshold. A set that does not pass is
+sampled again at a higher temperature. If no set passes, the set with the lowest mean ROUGE-L over its pairs is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import combinations
 from typing import Any, Literal
 
@@ -25,15 +26,15 @@ NEEDS_MODEL = True
 
 class Settings(AnswerSettings):
     sampler: Literal["diverse"] = "diverse"
-    num_samples: int = Field(default=4, ge=2, description="Answers a prompt. Tuna: 4.")
+    num_samples: int = Field(default=4, ge=2, description="Answers to a prompt. Tuna: 4.")
     max_rouge: float = Field(
         default=0.8, gt=0, description="ROUGE-L F1 that every pair of answers must stay below. Tuna: 0.8."
     )
-    temperature: float = Field(default=1.0, gt=0, description="Of the first attempt. Tuna: 1.")
-    temperature_step: float = Field(default=0.1, ge=0, description="How much hotter each further one is. Tuna: 0.1.")
-    max_attempts: int = Field(default=3, ge=1, description="Attempts, at most. Tuna: 3.")
+    temperature: float = Field(default=1.0, gt=0, description="Temperature of the first attempt. Tuna: 1.")
+    temperature_step: float = Field(default=0.1, ge=0, description="Added with each further attempt. Tuna: 0.1.")
+    max_attempts: int = Field(default=3, ge=1, description="The most attempts. Tuna: 3.")
     engine: EngineSettings | None = Field(
-        default=None, description="Of vLLM, which then answers; left out: the training stack does."
+        default=None, description="Settings of a vLLM engine that answers; left out: the training stack answers."
     )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
 
@@ -60,27 +61,27 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
-    """`num_samples` candidates a prompt; the temperature of a candidate tells which attempt was kept.
+    """`num_samples` candidates for each prompt; the temperature of a candidate tells which attempt was kept.
 
-    `student` is loaded, or with an engine lazy.
+    `student` is a loaded model, or with an engine a LazyModel.
     """
     best: dict[int, tuple[float, list[Candidate]]] = {}
     passed: set[int] = set()
     for attempt in range(settings.max_attempts):
         left = [i for i in range(len(prompts)) if i not in passed]
         tried = _attempt([prompts[i] for i in left], settings, attempt, student)
-        for i, found in zip(left, tried, strict=True):
-            ok, mean = overlap([c.text for c in found], settings.max_rouge)
+        for i, answers in zip(left, tried, strict=True):
+            ok, mean = overlap([c.text for c in answers], settings.max_rouge)
             if ok or i not in best or mean < best[i][0]:
-                best[i] = (mean, found)
-            if ok or (found[0].status == "filtered" and found[0].reasoning is None):  # a prompt that does not fit
+                best[i] = (mean, answers)
+            if ok or (answers[0].status == "filtered" and answers[0].reasoning is None):  # a prompt that does not fit
                 passed.add(i)
     for i in range(len(prompts)):
         yield best[i][1]
 
 
 def overlap(texts: Sequence[str], max_rouge: float) -> tuple[bool, float]:
-    """(whether the set passes, mean ROUGE-L F1 of its pairs); a blank answer overlaps wholly with every other."""
+    """(whether the set passes, mean ROUGE-L F1 of its pairs); a blank answer has F1 1 with every other."""
     values = [_rouge_l(a, b) if a.strip() and b.strip() else 1.0 for a, b in combinations(texts, 2)]
     blank = any(not text.strip() for text in texts)
     return not blank and all(v < max_rouge for v in values), sum(values) / max(len(values), 1)
@@ -101,8 +102,8 @@ def _rouge_l(a: str, b: str) -> float:
     return _scorer().score(a, b)["rougeL"].fmeasure
 
 
-class Words:
-    """Tokens for ROUGE: those of rouge_score, which knows the letters a to z alone, and the words of other scripts."""
+class RougeTokenizer:
+    """The tokenizer for ROUGE: that of rouge_score, which only knows the letters a to z, and words of other scripts."""
 
     def __init__(self) -> None:
         from rouge_score.tokenizers import DefaultTokenizer
@@ -112,17 +113,12 @@ class Words:
     def tokenize(self, text: str) -> list[str]:
         if text.isascii():
             return self.plain.tokenize(text)
-        found = [token.text for token in tokens(canonical(text))]
-        return [part for word in found for part in (self.plain.tokenize(word) if word.isascii() else [word])]
+        words = [token.text for token in tokens(canonical(text))]
+        return [part for word in words for part in (self.plain.tokenize(word) if word.isascii() else [word])]
 
 
-_SCORER: Any = None
-
-
+@cache
 def _scorer() -> Any:
-    global _SCORER
-    if _SCORER is None:
-        from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.rouge_scorer import RougeScorer
 
-        _SCORER = RougeScorer(["rougeL"], tokenizer=Words())
-    return _SCORER
+    return RougeScorer(["rougeL"], tokenizer=RougeTokenizer())

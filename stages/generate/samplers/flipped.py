@@ -1,8 +1,8 @@
-"""Sampler `flipped`: answers whose explanation a chat model has turned into its opposite, the label read off it anew.
+"""Sampler `flipped`: a chat model turns the explanation of an answer into its opposite and predicts the label anew.
 
-Extra candidates of "Rescue: Ranking LLM Responses with Partial Ordering to Improve Response Generation", arXiv
-2311.09136: fluent, near to a real answer, and mostly wrong. Departure: what is flipped is chosen by `of`, which may be
-the expert's answer or those of any sampler.
+Source: the extra candidates of "Rescue: Ranking LLM Responses with Partial Ordering to Improve Response Generation",
+arXiv 2311.09136, which are fluent, close to a real answer, and mostly wrong. Departure from the paper: the setting `of`
+chooses which answers are flipped, the expert's or those of any sampler.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ Of = dataset.Settings | transformers.Settings | vllm.Settings | openai.Settings
 
 class Settings(Config):
     sampler: Literal["flipped"] = "flipped"
-    name: str = Field(default="flipped", description="Beginning of the candidates' ids.")
-    chat: ChatSettings = Field(description="Which model rewrites, and predicts the label.")
+    name: str = Field(default="flipped", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
+    chat: ChatSettings = Field(description="The chat model that rewrites the explanation and predicts the label.")
     of: Annotated[Of, Field(discriminator="sampler")] = Field(
         default=dataset.Settings(), description="The sampler whose answers are flipped; left out: the expert's answer."
     )
     labels: tuple[str, ...] = Field(
-        default=(), description="As in `task`: the label is predicted again; left out: the answer has none."
+        default=(), description="The labels of `task`, of which one is predicted; left out: flipped answers have none."
     )
 
     @property
@@ -76,12 +76,12 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 
 def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
-    """What came with the prompt and is flipped."""
+    """The answers from the prompt itself that are flipped."""
     return dataset.answers(prompt, settings.of) if isinstance(settings.of, dataset.Settings) else ()
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, model: Any, *, payer: Payer) -> Iterator[list[Candidate]]:
-    """One candidate for each that is flipped; an answer that was not to be had is `filtered`."""
+    """One candidate for each answer; `filtered` where there is no answer to flip."""
     paid = {"payer": payer} if hasattr(_base(settings), "questions") else {}
     rows = list(_base(settings).sample(prompts, settings.of, model, **paid))
     given = [(prompt, candidate) for prompt, row in zip(prompts, rows, strict=True) for candidate in row]
@@ -91,7 +91,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: Any, *, payer: 
 
 
 def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned]:
-    """Two an answer at most: its rewriting, and its label; what its own sampler asks comes first."""
+    """The questions of the base sampler, then at most two for each answer: the rewriting and the label."""
     base = _base(settings)
     if hasattr(base, "questions"):
         yield from base.questions(prompts, settings.of)
@@ -120,7 +120,7 @@ def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversat
         return _nothing(candidate)
     draw = "" if settings.chat.temperature == 0 else f"{settings.name}/{candidate.prompt_id}/{candidate.candidate_id}"
     ((reply,),) = yield [question(*_rewriting(prompt, candidate.text), None, draw=draw)]
-    rewritten = _whole(reply)
+    rewritten = _without_thinking(reply)
     if not settings.labels or rewritten.status != "ok":
         return rewritten
     ((predicted,),) = yield [question(*_prediction(prompt, rewritten.text, settings), None, draw=draw)]
@@ -128,13 +128,13 @@ def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversat
 
 
 def _explanation(text: str) -> str:
-    """The answer without its label."""
+    """The answer without the line that states its label."""
     *lines, last = text.strip().split("\n")
     return "\n".join(lines).strip() if lines and is_statement(last) else text.strip()
 
 
-def _whole(reply: Reply) -> Reply:
-    """The reply without thinking."""
+def _without_thinking(reply: Reply) -> Reply:
+    """The reply without its thinking; `unparsable` if nothing else is left."""
     text = split_thinking(reply.text).answer.strip()
     if reply.status == "ok" and not text:
         return Reply(text="", status="unparsable", error="the reply is blank")

@@ -1,8 +1,8 @@
-"""Sampler `openai`: a model behind an OpenAI-compatible endpoint answers; text comes back, without token ids.
+"""Sampler `openai`: a model behind an OpenAI-compatible endpoint answers with text, without token ids.
 
-All K answers to a prompt are one request, seeded by (seed, prompt): as far as the endpoint honours a seed, a resumed or
-extended run gives the same samples. What stands at the protocol's own default is not sent, so that an endpoint need
-only know what is asked of it; what it does not know it refuses, and that stops the run with its words.
+All K answers to a prompt are one request, seeded by (seed, prompt). As far as the endpoint honours seeds, a resumed or
+extended run gives the same samples. An option at its default in the protocol is not sent, so that an endpoint only has
+to know the options that the recipe changes. An endpoint that refuses an option stops the run with its own message.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ FINISH_REASONS = {"ok": "stop", "truncated": "length"}
 
 class Settings(ChatSettings):
     sampler: Literal["openai"] = "openai"
-    name: str = Field(default="endpoint", description="Beginning of the candidates' ids.")
-    num_samples: int = Field(default=3, ge=1, description="Answers a prompt; with prompt: variants, a variant.")
+    name: str = Field(default="endpoint", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
+    num_samples: int = Field(default=3, ge=1, description="Answers to a prompt, or to each of its variants.")
     temperature: float | None = Field(
-        default=0.8, ge=0, description="0 is greedy. Rescue: 0.8. `null` sends none, to a model that takes none."
+        default=0.8, ge=0, description="0 is greedy. Rescue: 0.8. `null` sends none, for a model that takes none."
     )
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
-    stop: list[str] = Field(default=[], description="Texts that end an answer; they do not stand in it.")
+    stop: list[str] = Field(default=[], description="Texts that end an answer; the answer does not contain them.")
     seed: Seed | None = Field(
-        default=0, description="Another seed, other samples; none is sent for `null`, to an endpoint that takes none."
+        default=0, description="Another seed gives other samples. `null` sends none, for an endpoint that takes none."
     )
-    system: str | None = Field(default=None, description="What the model is told before the prompt.")
+    system: str | None = Field(default=None, description="The system message before the prompt.")
     prompt: Literal["whole", "variants"] = Field(
         default="whole",
-        description="whole: the prompt; variants: each of its one-document forms, one answer from each alone.",
+        description="whole: the prompt is asked; variants: each of its one-document forms is asked on its own.",
     )
     template: str = Field(
         default=PLACE,
-        description="What is asked, with {prompt} in the place of the prompt or of its last message.",
+        description="What is asked, with {prompt} in place of the prompt or of its last message.",
     )
     per_request: int | None = unkeyed(
-        None, ge=1, description="Answers that one request asks for, at most; 1 for an endpoint that gives one alone."
+        None, ge=1, description="The most answers of one request; 1 for an endpoint that gives one answer at a time."
     )
-    logprobs: bool = Field(default=False, description="Keep the log-probs of the tokens, as the endpoint reports them.")
+    logprobs: bool = Field(default=False, description="Keep the log-probs of the tokens as the endpoint reports them.")
 
     _template = field_validator("template")(one_place)
 
@@ -81,15 +81,15 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 
 def sample(prompts: Iterable[Prompt], settings: Settings, model: None, *, payer: Payer) -> Iterator[list[Candidate]]:
-    """`num_samples` candidates a prompt (or variant); one that says why where there is no answer.
+    """`num_samples` candidates for each prompt or variant; a candidate without an answer says why.
 
-    Prompts may come from a stream: they are drawn as fast as requests are let through.
+    Prompts may be a stream, which is read as fast as requests may be sent.
     """
     yield from converse((_conversation(prompt, settings) for prompt in prompts), settings, payer=payer)
 
 
 def questions(prompts: Iterable[Prompt], settings: Settings) -> Iterator[Planned]:
-    """One a prompt, or a variant of it."""
+    """One question for each prompt or variant."""
     for prompt in prompts:
         with suppress(InputError):
             for request in _requests(prompt, settings):
@@ -101,16 +101,16 @@ def _conversation(prompt: Prompt, settings: Settings) -> Conversation[list[Candi
         requests = _requests(prompt, settings)
     except InputError as error:
         return [filtered(prompt, str(error), settings)]
-    found = (yield requests) if requests else []
+    answered = (yield requests) if requests else []
     return [
         _candidate(prompt, view * settings.num_samples + k, reply, _seed(prompt, view, settings), settings)
-        for view, replies in enumerate(found)
+        for view, replies in enumerate(answered)
         for k, reply in enumerate(replies)
     ]
 
 
 def _requests(prompt: Prompt, settings: Settings) -> list[Request]:
-    """One a view. Raises InputError for a prompt with a system message of its own beside that of the settings."""
+    """One request for each view. Raises InputError for a prompt with a system message beside that of the settings."""
     views = _views(prompt, settings)
     if settings.system is not None:
         if any(message["role"] == "system" for messages in views for message in messages):
@@ -139,14 +139,14 @@ def _seed(prompt: Prompt, view: int, settings: Settings) -> int | None:
 
 
 def _draw(prompt: Prompt, view: int, settings: Settings) -> str:
-    """Where no seed tells the samples of two groups apart, what they are for does."""
+    """A text that tells the samples of two groups apart where no seed does; empty where a seed does."""
     if settings.seed is not None or settings.temperature == 0:
         return ""
     return f"{prompt.prompt_id}/{settings.name}/{view}"
 
 
 def _options(settings: Settings, seed: int | None) -> dict[str, Any]:
-    """What differs from the protocol's defaults."""
+    """The options that differ from the protocol's defaults."""
     options = {"n": settings.num_samples, "top_p": settings.top_p, "stop": settings.stop, "seed": seed}
     unsent = {"n": 1, "top_p": 1.0, "stop": [], "seed": None}
     sent = {name: value for name, value in options.items() if value != unsent[name]}
@@ -154,14 +154,14 @@ def _options(settings: Settings, seed: int | None) -> dict[str, Any]:
 
 
 def _candidate(prompt: Prompt, number: int, reply: Reply, seed: int | None, settings: Settings) -> Candidate:
-    said = split_thinking(reply.text)
-    if reply.status in FINISH_REASONS and not said.answer.strip():  # an answer without tokens, which no loss can take
+    parts = split_thinking(reply.text)
+    if reply.status in FINISH_REASONS and not parts.answer.strip():  # no loss can use an answer without tokens
         reply = replace(reply, status="filtered", error=no_answer(FINISH_REASONS[reply.status]))
     return Candidate(
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-{number}",
-        text=said.answer,
-        reasoning="\n".join(filter(None, (reply.reasoning, said.thinking))) or None,
+        text=parts.answer,
+        reasoning="\n".join(filter(None, (reply.reasoning, parts.thinking))) or None,
         logprobs=reply.logprobs,
         logprob_sum=sum(reply.logprobs) if reply.logprobs else None,
         logprob_mode="reported" if reply.logprobs else None,

@@ -1,7 +1,7 @@
-"""Sampler `transformers`: batched, left-padded sampling from the student, token ids and log-probs kept.
+"""Sampler `transformers`: batched, left-padded sampling from a model loaded here; keeps token ids and log-probs.
 
-A sample is a function of (seed, prompt, sample number) and of nothing else: the noise that picks each token comes from
-a counter-based hash, not from a stream that the batch shares. So a resumed or extended run gives the same samples.
+A sample depends on (seed, prompt, sample number) alone. The noise that picks each token comes from a counter-based
+hash and not from a random stream that a batch shares, so a resumed or extended run gives the same samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NEEDS_MODEL = True
 
 class Settings(AnswerSettings):
     sampler: Literal["transformers"] = "transformers"
-    batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; memory only.")
+    batch_size: int = unkeyed(256, ge=1, description="Sequences in a batch; it only affects memory and speed.")
 
 
 def num_candidates(settings: Settings) -> int:
@@ -34,12 +34,12 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
-    """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
+    """`num_samples` candidates for each prompt or variant; one `filtered` candidate for a prompt that does not fit."""
     from hasse.stages.models.load import context_length
 
-    fitting, refused = views_that_fit(prompts, settings, student.tokenizer, context=context_length(student.model))
+    views, refused = views_that_fit(prompts, settings, student.tokenizer, context=context_length(student.model))
     work = []
-    for i, view, ids in fitting:
+    for i, view, ids in views:
         for k in range(settings.num_samples):
             candidate_id = numbered(settings, view, k)
             work.append((i, candidate_id, ids, row_seed(settings.seed, prompts[i].prompt_id, candidate_id)))

@@ -1,7 +1,7 @@
-"""Sampler `vllm`: the model answers in an engine process of its own; token ids in and out, log-probs kept.
+"""Sampler `vllm`: the model answers in an engine process of its own; keeps token ids and log-probs.
 
-All K answers to a prompt are one request, seeded by (seed, prompt), the k-th by that plus k; so a resumed or extended
-run gives the same samples, up to what an engine's batching does to rounding.
+All K answers to a prompt are one request, seeded by (seed, prompt); the seed of the k-th answer is that seed plus k. A
+resumed or extended run gives the same samples, up to the rounding that depends on how an engine forms batches.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEEDS_MODEL = True
 
 class Settings(AnswerSettings, EngineSettings):
     sampler: Literal["vllm"] = "vllm"
-    stop: list[str] = Field(default=[], description="Texts that end an answer; they do not stand in it.")
+    stop: list[str] = Field(default=[], description="Texts that end an answer; the answer does not contain them.")
 
 
 def engine(settings: Settings) -> EngineSettings:
@@ -51,27 +51,27 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
 
 
 def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> Iterator[list[Candidate]]:
-    """`num_samples` candidates a prompt (or variant). A prompt that does not fit gives one row with status filtered."""
+    """`num_samples` candidates for each prompt or variant; one `filtered` candidate for a prompt that does not fit."""
     context = min(model.context, settings.max_model_len or model.context)
-    fitting, refused = views_that_fit(prompts, settings, model.tokenizer, context=context)
-    seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in fitting]
+    views, refused = views_that_fit(prompts, settings, model.tokenizer, context=context)
+    seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in views]
     ends = end_token_ids(model.tokenizer)
-    requests = [(ids, sampling(settings, seed, ends)) for (_, _, ids), seed in zip(fitting, seeds, strict=True)]
+    requests = [(ids, sampling(settings, seed, ends)) for (_, _, ids), seed in zip(views, seeds, strict=True)]
     outputs = pool(model.folder, settings).outputs(requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
-    for (i, view, ids), seed, output in zip(fitting, seeds, outputs, strict=True):
+    for (i, view, ids), seed, output in zip(views, seeds, outputs, strict=True):
         for k, answer in enumerate(output["samples"]):
             candidate_id = numbered(settings, view, k)
-            found = _sampled(answer, ids, model.tokenizer, ends)
-            rows[i].append(candidate_of(prompts[i], candidate_id, found, seed + k, settings, signature))
+            sampled = _sampled(answer, ids, model.tokenizer, ends)
+            rows[i].append(candidate_of(prompts[i], candidate_id, sampled, seed + k, settings, signature))
     for i, error in refused.items():
         rows[i] = [filtered(prompts[i], error, settings)]
     yield from rows
 
 
 def sampling(settings: Settings, seed: int, ends: list[int]) -> dict[str, Any]:
-    """Arguments of vllm.SamplingParams; `ends`: token ids that end an answer, which vLLM may not know by itself."""
+    """Arguments of vllm.SamplingParams; `ends` are the token ids that end an answer, which vLLM may not know."""
     return {
         "n": settings.num_samples,
         "temperature": settings.temperature,
@@ -86,15 +86,15 @@ def sampling(settings: Settings, seed: int, ends: list[int]) -> dict[str, Any]:
 
 
 def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any, ends: list[int]) -> Sampled:
-    """A text that ended at a stop string is cut there, so its tokens are not those of the text: it is kept as text."""
+    """The answer; if it ended at a stop string, its text is cut there and its tokens, which go further, are dropped."""
     ids, stop = answer["token_ids"], answer["stop_reason"]
     text = tokenizer.decode(ids[:-1] if ids and ids[-1] in ends else ids, skip_special_tokens=True)
     cut = isinstance(stop, str)
-    said, reasoning = spoken(text.partition(stop)[0] if cut else text, prompt, tokenizer)
+    spoken_text, reasoning = spoken(text.partition(stop)[0] if cut else text, prompt, tokenizer)
     return Sampled(
         token_ids=() if cut else tuple(answer["token_ids"]),
         logprobs=() if cut else tuple(answer["logprobs"]),
-        text=said,
+        text=spoken_text,
         finish_reason=answer["finish_reason"],
         reasoning=reasoning,
     )
