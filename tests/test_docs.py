@@ -1,6 +1,7 @@
 """What the pages say is so: links lead somewhere, commands and settings exist, the reference is up to date."""
 
 import re
+from importlib.util import find_spec
 from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -19,6 +20,11 @@ from tests.pages import ALL, ROOT, Page
 
 IDS = [str(page.path.relative_to(ROOT)) for page in ALL]
 SETTING = re.compile(r"(?P<dotted>[a-z_]+(\.[a-z_0-9-]+)+)([:=].*)?")
+FILE = re.compile(r"(data|pipeline|stages|flows|tests|docker|docs)/[\w./-]+")
+MODULE = re.compile(r"hasse\.(data|pipeline|stages|flows)(\.\w+)*")
+VARIABLE = re.compile(r"HASSE_[A-Z_]+")
+INTERNAL = {"HASSE_UP"}
+"""Variables that `hasse` sets for its own child processes."""
 PENDING = ("docs/library.md",)
 FILES = ("json", "jsonl", "yaml", "parquet", "md", "py", "txt")
 TEXT = "\n".join(page.path.read_text() for page in ALL)
@@ -87,6 +93,20 @@ def test_pieces_of_recipes_are_accepted(page):
             Recipe.model_validate(values)
         elif isinstance(values, dict) and set(values) <= set(Recipe.model_fields):
             _accept(values)
+
+
+def test_files_and_modules_named_in_sentences_exist(page):
+    for words in page.words():
+        if FILE.fullmatch(words):
+            assert (ROOT / words).exists(), words
+        if MODULE.fullmatch(words):
+            assert find_spec(words), words
+
+
+def test_variables_of_the_environment_are_those_that_the_code_reads():
+    sources = [path for folder in ("data", "pipeline", "stages", "flows") for path in (ROOT / folder).rglob("*.py")]
+    read = {name for path in sources for name in VARIABLE.findall(path.read_text())}
+    assert set(VARIABLE.findall(TEXT)) == read - INTERNAL
 
 
 def test_every_recipe_is_mentioned():
