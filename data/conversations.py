@@ -12,7 +12,7 @@ from typing import Any
 
 from hasse.data.records import Message
 from hasse.data.settings.registry import unknown
-from hasse.data.tables.json_rows import parsed
+from hasse.data.tables.json_rows import parse_json
 from hasse.data.tables.text_files import utf8_problem
 
 ROLES = ("system", "user", "assistant")
@@ -33,7 +33,7 @@ class ParsedConversation:
     answer: str | None = None
 
 
-def conversation(value: object, *, ignored: Collection[str] = ()) -> ParsedConversation | None:
+def parse_conversation(value: object, *, ignored: Collection[str] = ()) -> ParsedConversation | None:
     """The conversation in a cell, which may be its JSON text; None for an empty one.
 
     ignored: keys of turns and of text parts that are left out. Raises ValueError that says what cannot be held.
@@ -60,7 +60,7 @@ def quoted(value: object) -> str:
 def _listed(value: object) -> Sequence[object]:
     if isinstance(value, str) and value.strip():
         try:
-            value = parsed(value)
+            value = parse_json(value)
         except ValueError as error:
             raise ValueError(f"must be a list of {{role, content}}, found a text that is not JSON: {error}") from None
     if value is None or value == "":

@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from hasse.data.conversations import ParsedConversation, conversation, quoted
+from hasse.data.conversations import ParsedConversation, parse_conversation, quoted
 from hasse.data.errors import SourceError
 from hasse.data.raw_prompt import RawPrompt
 from hasse.data.records import SPLITS
 from hasse.data.settings import Config, unkeyed
 from hasse.data.settings.registry import unknown
 from hasse.data.tables import find_files, read_rows
-from hasse.data.tables.json_rows import parsed
+from hasse.data.tables.json_rows import parse_json
 from hasse.data.tables.text_files import utf8_problem
-from hasse.data.template import fill, places
+from hasse.data.template import fill, placeholders
 
 NumberedRow = tuple[int, dict[str, Any]]
 
@@ -82,7 +82,7 @@ def table_rows(settings: TableSettings, kind: str | None = None) -> Iterator[Raw
     count = 0
     for path in find_files(settings.path, suffix=f".{kind}" if kind else None):
         rows = read_rows(path, kind, columns=columns_of(settings.fields))
-        for raw in mapped(rows, settings, file=str(path)):
+        for raw in raw_prompts(rows, settings, file=str(path)):
             yield raw
             count += 1
             if count == settings.limit:
@@ -99,7 +99,7 @@ def columns_of(fields: Fields) -> set[str]:
 
 def _names(template: str) -> list[str]:
     try:
-        return places(template)
+        return placeholders(template)
     except ValueError:
         return []
 
@@ -113,7 +113,7 @@ def files_digest(path: str | list[str], *, suffix: str | None = None) -> str:
     return state.hexdigest()
 
 
-def mapped(rows: Iterable[NumberedRow], settings: TableSettings, *, file: str) -> Iterator[RawPrompt]:
+def raw_prompts(rows: Iterable[NumberedRow], settings: TableSettings, *, file: str) -> Iterator[RawPrompt]:
     """The rows as prompts. Raises SourceError that names file, row and field."""
     for number, row in rows:
         yield _raw_prompt(_Row(row, file, number), settings)
@@ -150,7 +150,7 @@ class _Row:
 
     def _places(self, mapping: str) -> list[str]:
         try:
-            return places(mapping)
+            return placeholders(mapping)
         except ValueError as error:
             raise MappingError(str(error), file=self.file, row=self.number, field=mapping) from None
 
@@ -175,7 +175,7 @@ class _Row:
         value = self.column(name)
         if isinstance(value, str) and value.startswith("["):
             try:
-                value = parsed(value)
+                value = parse_json(value)
             except ValueError:
                 raise self.error(f"looks like a list but is not JSON: {quoted(value)}", name) from None
         if value is None or value == "":
@@ -235,7 +235,7 @@ def _conversation(row: _Row, fields: Fields) -> ParsedConversation | None:
     if fields.messages is None:
         return None
     try:
-        found = conversation(row.column(fields.messages), ignored=fields.ignored_keys)
+        found = parse_conversation(row.column(fields.messages), ignored=fields.ignored_keys)
     except ValueError as error:
         raise row.error(str(error), fields.messages) from None
     if found is None:

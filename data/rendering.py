@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from hasse.data.records import Message, Prompt
 
 
-def shown(prompt: Prompt) -> str:
+def prompt_as_text(prompt: Prompt) -> str:
     """For people, for models that judge and for templates: of several turns, each with its role."""
     turns = prompt.messages or ()
-    return as_text(turns) if len(turns) > 1 else prompt.text
+    return turns_as_text(turns) if len(turns) > 1 else prompt.text
 
 
-def as_text(turns: Sequence[Message]) -> str:
+def turns_as_text(turns: Sequence[Message]) -> str:
     """Every turn with its role, a blank line between two."""
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
-def compared(text: str, messages: Sequence[Message] | None) -> str:
+def comparison_text(text: str, messages: Sequence[Message] | None) -> str:
     """For the search for near-duplicates and for benchmark items: the texts of all turns, without their roles.
 
     So a context and a question in two turns are found like the same context and question in one text.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from hasse.data.settings.registry import unknown
 
 
-def places(template: str) -> list[str]:
+def placeholders(template: str) -> list[str]:
     """The names in braces, in order. Raises ValueError for a template that holds more than names in braces."""
     try:
         parts = list(string.Formatter().parse(template))
@@ -23,9 +23,9 @@ def places(template: str) -> list[str]:
     return [name for _, name, _, _ in parts if name is not None]
 
 
-def check_places(template: str, needed: Collection[str], *, allowed: Collection[str] = ()) -> str:
+def check_placeholders(template: str, needed: Collection[str], *, allowed: Collection[str] = ()) -> str:
     """The template: each needed name stands in it, perhaps those allowed, and no other. Raises ValueError."""
-    found, known = places(template), sorted({*needed, *allowed})
+    found, known = placeholders(template), sorted({*needed, *allowed})
     for name in found:
         if name not in known:
             raise ValueError(f"the template: {unknown(name, known, kind='name in braces')}")
@@ -37,7 +37,7 @@ def check_places(template: str, needed: Collection[str], *, allowed: Collection[
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with a text in the place of each name."""
-    names = places(template)
+    names = placeholders(template)
     for name in names:
         if name not in values:
             raise ValueError(f"the template: {unknown(name, sorted(values), kind='name in braces')}")

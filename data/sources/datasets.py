@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hasse.data.errors import SourceError
-from hasse.data.field_mapping import NumberedRow, TableSettings, columns_of, mapped
+from hasse.data.field_mapping import NumberedRow, TableSettings, columns_of, raw_prompts
 from hasse.data.raw_prompt import RawPrompt
 from hasse.data.settings import unkeyed
 from hasse.data.settings.registry import unknown
@@ -32,7 +32,7 @@ def rows(settings: Settings) -> Iterator[RawPrompt]:
     found = _load(settings)
     if not len(found):
         raise SourceError("holds no rows", file=settings.path)
-    return mapped(islice(_numbered(found, settings), settings.limit), settings, file=settings.path)
+    return raw_prompts(islice(_numbered(found, settings), settings.limit), settings, file=settings.path)
 
 
 def digest(settings: Settings) -> str:

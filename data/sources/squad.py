@@ -16,9 +16,9 @@ from hasse.data.field_mapping import files_digest
 from hasse.data.raw_prompt import RawPrompt
 from hasse.data.settings import Config, unkeyed
 from hasse.data.tables import find_files
-from hasse.data.tables.json_rows import parsed
-from hasse.data.tables.text_files import READ_ERRORS, whole
-from hasse.data.template import check_places, fill
+from hasse.data.tables.json_rows import parse_json
+from hasse.data.tables.text_files import READ_ERRORS, read_text
+from hasse.data.template import check_placeholders, fill
 
 TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
 
@@ -35,7 +35,7 @@ class Settings(Config):
     @field_validator("template")
     @classmethod
     def _has_its_places(cls, template: str) -> str:
-        return check_places(template, ("question",), allowed=("context",))
+        return check_placeholders(template, ("question",), allowed=("context",))
 
 
 def digest(settings: Settings) -> str:
@@ -65,7 +65,7 @@ def _questions(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 def _parsed(path: Path) -> object:
     try:
-        return parsed(whole(path))
+        return parse_json(read_text(path))
     except (*READ_ERRORS, ValueError) as error:
         raise SourceError(f"is not JSON of the shape of SQuAD 2.0: {error}", file=path) from error
 

@@ -25,7 +25,7 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, _row(path, number, line)
 
 
-def parsed(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """A JSON value. Raises ValueError, of which RepeatedKey is one, also where the value is nested too deeply."""
     try:
         return json.loads(text, object_pairs_hook=_object)
@@ -35,7 +35,7 @@ def parsed(text: str) -> Any:
 
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = parsed(line)
+        row = parse_json(line)
     except RepeatedKey as error:
         problem = "is given twice in one object; keep one of the two"
         raise SourceError(problem, file=path, row=number, field=error.name) from error

@@ -33,7 +33,7 @@ def lines(path: Path) -> Iterator[str]:
             yield from _split(_decoded(line.removeprefix(_UTF8_BOM) if number == 1 else line, path, number))
 
 
-def whole(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The text of a file. Raises SourceError, and READ_ERRORS."""
     return "".join(lines(path))
 

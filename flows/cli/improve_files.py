@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hasse.data.errors import InputError
-from hasse.data.template import check_places
+from hasse.data.template import check_placeholders
 from hasse.flows.run.references import find_artifact
 from hasse.pipeline.store import Store
 from hasse.stages.models.checkpoints import locate, model_folder
@@ -27,7 +27,7 @@ def improve_file(
     if options.get("threshold") is not None and reward is None:
         raise InputError("--threshold compares calibrated gaps, which need the gap reward model: give --reward")
     try:
-        written = check_places(template or _template(store, checkpoint), ("prompt", "reference"))
+        written = check_placeholders(template or _template(store, checkpoint), ("prompt", "reference"))
     except ValueError as error:
         raise InputError(f"--template: {error}") from error
     rows = improve(

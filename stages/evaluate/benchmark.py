@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from hasse.data.records import Evaluation, Prompt
-from hasse.data.rendering import compared
+from hasse.data.rendering import comparison_text
 from hasse.data.settings import Config, registry, unkeyed
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
@@ -53,7 +53,9 @@ def run(job: Job) -> None:
     rows = [_row(item, score, sampled) for (item, score), sampled in zip(scored, answers, strict=True)]
     job.write(sorted(rows, key=lambda row: row.prompt_id), Evaluation)
     trained = (
-        (p.prompt_id, compared(p.text, p.messages)) for p in job.input("prompts").records(Prompt) if p.split in TRAINED
+        (p.prompt_id, comparison_text(p.text, p.messages))
+        for p in job.input("prompts").records(Prompt)
+        if p.split in TRAINED
     )
     overlaps = contaminated(trained, ((i.item_id, i.text) for i in items), n=settings.contamination_words)
     job.metrics |= {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.pipeline.stage import Job
 from hasse.stages.evaluate.answers import sampled_answers, seeds_of
 from hasse.stages.evaluate.questions import TokenisedPrompt
@@ -42,7 +42,7 @@ class AnswerImprover:
         current = sampled_answers(self.policy, self.tokenizer, questions, seeds, temperature, self.settings)
         for number in range(self.improve.rounds):
             references = current[1:] + current[:1] if self.improve.shuffle_references else current
-            asked = [(shown(q.prompt), answer.text) for q, answer in zip(questions, references, strict=True)]
+            asked = [(prompt_as_text(q.prompt), answer.text) for q, answer in zip(questions, references, strict=True)]
             seeds = seeds_of(questions, self.settings, f"{sample} round {number}")
             new = improver.improved(asked, seeds, [answer.text for answer in current])
             current = [better or answer for better, answer in zip(new, current, strict=True)]

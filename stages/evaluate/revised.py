@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hasse.data.records import Evaluation
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.template import fill
 from hasse.stages.evaluate.answers import graded
 from hasse.stages.evaluate.questions import TokenisedPrompt
@@ -26,7 +26,7 @@ def revised_answers(
     from hasse.stages.models.sample import greedy
 
     first = {row.prompt_id: row for row in rows if row.decoding == "greedy"}
-    places = [{"prompt": shown(q.prompt), "answer": first[q.prompt.prompt_id].text} for q in questions]
+    places = [{"prompt": prompt_as_text(q.prompt), "answer": first[q.prompt.prompt_id].text} for q in questions]
     feedback = greedy(
         model,
         tokenizer,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from hasse.data.settings import Config, Seed, unkeyed
-from hasse.data.template import check_places
+from hasse.data.template import check_placeholders
 from hasse.stages.grading import TaskSettings
 
 
@@ -39,7 +39,7 @@ class EvaluateSection(Config):
     @field_validator("revise_template")
     @classmethod
     def _has_places(cls, template: str) -> str:
-        return check_places(template, ("prompt",), allowed=("answer", "feedback"))
+        return check_placeholders(template, ("prompt",), allowed=("answer", "feedback"))
 
 
 class ImproveSettings(Config):

@@ -13,9 +13,9 @@ from pydantic import Field, field_validator
 
 from hasse.data.joins import join
 from hasse.data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config
-from hasse.data.template import check_places, fill
+from hasse.data.template import check_placeholders, fill
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import model_folder
 from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
@@ -33,7 +33,7 @@ class FeedbackExamplesSettings(Config):
     @field_validator("template")
     @classmethod
     def _has_both(cls, template: str) -> str:
-        return check_places(template, ("prompt", "answer"))
+        return check_placeholders(template, ("prompt", "answer"))
 
 
 UNUSABLE = {"refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"}
@@ -77,7 +77,7 @@ def feedback_example(
     ids = completion_token_ids(tokenizer, feedback.text)
     asked, context, shortened = prompt, prompt.context or "", False
     while True:
-        text = fill(settings.template, {"prompt": shown(asked), "answer": answer})
+        text = fill(settings.template, {"prompt": prompt_as_text(asked), "answer": answer})
         prompt_ids = prompt_token_ids(tokenizer, text)
         over = len(prompt_ids) + len(ids) - settings.max_length
         words = context.split()

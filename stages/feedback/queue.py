@@ -15,7 +15,7 @@ from typing import Any
 
 from hasse.data.errors import InputError, SourceError
 from hasse.data.records import Feedback
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.tables import read_rows
 from hasse.data.text import short_digest
 from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, right_answer
@@ -69,7 +69,7 @@ class AnnotatorAgreement:
 
 def queue(items: Iterable[AnnotationItem], task: TaskSettings) -> Iterator[QueueLine]:
     for item in items:
-        given = (*item.ids, shown(item.prompt), item.candidate.text, right_answer(item.prompt, task))
+        given = (*item.ids, prompt_as_text(item.prompt), item.candidate.text, right_answer(item.prompt, task))
         yield QueueLine(item=short_digest(*given), **dict(zip(GIVEN, given, strict=True)))
 
 

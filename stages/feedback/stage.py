@@ -18,7 +18,7 @@ from hasse.data.errors import InputError, SourceError
 from hasse.data.joins import join
 from hasse.data.parquet import read_records
 from hasse.data.records import Candidate, Feedback, Judgement, Prompt
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config, Seed, key_of, registry, unkeyed
 from hasse.data.text import unit_hash
 from hasse.pipeline.fingerprint import canonical, file_digest
@@ -218,7 +218,7 @@ def annotation_units(
 
 def key_parts(item: AnnotationItem, human: Feedback | None) -> list[str]:
     prompt, judgement = item.prompt, item.judgement
-    known: list[Any] = [shown(prompt), prompt.label, prompt.answers, prompt.reference, item.candidate.text]
+    known: list[Any] = [prompt_as_text(prompt), prompt.label, prompt.answers, prompt.reference, item.candidate.text]
     return [*item.ids, canonical(known).decode(), f"{judgement.correct} {judgement.label}", repr(human)]
 
 

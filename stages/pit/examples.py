@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from hasse.data.records import Completion, TrainingExample
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import model_folder
@@ -55,7 +55,7 @@ def _run(job: Job, fold: str, make: Callable[[Triple, Any, ImproverExamplesSetti
 
 
 def improver_example(triple: Triple, tokenizer: Any, settings: ImproverExamplesSettings) -> TrainingExample:
-    ids = improver_ids(tokenizer, shown(triple.prompt), triple.other, settings.template)
+    ids = improver_ids(tokenizer, prompt_as_text(triple.prompt), triple.other, settings.template)
     return _example(triple, ids, {"preferred": completion_token_ids(tokenizer, triple.preferred)}, target=0)
 
 
@@ -63,7 +63,7 @@ def gap_example(triple: Triple, tokenizer: Any, settings: ImproverExamplesSettin
     """The completions stand in the order of `ORDERS`; what their texts share at the start is the prompt."""
     answers = {"w": triple.preferred, "l": triple.other}
     prompts = {
-        k: improver_ids(tokenizer, shown(triple.prompt), "" if settings.blind else answer, settings.template)
+        k: improver_ids(tokenizer, prompt_as_text(triple.prompt), "" if settings.blind else answer, settings.template)
         for k, answer in answers.items()
     }
     shared = _common_prefix(prompts["w"], prompts["l"])

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hasse.data.conversations import conversation, text_problem
+from hasse.data.conversations import parse_conversation, text_problem
 from hasse.data.errors import SourceError
 from hasse.data.records import Message
-from hasse.data.rendering import as_text
+from hasse.data.rendering import turns_as_text
 from hasse.data.tables import read_rows
 from hasse.stages.pit.improver import GapJudge, Improver
 
@@ -31,7 +31,7 @@ def _with_prompt(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]
     if row.get("messages") is None:
         return row
     try:
-        found = conversation(row["messages"])
+        found = parse_conversation(row["messages"])
     except ValueError as error:
         raise SourceError(str(error), file=path, row=number, field="messages") from None
     if found is None or row.get("prompt") is not None:
@@ -41,7 +41,7 @@ def _with_prompt(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]
         problem = "is another answer than the last turn of the messages; give one of the two"
         raise SourceError(problem, file=path, row=number, field="answer")
     turns = [asdict(message) for message in found.asked]
-    prompt = as_text(found.asked) if len(turns) > 1 else turns[0]["content"]
+    prompt = turns_as_text(found.asked) if len(turns) > 1 else turns[0]["content"]
     return {**row, "messages": turns, "prompt": prompt, "answer": row.get("answer") or found.answer}
 
 

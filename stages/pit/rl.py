@@ -13,7 +13,7 @@ from pydantic import Field
 
 from hasse.data.errors import InputError
 from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config, Seed
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import identity, model_folder, publish_model
@@ -116,7 +116,7 @@ def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
     """(prompt, answer to be improved) of the fold `rl`. Raises InputError when there is none."""
     if settings.references == "easy":
         found = list(triples(job, "rl", {}, pairs_per_prompt=settings.pairs_per_prompt))
-        asked = [(shown(t.prompt), answer) for t in found for answer in (t.other, t.preferred)]
+        asked = [(prompt_as_text(t.prompt), answer) for t in found for answer in (t.other, t.preferred)]
     else:
         asked = _sampled(job, settings)
     if not asked:
@@ -141,7 +141,7 @@ def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
         seed=settings.seed,
     )
     found = transformers.sample(prompts, sampling, LazyModel(job.input("policy")).loaded)
-    return [(shown(p), c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
+    return [(prompt_as_text(p), c[0].text) for p, c in zip(prompts, found, strict=True) if c[0].status != "filtered"]
 
 
 STAGE = Stage(

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from hasse.data.errors import InputError
 from hasse.data.records import Prompt
-from hasse.data.rendering import compared
+from hasse.data.rendering import comparison_text
 from hasse.data.text import normalise
 
 
@@ -58,5 +58,5 @@ def _by_cluster(prompt: Prompt) -> str:
 
 
 def _by_text(prompt: Prompt) -> bytes:
-    text = normalise(compared(prompt.text, prompt.messages))
+    text = normalise(comparison_text(prompt.text, prompt.messages))
     return blake2b(text.encode(), digest_size=16).digest()

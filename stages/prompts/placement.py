@@ -13,7 +13,7 @@ from hasse.data.errors import SourceError
 from hasse.data.near_duplicates import Clusters
 from hasse.data.raw_prompt import RawPrompt
 from hasse.data.records import HELD_OUT, Prompt, Status
-from hasse.data.rendering import compared
+from hasse.data.rendering import comparison_text
 from hasse.data.settings.registry import unknown
 from hasse.data.text import normalise, short_digest, unit_hash
 from hasse.stages.grading.tokens import canonical
@@ -76,7 +76,7 @@ class Placement:
                 error=row.error,
             )
         )
-        text = normalise(compared(row.text, row.messages)) if row.messages else turns[0][1]
+        text = normalise(comparison_text(row.text, row.messages)) if row.messages else turns[0][1]
         self.clusters.add(text, row.cluster_key)
 
     def settle(self) -> None:

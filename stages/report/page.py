@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Artifact
 from hasse.stages.evaluate import lm_eval
@@ -66,7 +66,7 @@ def render(**values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.globals["shown"] = shown
+    environment.globals["shown"] = prompt_as_text
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     return environment.get_template(TEMPLATE).render(**values)

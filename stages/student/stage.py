@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hasse.data.errors import InputError
 from hasse.data.records import Completion, CurvePoint, Prompt, TrainingExample
-from hasse.data.rendering import compared
+from hasse.data.rendering import comparison_text
 from hasse.data.settings import Config, Seed, unkeyed
 from hasse.pipeline.fingerprint import model_digests
 from hasse.pipeline.stage import Job, Stage
@@ -133,7 +133,7 @@ def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrain
     from transformers import PreTrainedTokenizerFast
 
     core = ByteLevelBPETokenizer()
-    texts = (text for p in prompts for text in (compared(p.text, p.messages), _answer(p) or ""))
+    texts = (text for p in prompts for text in (comparison_text(p.text, p.messages), _answer(p) or ""))
     specials = ["<pad>", "<s>", "</s>", "<answer>"]
     core.train_from_iterator(texts, settings.vocab_size, special_tokens=specials, show_progress=False)
     return PreTrainedTokenizerFast(

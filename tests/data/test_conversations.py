@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hasse.data.conversations import conversation
+from hasse.data.conversations import parse_conversation
 from hasse.data.errors import SourceError
 from hasse.data.field_mapping import Fields
 from hasse.data.records import Message, Prompt
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.sources import csv, jsonl, parquet
 
 USER = {"role": "user", "content": "2 + 2?"}
@@ -204,11 +204,11 @@ def test_a_prompt_is_shown_whole():
     def prompt(text, *messages):
         return Prompt(prompt_id="p", text=text, messages=messages or None, source="s", cluster_id="p", split="train")
 
-    assert shown(prompt("2 + 2?")) == shown(prompt("2 + 2?", Message(**USER))) == "2 + 2?"
+    assert prompt_as_text(prompt("2 + 2?")) == prompt_as_text(prompt("2 + 2?", Message(**USER))) == "2 + 2?"
     asked = prompt(
         "And 3 + 3?", Message(**SYSTEM), Message(**USER), Message(**ANSWER), Message(role="user", content="?")
     )
-    assert shown(asked) == "system: Be brief.\n\nuser: 2 + 2?\n\nassistant: 4\n\nuser: ?"
+    assert prompt_as_text(asked) == "system: Be brief.\n\nuser: 2 + 2?\n\nassistant: 4\n\nuser: ?"
 
 
 JSON = st.recursive(
@@ -224,7 +224,7 @@ TURN = st.fixed_dictionaries({"role": ROLE, "content": CONTENT}, optional={"tool
 def read(value):
     """The conversation, or why there is none."""
     try:
-        return conversation(value)
+        return parse_conversation(value)
     except ValueError as error:
         return str(error)
 

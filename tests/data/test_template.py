@@ -2,7 +2,7 @@
 
 import pytest
 
-from hasse.data.template import check_places, fill
+from hasse.data.template import check_placeholders, fill
 from hasse.stages.evaluate.settings import EvaluateSection
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings
 from hasse.stages.train.methods import pit
@@ -21,7 +21,7 @@ def test_what_is_no_name_is_refused(template):
     with pytest.raises(ValueError, match="the template"):
         fill(template, {"prompt": "a"})
     with pytest.raises(ValueError, match="the template"):
-        check_places("{prompt}" + template, ("prompt",))
+        check_placeholders("{prompt}" + template, ("prompt",))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from hasse.data.records import Feedback
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config
 from hasse.data.text import short_digest
 from hasse.data.thinking import split_thinking
@@ -63,7 +63,7 @@ def _conversation(item: AnnotationItem, settings: Settings, task: TaskSettings, 
 
 def _request(item: AnnotationItem, settings: Settings, task: TaskSettings) -> Request:
     right = right_answer(item.prompt, task)
-    user = USER.format(prompt=shown(item.prompt), right_answer=right, answer=item.candidate.text)
+    user = USER.format(prompt=prompt_as_text(item.prompt), right_answer=right, answer=item.candidate.text)
     return question(settings.system, user, None)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hasse.data.records import Candidate, Prompt
-from hasse.data.rendering import shown
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config, registry
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
@@ -107,12 +107,12 @@ def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned
 
 
 def _rewriting(prompt: Prompt, text: str) -> tuple[str, str]:
-    return REWRITE, f"Question:\n{shown(prompt)}\n\nExplanation:\n{_explanation(text)}"
+    return REWRITE, f"Question:\n{prompt_as_text(prompt)}\n\nExplanation:\n{_explanation(text)}"
 
 
 def _prediction(prompt: Prompt, explanation: str, settings: Settings) -> tuple[str, str]:
     system = PREDICT.format(labels=", ".join(settings.labels))
-    return system, f"Question:\n{shown(prompt)}\n\nExplanation:\n{explanation}"
+    return system, f"Question:\n{prompt_as_text(prompt)}\n\nExplanation:\n{explanation}"
 
 
 def _flip(prompt: Prompt, candidate: Candidate, settings: Settings) -> Conversation[Reply]:

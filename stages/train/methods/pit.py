@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from hasse.data.settings import Config, unkeyed
-from hasse.data.template import check_places
+from hasse.data.template import check_placeholders
 from hasse.stages.train.optimiser import OptimiserSettings
 
 TEMPLATE = "{prompt}\n\nAn answer:\n{reference}\n\nA better answer:\n"
@@ -80,5 +80,5 @@ class Settings(Config):
             raise ValueError("RL starts from the supervised improver; with supervised: false leave curriculum empty")
         if self.threshold is not None and (not self.supervised or self.reward == "additive"):
             raise ValueError("threshold compares calibrated gaps: it needs supervised: true and reward: gap")
-        check_places(self.template, ("prompt", "reference"))
+        check_placeholders(self.template, ("prompt", "reference"))
         return self
