@@ -1,8 +1,8 @@
-"""Conversations as rows hold them.
+"""Read the conversation in a cell of a table.
 
-A row holds a list of turns, {role, content}, or the older {from, value} of ShareGPT. A content is a text, or a list of
-text parts, which are joined by line breaks. What a `Message` cannot hold without loss is an error: calls of tools,
-images, a key whose meaning is not known. A last turn by the assistant is the expert's answer, not part of the prompt.
+A cell holds a list of turns {role, content}, or ShareGPT's older {from, value}. A content is a text or a list of text
+parts, which are joined by line breaks. Whatever a `Message` cannot hold without loss is an error: tool calls, images, a
+key of unknown meaning. A last turn by the assistant is the expert's answer and no part of the prompt.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ ROLES = ("system", "user", "assistant")
 SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 TEXT_PARTS = ("text", "input_text", "output_text")
 DEFAULTS: dict[str, Any] = {"weight": 1}
-"""Keys of a turn that say nothing when they have this value."""
+"""Keys of a turn that carry no information when they have this value."""
 
 _QUOTED = Repr()
 _QUOTED.maxstring = _QUOTED.maxother = 60
@@ -27,16 +27,17 @@ _QUOTED.maxstring = _QUOTED.maxother = 60
 
 @dataclass(frozen=True, slots=True)
 class ParsedConversation:
-    """The turns that are asked, and the answer of the assistant that came behind them, if any."""
+    """The turns of the prompt, and the assistant's answer to them, if there is one."""
 
     asked: tuple[Message, ...]
     answer: str | None = None
 
 
 def parse_conversation(value: object, *, ignored: Collection[str] = ()) -> ParsedConversation | None:
-    """The conversation in a cell, which may be its JSON text; None for an empty one.
+    """The conversation in a cell, which holds a list or its JSON text; None for an empty cell.
 
-    ignored: keys of turns and of text parts that are left out. Raises ValueError that says what cannot be held.
+    ignored: keys of turns and of text parts that are left out.
+    Raises ValueError that names what a `Message` cannot hold.
     """
     turns = _listed(value)
     if not turns:
@@ -48,12 +49,12 @@ def parse_conversation(value: object, *, ignored: Collection[str] = ()) -> Parse
 
 
 def text_problem(value: object) -> str | None:
-    """Why a value is no text that can be stored; None where it is one."""
+    """Why a value is not a text that can be stored; None if it is."""
     return utf8_problem(value) if isinstance(value, str) else f"must be text, found {quoted(value)}"
 
 
 def quoted(value: object) -> str:
-    """The beginning of a value of any kind, for an error message."""
+    """The beginning of any value, for an error message."""
     return f"{_QUOTED.repr(value):.60}"
 
 
@@ -79,7 +80,7 @@ def _message(turn: object, where: str, ignored: Collection[str]) -> Message:
 
 
 def _check_keys(turn: Mapping[str, object], held: Collection[str], where: str) -> None:
-    """A key without a value says nothing; of any other it is not known what would be lost."""
+    """Refuse unknown keys that have a value: nobody knows what would be lost without them."""
     for key, value in turn.items():
         if key not in held and value not in (None, "", [], {}) and value != DEFAULTS.get(key, turn):
             raise ValueError(

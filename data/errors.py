@@ -1,22 +1,22 @@
-"""What can go wrong, as a small tree.
+"""All errors that hasse raises on purpose, as a small tree.
 
 HasseError
 ├── InputError      the user's input or recipe is wrong; exit code 2, nothing was changed
-│   ├── SourceError     a source file: names the file, the row and the field
-│   ├── SchemaError     a Parquet file whose schema is not the one expected
-│   └── RecipeError     a recipe: names the key, and what would be accepted
+│   ├── SourceError     a source file is wrong; the message names the file, the row and the field
+│   ├── SchemaError     a Parquet file has another schema than the one expected
+│   └── RecipeError     a recipe is wrong; the message names the key, and what would be accepted
 └── WorkError       the work failed although the input was fine; exit code 1, finished work is kept
     ├── StoreError      the store cannot be written or read
-    ├── CorruptFile     a stored file that is truncated, missing or differs from its digest
-    │   └── DamagedArtifact     found when a step read it; the run makes the artifact anew
+    ├── CorruptFile     a stored file is truncated, missing or differs from its digest
+    │   └── DamagedArtifact     a step read a damaged artifact; the run makes it anew
     └── ChildDied       a child process ended without a result
 """
 
-NOT_IN_KEYS = "it names errors"
+NOT_IN_KEYS = "it only names errors"
 
 
 class HasseError(Exception):
-    """Base of every error this package raises on purpose; `exit_code` is what the command line returns."""
+    """The base of every error that this package raises on purpose. The command line exits with `exit_code`."""
 
     exit_code = 1
 
@@ -26,7 +26,7 @@ class InputError(HasseError):
 
 
 class SourceError(InputError):
-    """A source that cannot be read as asked; the message starts with `file, row N, field 'x'` as far as known."""
+    """A source cannot be read as asked. The message starts with `file, row N, field 'x'`, as far as these are known."""
 
     def __init__(self, problem: str, *, file: object = None, row: int | None = None, field: str | None = None):
         place = [str(file)] if file is not None else []

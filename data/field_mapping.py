@@ -1,4 +1,4 @@
-"""From a table's columns to prompts: the field mapping of a recipe, shared by every source of tables."""
+"""Make prompts from a table's columns by the field mapping of a recipe; every source that reads tables uses it."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +21,15 @@ NumberedRow = tuple[int, dict[str, Any]]
 
 
 class MappingError(SourceError):
-    """A field mapping that the table cannot serve: no fault of one row, so `on_bad_row` does not excuse it."""
+    """The field mapping does not fit the table. No single row is at fault, so `on_bad_row` does not apply."""
 
 
 class Fields(Config):
-    """Each is the name of a column, or a template such as "{premise} {hypothesis}" over columns."""
+    """Each field is the name of a column, or a template of columns such as "{premise} {hypothesis}"."""
 
     text: str | None = Field(
-        default="text", description="What is asked. A template with {documents} takes them all, numbered."
+        default="text",
+        description="The question. In a template, {documents} stands for the numbered list of all documents.",
     )
     messages: str | None = Field(
         default=None,
@@ -37,25 +38,27 @@ class Fields(Config):
     )
     ignored_keys: tuple[str, ...] = Field(
         default=(),
-        description="Keys of the turns in `messages`, like timestamp, that may be lost; any other key with a value, "
+        description="Keys of the turns in `messages` that are left out, like timestamp. Any other key with a value, "
         "like tool_calls, is an error.",
     )
     reference: str | None = Field(default=None, description="The expert's answer.")
     drafts: str | None = Field(
         default=None,
-        description="Column with other answers that came along, like rejected ones: a list, or one text.",
+        description="Column with other answers, for instance rejected ones: a list, or one text.",
     )
     label: str | None = Field(default=None, description="The gold label.")
     answers: str | None = Field(default=None, description="Column with the gold short answers: a list, or one text.")
-    context: str | None = Field(default=None, description="What the answer must be based on; kept beside the text.")
-    documents: str | None = Field(
-        default=None, description="Column with a list of documents; each also makes a variant of the text."
+    context: str | None = Field(
+        default=None, description="The text that the answer must be based on. It is kept beside the prompt's text."
     )
-    group: str | None = Field(default=None, description="What results are also reported by.")
-    prompt_id: str | None = Field(default=None, description="Ids of your own; otherwise a digest of the text.")
+    documents: str | None = Field(
+        default=None, description="Column with a list of documents. Each document also makes a variant of the text."
+    )
+    group: str | None = Field(default=None, description="Results are also reported for each value of this field.")
+    prompt_id: str | None = Field(default=None, description="The prompt's id. Left out: a digest of the text.")
     cluster_key: str | None = Field(default=None, description="Rows with equal keys always share a split.")
     split: str | None = Field(
-        default=None, description="A split given by the source: pretrain, train, validation or test."
+        default=None, description="The split that the source gives the row: pretrain, train, validation or test."
     )
 
     @model_validator(mode="after")
@@ -66,19 +69,20 @@ class Fields(Config):
 
 
 class TableSettings(Config):
-    """A source of rows with a field mapping."""
+    """Files with rows, and the field mapping of these rows."""
 
     path: str | list[str] = unkeyed(description="File, glob pattern, folder, or a list of these.")
     fields: Fields = Fields()
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many rows.")
+    limit: int | None = Field(default=None, ge=1, description="Use only this many rows, from the start.")
     on_bad_row: Literal["error", "keep"] = Field(
         default="error",
-        description="A row that cannot be a prompt: stop with an error, or keep it as a row with status failed.",
+        description="What happens with a row that cannot be a prompt: `error` stops, `keep` keeps the row with status "
+        "failed.",
     )
 
 
 def table_rows(settings: TableSettings, kind: str | None = None) -> Iterator[RawPrompt]:
-    """The prompts of all files, in order; `kind` as in `read_rows`. Raises SourceError, also when there are none."""
+    """The prompts of all files, in order; `kind` as in `read_rows`. Raises SourceError, also if there are no rows."""
     count = 0
     for path in find_files(settings.path, suffix=f".{kind}" if kind else None):
         rows = read_rows(path, kind, columns=columns_of(settings.fields))
@@ -92,7 +96,7 @@ def table_rows(settings: TableSettings, kind: str | None = None) -> Iterator[Raw
 
 
 def columns_of(fields: Fields) -> set[str]:
-    """Every column that the mapping may look at."""
+    """All columns that the mapping may read."""
     mappings = [value for name, value in fields if isinstance(value, str)]
     return {name for mapping in mappings for name in (mapping, *_names(mapping))}
 
@@ -105,7 +109,7 @@ def _names(template: str) -> list[str]:
 
 
 def files_digest(path: str | list[str], *, suffix: str | None = None) -> str:
-    """sha256 over the bytes of all files, in order; their names do not count."""
+    """The sha256 of the bytes of all files, in order. The names of the files do not matter."""
     state = hashlib.sha256()
     for file in find_files(path, suffix=suffix):
         with file.open("rb") as stream:
@@ -114,13 +118,13 @@ def files_digest(path: str | list[str], *, suffix: str | None = None) -> str:
 
 
 def raw_prompts(rows: Iterable[NumberedRow], settings: TableSettings, *, file: str) -> Iterator[RawPrompt]:
-    """The rows as prompts. Raises SourceError that names file, row and field."""
+    """Make a prompt of each row. Raises SourceError that names file, row and field."""
     for number, row in rows:
         yield _raw_prompt(_Row(row, file, number), settings)
 
 
 class _Row:
-    """One row, with where it stands; every complaint names the place."""
+    """One row with its file and its number, which every error names."""
 
     def __init__(self, values: Mapping[str, Any], file: str, number: int):
         self.values, self.file, self.number = values, file, number
@@ -129,7 +133,7 @@ class _Row:
         return SourceError(problem, file=self.file, row=self.number, field=field)
 
     def has(self, mapping: str | None) -> bool:
-        """Whether the table has every column of a mapping."""
+        """Whether the table has all columns of a mapping."""
         return mapping is not None and set(_names(mapping) or [mapping]) <= self.values.keys()
 
     def column(self, name: str) -> Any:
@@ -140,15 +144,15 @@ class _Row:
         return self.values[name]
 
     def text(self, mapping: str | None) -> str | None:
-        """A column's value as text, or a filled template; None when a column in it is empty."""
+        """The value of a column as text, or a filled template; None when one of its columns is empty."""
         if mapping is None:
             return None
-        if mapping in self.values or not (names := self._places(mapping)):
+        if mapping in self.values or not (names := self._placeholders(mapping)):
             return self._plain(mapping)
         values = {name: value for name in names if (value := self._plain(name)) is not None}
         return fill(mapping, values) if len(values) == len(set(names)) else None
 
-    def _places(self, mapping: str) -> list[str]:
+    def _placeholders(self, mapping: str) -> list[str]:
         try:
             return placeholders(mapping)
         except ValueError as error:
@@ -163,13 +167,13 @@ class _Row:
         return self.storable(str(value), name)
 
     def storable(self, text: str, name: str) -> str:
-        """The text. Raises SourceError for one that no file in UTF-8 can hold."""
+        """Return the text. Raises SourceError for a text that UTF-8 cannot hold."""
         if (problem := utf8_problem(text)) is not None:
             raise self.error(problem, name)
         return text
 
     def texts(self, name: str | None) -> tuple[str, ...]:
-        """A column with a list of texts, one text, or (from CSV) a JSON list."""
+        """The texts of a column that holds a list, one text or, in CSV, a JSON list."""
         if name is None:
             return ()
         value = self.column(name)
@@ -187,7 +191,7 @@ class _Row:
 
 
 def _raw_prompt(row: _Row, settings: TableSettings) -> RawPrompt:
-    """The row as a prompt; with `on_bad_row: keep` a row that cannot be one is a prompt with an error."""
+    """The row as a prompt. With `on_bad_row: keep`, a row that cannot be a prompt becomes a prompt with an error."""
     try:
         return _prompt(row, settings.fields)
     except MappingError:
@@ -210,14 +214,14 @@ def _id_of(row: _Row, settings: TableSettings) -> str | None:
 
 def _prompt(row: _Row, fields: Fields) -> RawPrompt:
     documents = row.texts(fields.documents)
-    found = _conversation(row, fields)
-    text = found.asked[-1].content if found else _text(row, fields, documents)
+    talk = _conversation(row, fields)
+    text = talk.asked[-1].content if talk else _text(row, fields, documents)
     return RawPrompt(
         text=text,
-        messages=found.asked if found else None,
+        messages=talk.asked if talk else None,
         variants=tuple(_asked(row, fields, (document,)) or "" for document in documents),
         context=row.text(fields.context),
-        reference=_reference(row, fields, found),
+        reference=_reference(row, fields, talk),
         drafts=row.texts(fields.drafts),
         label=row.text(fields.label),
         answers=row.texts(fields.answers),
@@ -231,25 +235,25 @@ def _prompt(row: _Row, fields: Fields) -> RawPrompt:
 
 
 def _conversation(row: _Row, fields: Fields) -> ParsedConversation | None:
-    """Of the row's messages; None where there are none but a text."""
+    """The conversation of the row; None for a row that has a text instead."""
     if fields.messages is None:
         return None
     try:
-        found = parse_conversation(row.column(fields.messages), ignored=fields.ignored_keys)
+        talk = parse_conversation(row.column(fields.messages), ignored=fields.ignored_keys)
     except ValueError as error:
         raise row.error(str(error), fields.messages) from None
-    if found is None:
+    if talk is None:
         if not row.has(fields.text):
             raise row.error("has no prompt", fields.messages)
         return None
-    for content in (*(message.content for message in found.asked), found.answer or ""):
+    for content in (*(message.content for message in talk.asked), talk.answer or ""):
         row.storable(content, fields.messages)
-    return found
+    return talk
 
 
-def _reference(row: _Row, fields: Fields, found: ParsedConversation | None) -> str | None:
-    """The expert's answer: of its own field, or the last turn of the conversation."""
-    given, last = row.text(fields.reference), found.answer if found else None
+def _reference(row: _Row, fields: Fields, talk: ParsedConversation | None) -> str | None:
+    """The expert's answer, from its own field or from the last turn of the conversation."""
+    given, last = row.text(fields.reference), talk.answer if talk else None
     if given is not None and last is not None and given.strip() != last.strip():
         problem = f"is another answer than the last turn of {fields.messages!r}, by the assistant; keep one of the two"
         raise row.error(problem, fields.reference or "reference")

@@ -1,4 +1,4 @@
-"""The 3-grams of texts: of words, and of characters in scripts that put no spaces between words."""
+"""The 3-grams of texts. The tokens are words or, in scripts without spaces between words, characters."""
 
 import re
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ _TOKEN = re.compile(f"[{_UNSPACED}]|[^{_UNSPACED}]+")
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 
 _WEIGHTS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
-"""Odd numbers, by which the hashes of a gram's tokens are multiplied, so that their order counts."""
+"""Odd factors of the hashes of a gram's tokens. They differ, so that the order of the tokens matters."""
 _PADDING = "\x1f"
-"""No token of a normalised text."""
+"""A string that is no token of any normalised text."""
 
 
 def tokens(text: str) -> list[str]:
-    """The words of a normalised text; of scripts without spaces, each character."""
+    """The words of a normalised text; in scripts without spaces, its characters."""
     words = text.split()
     if text.isascii() or not _ANY_UNSPACED.search(text):
         return words
@@ -39,7 +39,7 @@ def tokens(text: str) -> list[str]:
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """The 3-grams; of a text with fewer than three tokens, all of them as one."""
+    """The 3-grams of a text. All tokens of a text with fewer than three make one gram."""
     found = tokens(normalise(text))
     return frozenset(tuple(found[i : i + SIZE]) for i in range(max(1, len(found) - SIZE + 1)))
 
@@ -49,9 +49,9 @@ def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> flo
 
 
 def gram_sets(texts: Sequence[list[str]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Hashes of the different 3-grams of each text, and the number of the text that has them, sorted by text. [G], [G]
+    """The hashes of the distinct 3-grams of each text, and for each hash the number of its text. [G], [G]
 
-    Hashes have 64 bits and differ from process to process; they are only compared with each other.
+    Both are sorted by text. Hashes have 64 bits and differ from process to process.
     """
     padded = [found if len(found) >= SIZE else [*found, *[_PADDING] * (SIZE - len(found))] for found in texts]
     lengths = [len(found) for found in padded]
@@ -59,7 +59,7 @@ def gram_sets(texts: Sequence[list[str]]) -> tuple[NDArray[np.uint64], NDArray[n
     owners_W = np.repeat(np.arange(len(padded)), lengths)
     whole = owners_W[: 1 - SIZE] == owners_W[SIZE - 1 :]
     windows = np.lib.stride_tricks.sliding_window_view(hashes_W, SIZE)[whole]
-    grams_G, owners_G = _mixed((windows * _WEIGHTS).sum(axis=1, dtype=np.uint64)), owners_W[: 1 - SIZE][whole]
+    grams_G, owners_G = _mix_bits((windows * _WEIGHTS).sum(axis=1, dtype=np.uint64)), owners_W[: 1 - SIZE][whole]
     order_G = np.lexsort((grams_G, owners_G))
     grams_G, owners_G = grams_G[order_G], owners_G[order_G]
     new_G = np.ones(len(grams_G), np.bool_)
@@ -67,8 +67,8 @@ def gram_sets(texts: Sequence[list[str]]) -> tuple[NDArray[np.uint64], NDArray[n
     return grams_G[new_G], owners_G[new_G]
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Every bit of the result depends on every bit of the value."""
+def _mix_bits(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix each value, so that every bit of the result depends on every bit of the value."""
     for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53)):
         values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
     return values ^ (values >> np.uint64(33))

@@ -1,4 +1,4 @@
-"""Joins on prompt_id over tables that are sorted by it, in one pass and in the memory of a few prompts."""
+"""Join tables that are sorted by prompt_id. A join takes one pass and holds a few prompts in memory."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 R = TypeVar("R")
 
 CANDIDATE_COLUMNS = ["prompt_id", "candidate_id", "text", "finish_reason", "source", "status", "error"]
-"""Of candidates, what judging and ordering read where they need no tokens."""
+"""The columns of a candidate that judging and ordering read when they need no tokens."""
 
 _by_prompt = attrgetter("prompt_id")
 
 
 def by_prompt(rows: Iterable[R]) -> Iterator[tuple[str, list[R]]]:
-    """The rows of each prompt; the table must be sorted by prompt_id."""
+    """Group rows that are sorted by prompt_id: (prompt_id, its rows)."""
     for prompt_id, group in groupby(rows, key=_by_prompt):
         yield prompt_id, list(group)
 
 
 def join(left: Iterable[Any], *others: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    """(left row, its rows of each other table); every left row has a unique prompt_id, all are sorted by it."""
+    """(left row, its rows in each other table). All tables are sorted by prompt_id, which is unique in the left one."""
     streams = [_Stream(rows) for rows in others]
     for row in left:
         yield row, *(stream.take(row.prompt_id) for stream in streams)

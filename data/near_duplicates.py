@@ -1,11 +1,11 @@
-"""Near-duplicates: prompts that must not stand on both sides of a split.
+"""Cluster near-duplicates: prompts that must not stand on both sides of a split.
 
 Two prompts are in one cluster when they have the same cluster key, or when the Jaccard similarity of their 3-grams is
-at least the threshold; and so on transitively. Grams are of words, and of characters where a script has no spaces.
+at least the threshold. Clusters are the transitive closure of this relation.
 
-Every such pair is found, by prefix filtering ("A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006):
-if the grams of all texts are ordered in one way, rarest first, two texts that are similar enough share one of their
-first few. Memory holds a few hundred bytes a text; the grams themselves lie in a temporary file.
+Prefix filtering finds all such pairs ("A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006). If the
+grams of every text are sorted from the rarest to the most frequent, two texts that are similar enough share one of
+their first few grams. Memory holds a few hundred bytes for each text; the grams lie in a temporary file.
 """
 
 import hashlib
@@ -23,34 +23,34 @@ from hasse.data.grams import gram_sets, tokens
 from hasse.data.text import normalise
 
 BATCH = 2048
-"""Texts whose grams are computed together."""
+"""How many texts have their grams computed together."""
 
 COUNTERS = 2**22
-"""Counters of grams; those that share one are taken to be as frequent as both together, which costs only time."""
+"""The number of counters of grams. Grams that share one seem more frequent, which only costs time."""
 
 MASK_BITS = 512
-"""Of a text's mask, whose bits stand for its grams."""
+"""The length of a text's mask, whose bits stand for its grams."""
 
 SLACK = 1e-9
-"""So that rounding never leaves out a pair at the threshold."""
+"""A tolerance, so that rounding never leaves out a pair at the threshold."""
 
 
 class Clusters:
-    """Takes texts one at a time; then says in which cluster each one is."""
+    """Takes texts one at a time, then assigns each to a cluster."""
 
     def __init__(self, *, threshold: float, folder: Path | None = None):
-        """`folder`: for the temporary file, which has no name there."""
+        """folder: where the temporary file lies; the file has no name."""
         self.threshold, self.folder = threshold, folder
         self.parents: list[int] = []
         self.alone = bytearray()
-        """1 for a text that is in a cluster of its own so far."""
+        """1 for a text that is alone in its cluster so far."""
         self.first_of_key: dict[bytes, int] = {}
         self.first_of_text: dict[bytes, int] = {}
         self.waiting: list[tuple[int, list[str]]] = []
         self.grams: _Grams | None = None
 
     def add(self, text: str, key: str | None) -> None:
-        """The next text, normalised, and its cluster key."""
+        """Add the next text, normalised, and its cluster key."""
         number = len(self.parents)
         self.parents.append(number)
         self.alone.append(True)
@@ -65,7 +65,7 @@ class Clusters:
                 self._flush()
 
     def roots(self) -> list[int]:
-        """For each text the number of the first member of its cluster: texts added later never rename a cluster."""
+        """The number of the first text in each text's cluster. Texts that are added later never rename a cluster."""
         self._flush()
         if self.grams is not None:
             self._join(self.grams)
@@ -80,12 +80,12 @@ class Clusters:
             self.waiting = []
 
     def _join(self, grams: "_Grams") -> None:
-        """Unite every two texts whose similarity is at or above the threshold."""
+        """Unite all pairs of texts whose similarity is at least the threshold."""
         index: dict[int, _Bucket] = {}
         for place, prefix in grams.prefixes(self.threshold):
             for gram in prefix:
                 bucket = index.setdefault(gram, _Bucket())
-                for other in grams.perhaps_near(place, bucket.single, self.threshold):
+                for other in grams.possibly_near(place, bucket.single, self.threshold):
                     self._compare(place, other, grams)
                 for group in bucket.by_cluster.values():
                     self._compare_with_cluster(place, group, grams)
@@ -93,14 +93,14 @@ class Clusters:
                 self._put(place, index[gram], grams)
 
     def _compare_with_cluster(self, place: int, group: Sequence[int], grams: "_Grams") -> None:
-        """Unite a text with texts of one cluster when it is near to any of them."""
+        """Unite a text with a cluster if it is near to any of its texts."""
         if self._root(grams.numbers[group[0]]) != self._root(grams.numbers[place]):
-            for other in grams.perhaps_near(place, reversed(group), self.threshold):
+            for other in grams.possibly_near(place, reversed(group), self.threshold):
                 if self._compare(place, other, grams):
                     return
 
     def _compare(self, place: int, other: int, grams: "_Grams") -> bool:
-        """Whether both are in one cluster, after they were united if they are near."""
+        """Unite two texts if they are near; returns whether they are in one cluster."""
         number, earlier = grams.numbers[place], grams.numbers[other]
         if self._root(number) != self._root(earlier) and grams.similarity(place, other) >= self.threshold:
             self._unite(earlier, number)
@@ -129,14 +129,14 @@ class Clusters:
 
 @dataclass(slots=True)
 class _Bucket:
-    """The texts whose prefix has a gram: those that were alone when they came, and the others by cluster."""
+    """The texts whose prefix holds one gram. Texts that were alone when they were put here are in `single`."""
 
     single: list[int] = field(default_factory=list)
     by_cluster: dict[int, list[int]] = field(default_factory=dict)
 
 
 def clusters(texts: Iterable[str], keys: Iterable[str | None], *, threshold: float) -> list[int]:
-    """For each text the position of the first member of its cluster."""
+    """For each text, the position of the first text in its cluster."""
     found = Clusters(threshold=threshold)
     for text, key in zip(texts, keys, strict=True):
         found.add(normalise(text), key)
@@ -144,7 +144,7 @@ def clusters(texts: Iterable[str], keys: Iterable[str | None], *, threshold: flo
 
 
 class _Grams:
-    """The sets of grams of all texts in a file, and of each text its size and a mask."""
+    """The sets of grams of all texts, in a file, with the size and a mask of each set."""
 
     def __init__(self, folder: Path | None):
         self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed when all pairs are found
@@ -167,18 +167,18 @@ class _Grams:
             self.starts.append(self.starts[-1] + size)
 
     def prefixes(self, threshold: float) -> Iterator[tuple[int, list[int]]]:
-        """(place, the grams of which one is shared by every earlier or later text that is near enough) of each text."""
+        """(place, prefix) of each text. Any other text that is near enough shares a gram of the prefix."""
         self.file.flush()
         self.all_G = np.memmap(self.file, np.uint64, mode="r")
         for begin in range(0, len(self.numbers), BATCH):
             places = range(begin, min(begin + BATCH, len(self.numbers)))
             yield from zip(places, self._prefixes(places, threshold), strict=True)
 
-    def perhaps_near(self, place: int, others: Iterable[int], threshold: float) -> Iterator[int]:
-        """The others without those whose masks show that their similarity is below the threshold.
+    def possibly_near(self, place: int, others: Iterable[int], threshold: float) -> Iterator[int]:
+        """The others, except those whose masks prove that their similarity is below the threshold.
 
-        Two sets of n and m grams with similarity t differ in at most (n + m) (1 - t) / (1 + t) grams, and two masks in
-        no more bits than their sets in grams.
+        Two sets of n and m grams with similarity t differ in at most (n + m) (1 - t) / (1 + t) grams, and their masks
+        differ in no more bits than the sets differ in grams.
         """
         masks, sizes, mask, size = self.masks, self.sizes, self.masks[place], self.sizes[place]
         share = (1 - threshold) / (1 + threshold)
@@ -187,20 +187,20 @@ class _Grams:
                 yield other
 
     def similarity(self, place: int, other: int) -> float:
-        """Jaccard's."""
-        shared = len(self._set(place).intersection(self._of(other)))
+        """The Jaccard similarity of two texts' grams."""
+        shared = len(self._set(place).intersection(self._grams_of(other)))
         return shared / (self.sizes[place] + self.sizes[other] - shared)
 
     def _set(self, place: int) -> frozenset[int]:
         if self.cached[0] != place:
-            self.cached = (place, frozenset(self._of(place)))
+            self.cached = (place, frozenset(self._grams_of(place)))
         return self.cached[1]
 
-    def _of(self, place: int) -> list[int]:
+    def _grams_of(self, place: int) -> list[int]:
         return self.all_G[self.starts[place] : self.starts[place + 1]].tolist()
 
     def _prefixes(self, places: range, threshold: float) -> Iterator[list[int]]:
-        """A gram that no other text has is in no prefix: it cannot be shared."""
+        """The prefix of each text. Grams that no other text has are left out, since they cannot be shared."""
         first, last = self.starts[places[0]], self.starts[places[-1] + 1]
         grams_G = np.asarray(self.all_G[first:last])
         counts_G = self.counts[grams_G & np.uint64(COUNTERS - 1)]

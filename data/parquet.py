@@ -1,4 +1,4 @@
-"""Records to Parquet and back."""
+"""Write records as Parquet, and read them back."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from hasse.data.errors import CorruptFile
 from hasse.data.schema import conform, schema_of, without_none
 
-NOT_IN_KEYS = "it keeps what a stage computes; a mend that changes results raises the stage's version"
+NOT_IN_KEYS = "it stores what a stage computes; a change that alters results raises the stage's version"
 
 R = TypeVar("R")
 
@@ -21,7 +21,7 @@ WRITE_OPTIONS = {"compression": "zstd", "compression_level": 3}
 
 
 def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
-    """The rows as an Arrow table of the record's schema."""
+    """Make an Arrow table, in the record's schema, of the rows."""
     schema = schema_of(record)
     columns = []
     for field in schema:
@@ -31,7 +31,7 @@ def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
 
 
 def from_table(table: pa.Table, record: type[R]) -> Iterator[R]:
-    """The table's rows as records; a column the table lacks takes the field's default."""
+    """The rows of a table as records. A column that the table lacks gets the field's default."""
     codecs = _codecs(record)
     names = [name for name in table.column_names if name in codecs]
     for batch in table.to_batches(max_chunksize=8192):
@@ -44,7 +44,7 @@ def from_table(table: pa.Table, record: type[R]) -> Iterator[R]:
 
 
 def write_records(path: Path, rows: Iterable[R], record: type[R], *, rows_per_group: int = 20_000) -> int:
-    """Write the rows, group by group so that memory stays flat; gives their number."""
+    """Write the rows, group by group, so that memory stays flat. Returns their number."""
     count = 0
     with pq.ParquetWriter(path, schema_of(record), **WRITE_OPTIONS) as writer:
         for group in batched(rows, rows_per_group):
@@ -54,12 +54,12 @@ def write_records(path: Path, rows: Iterable[R], record: type[R], *, rows_per_gr
 
 
 def total_length(path: Path, column: str) -> int:
-    """How many items the lists of a column hold in all."""
+    """The total length of the lists in a column."""
     return sum(len(chunk.flatten()) for chunk in read_table(path, columns=[column]).column(column).chunks)
 
 
 def read_table(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file as a table. Raises CorruptFile when it is truncated or not Parquet."""
+    """Read a Parquet file as a table. Raises CorruptFile when it is truncated or not Parquet."""
     try:
         return pq.ParquetFile(path).read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
@@ -67,7 +67,7 @@ def read_table(path: Path, *, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_records(path: Path, record: type[R], *, columns: list[str] | None = None) -> Iterator[R]:
-    """The file's rows, streamed group by group. Raises SchemaError, CorruptFile."""
+    """Stream the rows of a file as records, group by group. Raises SchemaError and CorruptFile."""
     try:
         file = pq.ParquetFile(path)
         current = file.schema_arrow.equals(schema_of(record), check_metadata=True)
@@ -83,7 +83,7 @@ def read_records(path: Path, record: type[R], *, columns: list[str] | None = Non
 
 
 def batched(items: Iterable[R], size: int) -> Iterator[list[R]]:
-    """Lists of at most `size` items."""
+    """Split items into lists of at most `size`."""
     batch: list[R] = []
     for item in items:
         batch.append(item)
@@ -96,7 +96,7 @@ def batched(items: Iterable[R], size: int) -> Iterator[list[R]]:
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """From a field's values to what Arrow takes, and from what it gives to these; None: as they are."""
+    """How the values of a field are converted for Arrow (`plain`) and back (`build`); None: they stay as they are."""
 
     plain: Callable[[Any], Any] | None = None
     build: Callable[[Any], Any] | None = None
@@ -104,7 +104,7 @@ class _Codec:
 
 @cache
 def _codecs(record: type) -> dict[str, _Codec]:
-    """By field."""
+    """Field name -> its conversions."""
     hints = get_type_hints(record)
     return {field.name: _codec(hints[field.name]) for field in fields(record)}
 
@@ -124,20 +124,20 @@ def _codec(hint: Any) -> _Codec:
 
 
 def _plain_struct(codecs: Mapping[str, _Codec], value: Any) -> dict[str, Any]:
-    return {name: _through(codec.plain, getattr(value, name)) for name, codec in codecs.items()}
+    return {name: _converted(codec.plain, getattr(value, name)) for name, codec in codecs.items()}
 
 
 def _build_struct(record: Any, codecs: Mapping[str, _Codec], value: Mapping[str, Any]) -> Any:
-    return record(**{name: _through(codecs[name].build, part) for name, part in value.items() if name in codecs})
+    return record(**{name: _converted(codecs[name].build, part) for name, part in value.items() if name in codecs})
 
 
-def _each(way: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-    return [None if value is None else way(value) for value in values]
+def _each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+    return [None if value is None else convert(value) for value in values]
 
 
-def _tuple(way: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(_each(way, values))
+def _tuple(convert: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(_each(convert, values))
 
 
-def _through(way: Callable[[Any], Any] | None, value: Any) -> Any:
-    return value if way is None or value is None else way(value)
+def _converted(convert: Callable[[Any], Any] | None, value: Any) -> Any:
+    return value if convert is None or value is None else convert(value)

@@ -1,4 +1,4 @@
-"""What a source yields: a prompt before it has an id, a cluster and a split."""
+"""The prompts that a source yields, before they have an id, a cluster and a split."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,10 +8,10 @@ from hasse.data.records import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawPrompt:
-    """Fields as in `records.Prompt`; `file` and `row` say where it stands, for error messages.
+    """The fields are those of `records.Prompt`. Error messages name `file` and `row`.
 
-    `cluster_key`: rows with equal keys always share a split (same premise, same question).
-    `prompt_id`, `split`: only when the source itself has them.
+    cluster_key: rows with equal keys always share a split, e.g. rows with the same premise or the same question.
+    prompt_id, split: set only if the source itself gives them.
     """
 
     schema_version: ClassVar[int] = 1
@@ -31,4 +31,4 @@ class RawPrompt:
     file: str | None = None
     row: int | None = None
     error: str | None = None
-    """Why this row is kept aside, when the source was told to keep bad rows."""
+    """Why the row cannot be a prompt. Only sources that are told to keep bad rows yield such rows."""

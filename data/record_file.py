@@ -1,4 +1,4 @@
-"""Records on disk, read one at a time by number: memory does not grow with how many there are."""
+"""Records on disk that are read by number, so that memory does not grow with their number."""
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ ROWS_PER_BATCH = 512
 
 
 class MappedRecords(Sequence[R], Generic[R]):
-    """An Arrow file, mapped into memory: a working copy, which needs no decoding as a whole."""
+    """The records of an Arrow file that is mapped into memory. Only the rows that are read are decoded."""
 
     def __init__(self, path: Path, record: type[R]):
         self.file = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -24,7 +24,7 @@ class MappedRecords(Sequence[R], Generic[R]):
 
     @staticmethod
     def write(path: Path, rows: Iterable[R], record: type[R]) -> "MappedRecords[R]":
-        """The rows, streamed into a new file."""
+        """Stream the rows into a new file, and open it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema_of(record)) as writer:
             for group in batched(rows, ROWS_PER_BATCH):
@@ -40,8 +40,8 @@ class MappedRecords(Sequence[R], Generic[R]):
         batch = self.file.get_batch(index // ROWS_PER_BATCH).slice(index % ROWS_PER_BATCH, 1)
         return next(from_table(pa.Table.from_batches([batch]), self.record))
 
-    def some(self, numbers: Container[int]) -> Iterator[tuple[int, R]]:
-        """(number, row) of those rows, in the order of the file."""
+    def selected(self, numbers: Container[int]) -> Iterator[tuple[int, R]]:
+        """(number, row) of the rows with these numbers, in the order of the file."""
         begin = 0
         for i in range(self.file.num_record_batches):
             batch = self.file.get_batch(i)

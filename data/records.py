@@ -1,22 +1,22 @@
-"""The nouns: one frozen dataclass is one row of Parquet.
+"""The records of the pipeline. One frozen dataclass is one row of Parquet.
 
     Prompt -> Candidate -> Judgement -> PartialOrder | Feedback -> TrainingExample -> Checkpoint -> Evaluation
 
-Field types are what `hasse.data.schema` can turn into Arrow: str, int, float, bool, a nested record, tuples of these,
-and `X | None`. A change of fields needs a new `schema_version` and a migration in `hasse.data.schema`.
+A field may have any type that `hasse.data.schema` turns into Arrow: str, int, float, bool, a nested record, tuples of
+these, and `X | None`. A change of fields needs a new `schema_version` and a migration in `hasse.data.migrations`.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-NOT_IN_KEYS = "another field is another version of the record, with a migration"
+NOT_IN_KEYS = "a change of fields makes a new version of the record, with a migration"
 
 Status = Literal[
     "ok", "refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed",
     "unjudged", "single", "unordered",
 ]  # fmt: skip
-"""The last three are of orders without a pair: no candidate has a judgement, there is but one candidate, or those that
-there are stay incomparable."""
+"""The last three belong to orders without a pair: no candidate has a judgement, there is only one candidate, or all
+candidates are incomparable."""
 STATUSES: tuple[str, ...] = get_args(Status)
 
 Split = Literal["pretrain", "train", "validation", "test"]
@@ -47,20 +47,20 @@ class Prompt:
     text: str
     messages: tuple[Message, ...] | None = None
     variants: tuple[str, ...] = ()
-    """The same prompt with one document of its context alone, one text a document."""
+    """The same prompt with only one document of its context; there is one text for each document."""
     context: str | None = None
     reference: str | None = None
-    """The expert's answer, where there is one."""
+    """The expert's answer, if there is one."""
     drafts: tuple[str, ...] = ()
     """Other answers that came with the prompt."""
     label: str | None = None
     answers: tuple[str, ...] = ()
-    """Every gold short answer (question answering)."""
+    """All gold short answers, in question answering."""
     group: str | None = None
-    """What results are also reported by, e.g. the gold document's position."""
+    """Results are also reported for each group, e.g. for each position of the gold document."""
     source: str
     cluster_id: str
-    """prompt_id of the first member of this prompt's near-duplicate cluster; a cluster never spans two splits."""
+    """The prompt_id of the first member of the near-duplicate cluster. A cluster never spans two splits."""
     split: str
     status: Status = "ok"
     error: str | None = None
@@ -78,24 +78,22 @@ class Candidate:
 
     prompt_id: str
     candidate_id: str
-    """Unique within its prompt: `<group>-<number>`."""
+    """The id is `<group>-<number>` and is unique within the prompt."""
     text: str
-    """The answer alone, without any thinking before it: what is read, judged and shown."""
+    """The answer without any thinking before it. Judges, metrics and pages read this text."""
     reasoning: str | None = None
-    """What the model thought before it answered, without the tags around it; None where it did not think aloud."""
+    """The thinking before the answer, without the tags around it; None if the model did not think aloud."""
     token_ids: tuple[int, ...] = ()
-    """As sampled, thinking and its tags included, and the end token when finish_reason is "stop"; empty when the answer
-    came as text. A student learns from its own candidates by these ids, so it also learns to think as it did."""
+    """The sampled tokens, with the thinking, its tags, and the end token when finish_reason is "stop". Empty when the
+    answer came as text. A student trains on these ids of its own candidates, so it also learns to think as it did."""
     logprobs: tuple[float, ...] = ()
-    """One a token, nats."""
+    """The log-prob of each token, in nats."""
     logprob_sum: float | None = None
-    """Nats, over `logprobs`."""
+    """The sum of `logprobs`, in nats."""
     logprob_mode: str | None = None
-    """"raw": of the model itself, after the prompt; "template": after the prompt in its group's template;
-
-    "processed": after temperature and truncation; "reported": an endpoint's, without token_ids, and of which kind it
-    does not say.
-    """
+    """"raw": the model's own log-probs after the prompt. "template": its log-probs after the prompt in the group's
+    template. "processed": log-probs after temperature and truncation. "reported": log-probs that an endpoint reported,
+    without token_ids and without saying of which kind they are."""
     finish_reason: str | None = None
     """"stop" or "length"."""
     model_digest: str | None = None
@@ -105,7 +103,7 @@ class Candidate:
     max_tokens: int | None = None
     seed: int | None = None
     source: str
-    """human, student, teacher, document, flipped, or the name of a model."""
+    """human, student, teacher, document, flipped, or the name of one of `models`."""
     status: Status = "ok"
     error: str | None = None
 
@@ -120,41 +118,41 @@ class AspectScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presentation:
-    """One list of a prompt's candidates that a teacher scored: where this candidate stood, and what it got."""
+    """The slot and the score of this candidate in one list of candidates that a teacher scored."""
 
     slot: int
-    """From 1."""
+    """Position in the list, from 1."""
     total: float | None = None
-    """None when the reply was unusable, or abstained from this candidate."""
+    """None when the reply was unusable, or when the teacher abstained from this candidate."""
     num_asks: int = 1
-    """Questions until this reply: 2 when the first reply was unusable."""
+    """How many questions were asked for this reply: 2 when the first reply was unusable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairVerdict:
-    """What a teacher said of two candidates, in the row of the one shown first."""
+    """A teacher's verdict on two candidates, kept in the row of the candidate shown first."""
 
     other: str
-    """candidate_id of the one shown second."""
+    """The candidate_id of the candidate shown second."""
     verdict: str
-    """win, lose, tie or abstain, for the one shown first; the reply's status when it states none of these."""
+    """win, lose, tie or abstain, for the candidate shown first; the reply's status when it states none of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeTotal:
-    """What one of several judges gave a candidate, in units of its own."""
+    """The total that one of several judges gave a candidate, in that judge's own units."""
 
     judge: str
-    """Its name in the recipe."""
+    """The judge's name in the recipe."""
     teacher: str
     total: float | None = None
-    """None when it abstained or has no judgement; the status tells which."""
+    """None when the judge abstained or has no judgement; the status says which."""
     status: Status = "ok"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What one teacher says of one candidate.
+    """A teacher's judgement of one candidate.
 
     Judgement(prompt_id="9f2c...", candidate_id="student-0", teacher="openai", total=6.5,
               aspects=(AspectScore(name="clarity", score=6.5),), presentation_order=("student-0", "human-0"),
@@ -166,30 +164,30 @@ class Judgement:
     prompt_id: str
     candidate_id: str
     teacher: str
-    """The kind of judge: the name of its file in stages/judge/teachers."""
+    """The kind of judge, which is the name of its file in stages/judge/teachers."""
     aspects: tuple[AspectScore, ...] = ()
     total: float | None = None
-    """The score that orders; None with status ok: the judge abstains."""
+    """The score by which candidates are ordered. None with status ok means that the judge abstains."""
     label: str | None = None
-    """The label found in the answer; None when it states none."""
+    """The label that the answer states, if any."""
     correct: bool | None = None
-    """Whether the answer agrees with the gold label or answers; None when there is no gold."""
+    """Whether the answer agrees with the gold label or the gold answers; None when there are neither."""
     rationale: str | None = None
     presentation_order: tuple[str, ...] = ()
-    """candidate_ids in the order in which the teacher saw them first."""
+    """The candidate_ids in the order in which the teacher first saw them."""
     presentations: tuple[Presentation, ...] = ()
-    """One a list in which the teacher saw it; where lists disagree, `total` alone says what was made of them."""
+    """One entry for each list in which the teacher saw the candidate. Where lists disagree, only `total` is final."""
     verdicts: tuple[PairVerdict, ...] = ()
-    """Pairwise questions in which it was shown first."""
+    """The pairwise questions in which this candidate was shown first."""
     judges: tuple[JudgeTotal, ...] = ()
-    """What each of several judges gave; `total` is what was made of it."""
+    """The totals of several judges, from which `total` was made."""
     status: Status = "ok"
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderedPair:
-    """`above` is better than `below` by at least `margin` (score units, added to the method's own margin)."""
+    """`above` is better than `below` by at least `margin`, in score units. The method's own margin is added to it."""
 
     above: str
     below: str
@@ -198,7 +196,7 @@ class OrderedPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialOrder:
-    """Which candidates of one prompt are better than which: levels, or explicit pairs.
+    """A partial order over the candidates of one prompt, by levels or by explicit pairs.
 
     PartialOrder(prompt_id="9f2c...", strategy="lp", candidate_ids=("human-0", "student-0"), levels=(2.0, 1.0),
                  pairs=(OrderedPair(above="human-0", below="student-0"),), target="human-0")
@@ -210,20 +208,20 @@ class PartialOrder:
     strategy: str
     candidate_ids: tuple[str, ...]
     levels: tuple[float | None, ...]
-    """One a candidate, higher is better, equal levels are incomparable; None: the strategy abstains."""
+    """The level of each candidate: higher is better, equal levels are incomparable, None means abstention."""
     pairs: tuple[OrderedPair, ...]
-    """Every pair of the order."""
+    """All pairs of the order, also those that follow from others."""
     target: str | None = None
-    """The candidate that supervised training imitates: at the top, the human first among ties; None if none is good."""
+    """The candidate that supervised training imitates: one at the top, a human's first. None if none is good."""
     dropped: tuple[OrderedPair, ...] = ()
-    """Pairs that were given up because they closed a cycle."""
+    """Pairs that were dropped because they closed a cycle."""
     status: Status = "ok"
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What an annotator says, in words, of one candidate."""
+    """An annotator's comment, in words, on one candidate."""
 
     schema_version: ClassVar[int] = 1
 
@@ -241,7 +239,7 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A candidate as the trainer needs it; `token_ids` end with EOS unless sampling hit its length limit."""
+    """A candidate in tokens, for the trainer. `token_ids` end with EOS unless sampling hit its length limit."""
 
     candidate_id: str
     token_ids: tuple[int, ...]
@@ -251,7 +249,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairIndex:
-    """Positions in `TrainingExample.completions`; `margin` as in OrderedPair."""
+    """An ordered pair by positions in `TrainingExample.completions`; `margin` is that of `OrderedPair`."""
 
     above: int
     below: int
@@ -270,16 +268,16 @@ class TrainingExample:
     completions: tuple[Completion, ...]
     pairs: tuple[PairIndex, ...] = ()
     target: int | None = None
-    """Index of the completion that supervised training imitates."""
+    """The index of the completion that supervised training imitates."""
     reference_logps: tuple[float, ...] | None = None
-    """Summed log-prob of each completion under the frozen reference model, nats."""
+    """The summed log-prob of each completion under the frozen reference model, in nats."""
     status: Status = "ok"
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A model: its digests, where it comes from, and where its folder is."""
+    """A model, by its digests, with its origin and its folder."""
 
     schema_version: ClassVar[int] = 1
 
@@ -292,7 +290,7 @@ class Checkpoint:
     template_digest: str
     base_weights_digest: str | None = None
     location: str | None = None
-    """The folder of a model that is used where it lies; None: the folder `model/` of the artifact itself."""
+    """The folder of a model that is used where it lies. None means the folder `model/` of the artifact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,19 +325,18 @@ class Evaluation:
     label_loose: str | None = None
     label_first: str | None = None
     correct_strict: bool | None
-    """By this reading of the answer; None where the prompt has neither a gold label nor gold answers."""
+    """Whether the answer, read strictly, is right; None where the prompt has neither a gold label nor gold answers."""
     correct_loose: bool | None
     correct_first: bool | None = None
     score: float | None = None
-    """How near the answer is to the nearest gold one, or where there is none to the expert's, 0 to 1; by
-    `task.score`."""
+    """The similarity, 0 to 1 by `task.score`, to the nearest gold answer; without gold answers, to the expert's."""
     reference_logprob: float | None = None
-    """Summed log-prob of the expert's answer under this model, nats; in the greedy row of a prompt that has one."""
+    """The summed log-prob of the expert's answer under this model, in nats. Only greedy rows have it."""
     reference_tokens: int | None = None
     pair_accuracy: float | None = None
-    """Share of the prompt's held-out ordered pairs whose better answer the model finds likelier, a token; in the
-    greedy row of a prompt that has such pairs."""
+    """The share of the prompt's held-out ordered pairs whose better answer has the higher log-prob per token. Only
+    greedy rows have it."""
     pair_margin: float | None = None
-    """Mean lead of the better answer in these pairs, nats a token."""
+    """The mean difference in log-prob per token between the better and the worse answer of these pairs, in nats."""
     status: Status = "ok"
     error: str | None = None

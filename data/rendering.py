@@ -1,4 +1,4 @@
-"""A prompt as one text, with every turn of its conversation."""
+"""Render a prompt, with all turns of its conversation, as one text."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,19 @@ from hasse.data.records import Message, Prompt
 
 
 def prompt_as_text(prompt: Prompt) -> str:
-    """For people, for models that judge and for templates: of several turns, each with its role."""
+    """The prompt as people, judges and templates read it. If it has several turns, each is shown with its role."""
     turns = prompt.messages or ()
     return turns_as_text(turns) if len(turns) > 1 else prompt.text
 
 
 def turns_as_text(turns: Sequence[Message]) -> str:
-    """Every turn with its role, a blank line between two."""
+    """The turns with their roles, separated by blank lines."""
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
 def comparison_text(text: str, messages: Sequence[Message] | None) -> str:
-    """For the search for near-duplicates and for benchmark items: the texts of all turns, without their roles.
+    """The text by which near-duplicates and benchmark items are found: all turns, without their roles.
 
-    So a context and a question in two turns are found like the same context and question in one text.
+    A context and a question in two turns are then equal to the same context and question in one text.
     """
     return "\n".join(turn.content for turn in messages) if messages else text

@@ -1,6 +1,6 @@
-"""Templates such as "{prompt}\\n\\nAn answer:\\n{reference}": names in braces stand for texts, and for nothing else.
+"""Templates such as "{prompt}\\n\\nAn answer:\\n{reference}", in which a name in braces stands for a text.
 
-`str.format` would also follow `{prompt.__class__}`, index, convert and pad to any width; here these are refused.
+`str.format` would also follow `{prompt.__class__}`, index, convert and pad; a template that asks for this is refused.
 `{{` and `}}` stand for braces.
 """
 
@@ -11,7 +11,7 @@ from hasse.data.settings.registry import unknown
 
 
 def placeholders(template: str) -> list[str]:
-    """The names in braces, in order. Raises ValueError for a template that holds more than names in braces."""
+    """The names in braces, in order. Raises ValueError if a pair of braces holds more than a name."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -24,7 +24,7 @@ def placeholders(template: str) -> list[str]:
 
 
 def check_placeholders(template: str, needed: Collection[str], *, allowed: Collection[str] = ()) -> str:
-    """The template: each needed name stands in it, perhaps those allowed, and no other. Raises ValueError."""
+    """Return the template if it has all needed names and, beside these, only allowed ones. Raises ValueError."""
     found, known = placeholders(template), sorted({*needed, *allowed})
     for name in found:
         if name not in known:
@@ -36,7 +36,7 @@ def check_placeholders(template: str, needed: Collection[str], *, allowed: Colle
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """The template with a text in the place of each name."""
+    """Put a text in the place of each name."""
     names = placeholders(template)
     for name in names:
         if name not in values:

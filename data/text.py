@@ -1,4 +1,4 @@
-"""Text, normalised: for ids, for near-duplicates, for grading."""
+"""Normalise and hash texts, for ids, for near-duplicates and for grading."""
 
 import hashlib
 import re
@@ -11,21 +11,21 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> str:
-    """Unicode NFKC, case folded, every run of white space one space."""
+    """The text in Unicode NFKC, case folded, with one space for every run of white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 @lru_cache(maxsize=1024)
 def normalise_answer(text: str) -> str:
-    """As SQuAD's official metric does it: lower case, no punctuation, no articles, single spaces."""
+    """The text as SQuAD's official metric compares it: lower case, no punctuation, no articles, single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def short_digest(*parts: str) -> str:
-    """16 hex digits of the sha256 of some strings."""
+    """The first 16 hex digits of the sha256 of some strings."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
 def unit_hash(*parts: object) -> float:
-    """A number in [0, 1) that is a function of these values alone."""
+    """A number in [0, 1) that depends on these values alone."""
     return int(hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:13], 16) / 16**13

@@ -1,13 +1,13 @@
-"""Where a model's thinking ends and its answer begins.
+"""Separate a model's thinking from its answer.
 
     <think>maybe 42</think> 41           thinking "maybe 42", answer "41"
-    maybe 42</think> 41                  the same: the chat template had opened the thinking
-    <think>maybe 42                      thinking "maybe 42", answer "": the model never came to its answer
+    maybe 42</think> 41                  the same; the chat template had opened the thinking
+    <think>maybe 42                      thinking "maybe 42", answer "", since the model did not get to its answer
     41                                   no thinking, answer "41"
 
-Models mark their thinking by tags of several kinds; `_OPENS` and `_CLOSES` list those in use. A tag of one kind may be
-closed by another, thinking may come several times, and what stands before a closing tag without an opening one is
-thinking too. A tag between backticks is a word that the answer speaks of.
+Models mark their thinking by tags of several kinds, which `_OPENS` and `_CLOSES` list. A tag of one kind may be closed
+by a tag of another kind, and thinking may come several times. Text before a closing tag that no tag opened is
+thinking too. A tag between backticks is a word of the answer.
 """
 
 import re
@@ -38,37 +38,37 @@ _CLOSES = rf"""
 """
 _TAG = re.compile(rf"(?<!`)(?:(?P<open>{_OPENS})|(?P<close>{_CLOSES}))(?!`)", re.VERBOSE | re.IGNORECASE)
 _MAY_THINK = re.compile(r"[<\[◁]|\Aanalysis|assistantfinal")
-"""What each tag has in it: most texts have none of these."""
+"""Every tag matches this pattern, and most texts do not; the search for tags then ends early."""
 _HARMONY_END = re.compile(r"<\|(?:return|end)\|>\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """An answer without the thinking before it. thinking: None where the text has none."""
+class SplitText:
+    """The thinking and the answer in a text. `thinking` is None if the text has none."""
 
     thinking: str | None
     answer: str
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the model thought and then gave no answer."""
+        """Whether the text ends before the answer begins."""
         return self.thinking is not None and not self.answer
 
 
-def split_thinking(text: str, *, opened: bool = False) -> Spoken:
-    """The thinking and the answer of one text. opened: the prompt had opened the thinking, so that the text is inside.
+def split_thinking(text: str, *, opened: bool = False) -> SplitText:
+    """Split a text into thinking and answer. opened: the prompt opened the thinking, so the text begins inside it.
 
-    A text without thinking is its own answer, unchanged; else the answer has no white space around it.
+    A text without thinking is returned unchanged as the answer. Otherwise the answer has no white space around it.
     """
     spans = answer_spans(text, opened=opened)
     if spans == [(0, len(text))]:
-        return Spoken(None, text)
+        return SplitText(None, text)
     answer = _HARMONY_END.sub("", "".join(text[start:end] for start, end in spans)).strip()
-    return Spoken(_thoughts(text, spans), answer)
+    return SplitText(_thoughts(text, spans), answer)
 
 
 def answer_spans(text: str, *, opened: bool = False) -> list[tuple[int, int]]:
-    """(start, end) of each part of the text that is no thinking."""
+    """(start, end) of each part of the text that belongs to the answer."""
     if not (opened or _MAY_THINK.search(text)):
         return [(0, len(text))]
     kept: list[tuple[int, int]] = []
@@ -79,7 +79,7 @@ def answer_spans(text: str, *, opened: bool = False) -> list[tuple[int, int]]:
             thinking = True
             continue
         if not thinking and not (closed and not text[tag.end() :].strip()):
-            kept = []  # all that came before was thinking
+            kept = []  # all text before the tag was thinking
         elif not thinking:
             kept += [(start, tag.start())]  # a second closing tag at the very end closes nothing
         start, thinking, closed = tag.end(), False, True
@@ -87,13 +87,13 @@ def answer_spans(text: str, *, opened: bool = False) -> list[tuple[int, int]]:
 
 
 def ends_in_thinking(prompt: str) -> bool:
-    """Whether a prompt ends with a tag that opens thinking, so that the answer to it begins inside."""
+    """Whether a prompt ends with a tag that opens thinking, so that the reply begins inside it."""
     tags = list(_TAG.finditer(prompt))
     return bool(tags) and tags[-1]["open"] is not None and not prompt[tags[-1].end() :].strip()
 
 
 def _thoughts(text: str, spans: list[tuple[int, int]]) -> str:
-    """What lies outside the spans, without the tags."""
+    """The text outside the spans, without the tags."""
     edges = [0, *(edge for span in spans for edge in span), len(text)]
     outside = (text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
     return "\n".join(filter(None, (_TAG.sub("", part).strip() for part in outside)))

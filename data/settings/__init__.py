@@ -1,4 +1,4 @@
-"""The base of every settings model: one model serves the recipe, `--set`, and the form of a user interface."""
+"""The base of all settings models. One model serves the recipe, `--set`, and the form of a user interface."""
 
 import math
 import re
@@ -9,17 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from hasse.data.settings.form import MAX_NUMBER, MAX_SEED, check_integers, readable
 
-NOT_IN_KEYS = "its settings are in the key by their values"
+NOT_IN_KEYS = "the values of settings are in the key"
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-"""A whole number from which random numbers are drawn."""
+"""The whole number that starts a random number generator."""
 
 LIMIT = "max_tokens"
-"""The field of every settings model that limits the length of what a model writes."""
+"""The name, in all settings models, of the field that limits the length of a model's answers."""
 
 
 class Config(BaseModel):
-    """Unknown keys are refused; a field made with `unkeyed()` does not enter fingerprints."""
+    """A settings model. Unknown keys are refused, and fields made with `unkeyed()` do not enter fingerprints."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), validate_default=True, json_schema_extra=readable
@@ -34,7 +34,7 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _numbers_are_no_truth_values(cls, values: Any) -> Any:
-        """`seed: true` is no number, though Python takes it for 1."""
+        """Refuse `seed: true`, which Python would take for 1."""
         for name, field in cls.model_fields.items():
             kind = str(field.annotation)
             numeric = re.search(r"\b(int|float)\b", kind) and not re.search(r"\b(bool|Any|Settings)\b", kind)
@@ -46,7 +46,7 @@ class Config(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _is_a_number_that_fits(cls, value: Any, info: ValidationInfo) -> Any:
-        """No field takes what would fail, or be another number, once it reaches torch, Arrow or a server."""
+        """Refuse numbers that would fail, or change, once they reach torch, Arrow or a server."""
         largest = MAX_SEED if "seed" in (info.field_name or "") else MAX_NUMBER
         for part in _parts(value):
             if isinstance(part, float) and not math.isfinite(part):
@@ -59,7 +59,7 @@ class Config(BaseModel):
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """The values of a list or mapping, or the value itself; settings below it see to their own fields."""
+    """The values of a list or mapping, or the value itself. Nested settings check their own fields."""
     if isinstance(value, (list, tuple)):
         for part in value:
             yield from _parts(part)
@@ -70,12 +70,12 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def unkeyed(default: Any = ..., **field: Any) -> Any:
-    """A pydantic field that cannot change a result: a path whose bytes are digested, a batch size."""
+    """A pydantic field that cannot change a result, like a batch size, or a path whose bytes are digested."""
     return Field(default, json_schema_extra={"unkeyed": True}, **field)
 
 
 def key_of(config: BaseModel) -> dict[str, Any]:
-    """The settings that enter a fingerprint, as JSON values: all fields but those made with `unkeyed`."""
+    """The settings that enter a fingerprint, as JSON values: all fields except those made with `unkeyed`."""
     values = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
         extra = field.json_schema_extra
@@ -97,7 +97,7 @@ def _key_of_value(value: Any, dumped: Any) -> Any:
 
 
 def without_limit(key: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
-    """A key without its one `max_tokens`, wherever it stands, and that; None where there is none, or more than one."""
+    """(the key without its `max_tokens`, that limit). None if the key holds no `max_tokens`, or more than one."""
     found: list[int] = []
     left = _stripped(key, found)
     return (left, found[0]) if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""Addresses in settings: they are stored with every run, so they hold no password and no key."""
+"""Refuse passwords and keys in the addresses of settings, which are stored with every run."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 ADDRESS = re.compile(r"[a-z][\w+.-]*://\S+", re.IGNORECASE)
 SECRETS = re.compile(r"key|token|secret|passw|pwd|signature|credential|^sig$|^auth", re.IGNORECASE)
-"""Names in a query whose values are kept from others."""
+"""Names in a query whose values are secrets."""
 
 
 def without_secrets(address: object) -> object:
-    """The address. Raises ValueError, which does not quote it, where it holds a user, a query or a fragment."""
+    """Return the address. Raises ValueError, without quoting the address, if it holds a user, a query or a fragment."""
     if isinstance(address, str):
         _check_user(address)
         parts = urlsplit(address)
@@ -22,7 +22,7 @@ def without_secrets(address: object) -> object:
 
 
 def check_addresses(values: object, *, where: str = "") -> None:
-    """Raises ValueError, which names the field, where any text in the values is an address with a secret in it."""
+    """Raises ValueError, which names the field, if any text in the values is an address with a secret in it."""
     if isinstance(values, str):
         if ADDRESS.fullmatch(values):
             try:

@@ -1,9 +1,9 @@
-"""How settings models look as a form: titles to read, choices by name, lists where a form cannot show a mapping.
+"""The JSON schema of settings models, made for forms: readable titles, choices by name, lists in place of mappings.
 
-Only the JSON schema is made here; what a recipe may hold stays as the models say. The pages of Prefect decide which
-member of a union a value belongs to by counting the keys that both have, and take the first of the best. So members
-with the same keys are shown as one, with their names as a choice, and those with fewer keys stand first.
-What the pages show (`anyOf`) is not what decides (`allOf`): a wrong value is then reported at its own field.
+The schema changes nothing in what a recipe may hold. Prefect's pages assign a value to the member of a union that
+shares the most keys with it, and take the first of several. So members with the same keys are shown as one member,
+with their names as a choice, and members with fewer keys come first. The pages show `anyOf` and validate by `allOf`,
+so a wrong value is reported at its own field.
 """
 
 import re
@@ -14,16 +14,16 @@ from pydantic_core import CoreSchema, core_schema
 
 Schema = dict[str, Any]
 JSON_INTEGER = 2**53 - 1
-"""The largest integer that every reader of JSON keeps exactly; with a run of 2^70, Prefect's server lists no runs."""
+"""The largest integer that all JSON readers keep exactly. A run with 2^70 makes Prefect's server list no runs."""
 MAX_SEED = 2**32 - 1
-"""What numpy, torch, vLLM and chat endpoints all accept."""
+"""The largest seed that numpy, torch, vLLM and chat endpoints all accept."""
 MAX_NUMBER = 2**31 - 1
-"""Of whole numbers that are no seed: what every library and file format holds."""
+"""The largest whole number, other than a seed, that all libraries and file formats hold."""
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "minItems", "maxItems", "pattern")
 
 
 def readable(schema: Schema, model: type[Any]) -> None:
-    """Titles of a model and its fields; the field that names a plug must be there and has one value."""
+    """Add titles to a model's schema and its fields. The field that names a plug is required and has one value."""
     tag = tag_of(model)
     schema["title"] = title(tag[1] if tag else re.sub(r"(Settings|Section)$", "", model.__name__))
     for name, field in schema.get("properties", {}).items():
@@ -38,7 +38,7 @@ def readable(schema: Schema, model: type[Any]) -> None:
 
 
 def bound_integers(schema: Any, largest: int = JSON_INTEGER) -> None:
-    """Give every integer in a JSON schema a bound, on a side where it has none."""
+    """Add the bounds that integers in a JSON schema lack."""
     if isinstance(schema, list):
         for part in schema:
             bound_integers(part, largest)
@@ -48,12 +48,12 @@ def bound_integers(schema: Any, largest: int = JSON_INTEGER) -> None:
                 if f"exclusive{side}" not in schema:
                     schema.setdefault(side.lower(), bound)
         for key, part in schema.items():
-            if key != "anyOf" or "allOf" not in schema:  # what a choice shows, beside what decides
+            if key != "anyOf" or "allOf" not in schema:  # beside `allOf`, `anyOf` is only shown
                 bound_integers(part, largest)
 
 
 def check_integers(value: Any, where: str) -> None:
-    """Raises ValueError for an integer, anywhere in the value, beyond `JSON_INTEGER`."""
+    """Raises ValueError for an integer beyond `JSON_INTEGER`, anywhere in the value."""
     if isinstance(value, int) and not -JSON_INTEGER <= value <= JSON_INTEGER:
         raise ValueError(f"{where}: {value} is too large; an integer lies between -(2^53 - 1) and 2^53 - 1")
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
@@ -61,7 +61,7 @@ def check_integers(value: Any, where: str) -> None:
 
 
 def tag_of(model: type[Any]) -> tuple[str, str] | None:
-    """The field with one possible value that names a plug, and the value."""
+    """(name, value) of the field that names a plug, which has one possible value; None for other models."""
     for name, field in model.model_fields.items():
         values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         if len(values) == 1 and field.default == values[0]:
@@ -70,13 +70,13 @@ def tag_of(model: type[Any]) -> tuple[str, str] | None:
 
 
 def title(name: str) -> str:
-    """`max_rouge` and `MaxRouge` -> Max rouge; names of plugs stay as a recipe has them."""
+    """`max_rouge` and `MaxRouge` -> Max rouge."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ")
     return words[:1].upper() + words[1:].lower()
 
 
 class Choices:
-    """Beside a union of plugs, told apart by the field `tag`."""
+    """Annotates a union of plugs whose members differ in the value of the field `tag`."""
 
     def __init__(self, tag: str):
         self.tag = tag
@@ -96,7 +96,7 @@ class Choices:
         return {"if": {"properties": {self.tag: {"const": name}}, "required": [self.tag]}, "then": member}
 
     def _shown(self, group: list[Schema]) -> Schema:
-        """One section of the form, for a member or for several with the same fields, whose tag is a choice."""
+        """One section of the form, for one member, or for several with the same fields, whose tag is then a choice."""
         names = [self._name(one) for one in group]
         fields = {name: _shared([one["properties"][name] for one in group]) for name in group[0]["properties"]}
         fields[self.tag] = {**fields[self.tag], "type": "string", "enum": names, "default": names[0]}
@@ -112,7 +112,7 @@ class Choices:
 
 
 class NamedList:
-    """Beside a mapping from names to settings: a list of {name, `key`} does as well, and is what a form shows."""
+    """Annotates a mapping from names to settings. A list of {name, `key`} is accepted too, and forms show this list."""
 
     def __init__(self, key: str):
         self.key = key
@@ -122,13 +122,18 @@ class NamedList:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
         value = handler(core)["additionalProperties"]
-        name = {"type": "string", "title": "Name", "description": "What results are reported under.", "minLength": 1}
+        name = {
+            "type": "string",
+            "title": "Name",
+            "description": "The name under which results are reported.",
+            "minLength": 1,
+        }
         fields = {"name": name, self.key: {**value, "title": title(self.key)}}
         item = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
         return {"type": "array", "items": {"title": "Item", **item}}
 
     def values(self, mapping: dict[str, Any]) -> list[Any]:
-        """The list that stands for a mapping."""
+        """The mapping as a list of {name, `key`}."""
         return [{"name": name, self.key: value} for name, value in mapping.items()]
 
     def _mapping(self, found: Any) -> Any:
@@ -141,14 +146,14 @@ class NamedList:
 
 
 class Opaque:
-    """Beside a mapping that a form can only show as JSON: what it may hold, the model says when the run starts."""
+    """Annotates a mapping that forms show as plain JSON. The model checks its content when the run starts."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
         return {"type": "object"}
 
 
 def _shared(fields: list[Schema]) -> Schema:
-    """What the same field of several members has in common, without its bounds."""
+    """The parts of a field's schema that several members have in common, without its bounds."""
     return _unbounded({key: v for key, v in fields[0].items() if all(field.get(key) == v for field in fields)})
 
 

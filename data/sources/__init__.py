@@ -1,9 +1,9 @@
-"""Where prompts come from; one file is one source.
+"""Sources of prompts. Each file is one source.
 
 A source module has
-    class Settings(Config)                            its section of the recipe
-    def rows(settings) -> Iterator[RawPrompt]         in source order; raises SourceError
-    def digest(settings) -> str                       sha256 of the input bytes; "" when the settings say everything
-and, where a prompt shows parts of other rows, so that a new row can change an old prompt,
-    MIXES_ROWS = True                                 such a source is not run every night
+    class Settings(Config)                            the source's section of the recipe
+    def rows(settings) -> Iterator[RawPrompt]         the prompts in the order of the source; raises SourceError
+    def digest(settings) -> str                       sha256 of the input bytes; "" if the settings determine all rows
+and, if a prompt shows parts of other rows, so that a new row can change an old prompt,
+    MIXES_ROWS = True                                 nightly runs refuse such a source
 """

@@ -1,4 +1,4 @@
-"""Source `csv`: CSV with a header."""
+"""Source `csv`: CSV files with a header."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -10,7 +10,7 @@ SUFFIX = ".csv"
 
 
 class Settings(TableSettings):
-    """Where the rows are and what their columns mean."""
+    """The files with the rows, and the meaning of their columns."""
 
     kind: Literal["csv"] = "csv"
 

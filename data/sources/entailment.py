@@ -1,13 +1,13 @@
-"""Source `entailment`: who is taller, older or faster than whom; made by rules that know the truth.
+"""Source `entailment`: riddles of who is taller, older or faster than whom, made by rules that know the truth.
 
     premise: Ann is taller than Bob. Bob is taller than Cal.
     hypothesis: Cal is taller than Ann.
     answer: Ann is taller than Bob and Bob is taller than Cal, so Ann is taller than Cal.
             label: contradiction
 
-The answers of the split `pretrain` are wrong, explanation and label, for a share of the prompts: a student trained on
-them is a fluent beginner. A premise belongs to one split, by a hash of its facts. Each split is a stream of its own, so
-a larger number of prompts leaves the first ones as they were.
+In the split `pretrain`, a share of the answers has a wrong explanation and label: a student trained on them is a fluent
+beginner. Each premise belongs to one split, by a hash of its facts. Each split has its own random numbers, so a larger
+number of prompts leaves the first prompts unchanged.
 """
 
 import random
@@ -26,36 +26,40 @@ LABELS = ("entailment", "neutral", "contradiction")
 NAMES = ("Ann", "Bob", "Cal", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo")
 RELATIONS = ("taller", "older", "faster", "richer", "braver", "wiser")
 SHARES = {"pretrain": 0.55, "train": 0.25, "validation": 0.1, "test": 0.1}
-"""Of the premises."""
+"""The share of the premises in each split."""
 
 SINGLE_FACTS = 0.35
-"""Share of premises with one fact: what a beginner learns first."""
+"""The share of premises with one fact, which a beginner learns first."""
 
 ODD_CLAIMS = 0.3
-"""Share of claims that may be of any relation, and share that may be about somebody the premise does not name."""
+"""The share of claims that may be of any relation, and the share that may name a person not in the premise."""
 
 MAX_TRIES = 5000
-"""Draws a wanted prompt, before the space of prompts is taken for exhausted."""
+"""After so many draws without a new prompt, no more different prompts are expected."""
 
 
 class Settings(Config):
+    """The sizes of the splits and the difficulty of the riddles."""
+
     kind: Literal["entailment"] = "entailment"
     num_pretrain: int = Field(
-        default=6000, ge=0, description="Prompts with a noisy answer, for a student from scratch."
+        default=6000, ge=0, description="Prompts with partly wrong answers, to train a student from scratch."
     )
     num_train: int = Field(default=1200, ge=0, description="Prompts of the split train.")
     num_validation: int = Field(default=500, ge=0, description="Prompts of the split validation.")
     num_test: int = Field(default=500, ge=0, description="Prompts of the split test.")
     noise: float = Field(
-        default=0.3, ge=0, le=1, description="Share of pretraining answers with a wrong label and explanation."
+        default=0.3, ge=0, le=1, description="The share of pretraining answers with a wrong label and explanation."
     )
-    num_names: int = Field(default=5, ge=4, le=len(NAMES), description="People; more make the task larger and harder.")
-    seed: Seed = Field(default=0, description="Another seed, other prompts.")
+    num_names: int = Field(
+        default=5, ge=4, le=len(NAMES), description="The number of people. More people make the task larger and harder."
+    )
+    seed: Seed = Field(default=0, description="Another seed gives other prompts.")
 
 
 @dataclass(frozen=True)
 class Riddle:
-    """One fact (greater, lesser) or two that share a person, and a claim, perhaps of another relation or person."""
+    """One fact (greater, lesser), or two that share a person, and a claim, maybe of another relation or person."""
 
     relation: str
     facts: tuple[tuple[str, str], ...]
@@ -76,26 +80,26 @@ class Riddle:
 
     @property
     def text(self) -> str:
-        premise = " ".join(f"{_says(fact, self.relation)}." for fact in self.facts)
-        return f"premise: {premise}\nhypothesis: {_says(self.claim, self.claimed)}."
+        premise = " ".join(f"{_sentence(fact, self.relation)}." for fact in self.facts)
+        return f"premise: {premise}\nhypothesis: {_sentence(self.claim, self.claimed)}."
 
     def answer(self, label: str) -> str:
-        """An explanation that leads to this label, true when the label is, and the label."""
+        """An explanation that leads to this label, and the label. The explanation is true if the label is."""
         greater, lesser = self.claim
         reason = {
-            "entailment": self._because(greater, lesser),
-            "contradiction": self._because(lesser, greater),
+            "entailment": self._explanation(greater, lesser),
+            "contradiction": self._explanation(lesser, greater),
             "neutral": f"the premise does not say who of {greater} and {lesser} is {self.claimed}.",
         }[label]
         return f"{reason}\nlabel: {label}"
 
-    def _because(self, greater: str, lesser: str) -> str:
-        """The facts from which it follows; when it does not follow, the same words all the same."""
+    def _explanation(self, greater: str, lesser: str) -> str:
+        """The facts from which the claim follows; the same words if it does not follow."""
         between = next((name for fact in self.facts for name in fact if name not in self.claim), None)
         if (greater, lesser) in self.facts or between is None:
-            return f"the premise says {_says((greater, lesser), self.claimed)}."
-        steps = f"{_says((greater, between), self.claimed)} and {_says((between, lesser), self.claimed)},"
-        return f"{steps} so {_says((greater, lesser), self.claimed)}."
+            return f"the premise says {_sentence((greater, lesser), self.claimed)}."
+        steps = f"{_sentence((greater, between), self.claimed)} and {_sentence((between, lesser), self.claimed)},"
+        return f"{steps} so {_sentence((greater, lesser), self.claimed)}."
 
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
@@ -114,7 +118,7 @@ def digest(settings: Settings) -> str:
 
 
 def split_of(riddle: Riddle) -> str:
-    """By a hash of the facts, whatever the settings."""
+    """The split of a riddle by a hash of its facts, independent of the settings."""
     position = unit_hash("entailment split", riddle.cluster_key)
     for split, share in SHARES.items():
         if position < share:
@@ -124,7 +128,7 @@ def split_of(riddle: Riddle) -> str:
 
 
 def _stream(split: str, number: int, settings: Settings) -> Iterator[RawPrompt]:
-    """Different prompts of one split, the labels in turn. Raises SourceError when there are not so many."""
+    """Different prompts of one split, with the labels in turn. Raises SourceError if there are too few."""
     draw = random.Random(f"{settings.seed} {split} {settings.num_names}")
     seen: set[str] = set()
     for i in range(number):
@@ -154,7 +158,7 @@ def _fresh(draw: random.Random, label: str, split: str, seen: set[str], num_name
 
 
 def _draw(draw: random.Random, num_names: int) -> Riddle:
-    """One fact, a chain a > b > c, a fork (a > b, a > c) or a join (a > c, b > c); a claim mostly about two of them."""
+    """One fact, a chain a > b > c, a fork (a > b, a > c) or a join (a > c, b > c). Most claims are about its people."""
     a, b, c, stranger = draw.sample(NAMES[:num_names], 4)
     single = draw.random() < SINGLE_FACTS
     facts = [(a, b)] if single else draw.choice([[(a, b), (b, c)], [(a, b), (a, c)], [(a, c), (b, c)]])
@@ -166,5 +170,5 @@ def _draw(draw: random.Random, num_names: int) -> Riddle:
     return Riddle(relation, tuple(facts), (greater, lesser), claimed)
 
 
-def _says(fact: tuple[str, str], relation: str) -> str:
+def _sentence(fact: tuple[str, str], relation: str) -> str:
     return f"{fact[0]} is {relation} than {fact[1]}"

@@ -1,7 +1,7 @@
-"""Source `esnli`: the table of e-SNLI (premise, hypothesis, label, explanation_1..3) as entailment with explanation.
+"""Source `esnli`: entailment with explanations, from a table with e-SNLI's columns.
 
-The expert's answer is the first annotator's explanation, then the label on a line of its own. Prompts with the same
-premise share a split.
+These are premise, hypothesis, label and explanation_1 to explanation_3. The expert's answer is the first annotator's
+explanation, followed by the label on its own line. Prompts with the same premise share a split.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,16 @@ FIELDS = Fields(
 
 
 class Settings(Config):
+    """The files of e-SNLI, and which of their rows to use."""
+
     kind: Literal["esnli"] = "esnli"
     path: str | list[str] = unkeyed(
-        description="Parquet, CSV or JSONL with the columns named above: file, folder or glob."
+        description="Parquet, CSV or JSONL with e-SNLI's columns: a file, folder or glob pattern."
     )
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many rows.")
+    limit: int | None = Field(default=None, ge=1, description="Use only this many rows, from the start.")
     on_bad_row: Literal["error", "keep"] = Field(
-        default="error", description="A row without a prompt: stop, or keep it aside."
+        default="error",
+        description="What happens with a row without a prompt: `error` stops, `keep` keeps the row with status failed.",
     )
 
 

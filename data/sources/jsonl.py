@@ -1,4 +1,4 @@
-"""Source `jsonl`: JSON lines: one object a line."""
+"""Source `jsonl`: JSON Lines files, one object a line."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -10,7 +10,7 @@ SUFFIX = ".jsonl"
 
 
 class Settings(TableSettings):
-    """Where the rows are and what their columns mean."""
+    """The files with the rows, and the meaning of their columns."""
 
     kind: Literal["jsonl"] = "jsonl"
 

@@ -1,10 +1,10 @@
-"""Source `letters`: put a few letters in order; two drafts with mistakes come along; made by rules that know the truth.
+"""Source `letters`: put a few letters in order. Each prompt comes with two drafts that hold mistakes.
 
     order: d a _ b e          drafts: "a b d c e", "a b c d e"          truth: a b c d e
 
-With `hidden` letters the prompt alone does not tell the answer, a draft may; with `mended` drafts the second is the
-first with one or two of its mistakes undone, so that the two are like each other. The expert's answer of the split
-`pretrain` is itself a draft: a student trained on it makes such mistakes.
+With `hidden` letters, the prompt alone does not determine the answer, but a draft may. With `mended`, the second draft
+is the first with one or two mistakes undone, so that the drafts are similar. The expert's answers in the split
+`pretrain` are drafts, so a student trained on them makes such mistakes.
 """
 
 import random
@@ -22,19 +22,23 @@ ALPHABET = "abcdefgh"
 NUM_LETTERS = 5
 SHARES = {"pretrain": 0.3, "train": 0.5, "validation": 0.1, "test": 0.1}
 MAX_TRIES = 2000
-"""Draws for one more prompt, before the space of prompts is taken for exhausted."""
+"""After so many draws without a new prompt, no more different prompts are expected."""
 
 
 class Settings(Config):
+    """The sizes of the splits and the difficulty of the task."""
+
     kind: Literal["letters"] = "letters"
-    num_pretrain: int = Field(default=1500, ge=0, description="Prompts whose answer is a draft, for a student.")
+    num_pretrain: int = Field(
+        default=1500, ge=0, description="Prompts whose expert's answer is a draft, to train a student from scratch."
+    )
     num_train: int = Field(default=2500, ge=0, description="Prompts with two drafts.")
     num_validation: int = Field(default=300, ge=0, description="Prompts of the split validation.")
     num_test: int = Field(default=500, ge=0, description="Prompts of the split test.")
-    hidden: int = Field(default=0, ge=0, lt=NUM_LETTERS, description="Letters that the prompt shows as _.")
-    mended: bool = Field(default=False, description="Whether the better draft is the other one, mended.")
-    max_mistakes: int = Field(default=5, ge=1, description="Random edits of a draft, 1 to so many.")
-    seed: Seed = Field(default=0, description="Another seed, other prompts.")
+    hidden: int = Field(default=0, ge=0, lt=NUM_LETTERS, description="How many letters the prompt shows as _.")
+    mended: bool = Field(default=False, description="Whether the better draft is the other draft with fewer mistakes.")
+    max_mistakes: int = Field(default=5, ge=1, description="A draft has between 1 and this many random edits.")
+    seed: Seed = Field(default=0, description="Another seed gives other prompts.")
 
 
 def digest(settings: Settings) -> str:
@@ -76,7 +80,7 @@ def _prompt(text: str, ordered: list[str], drafts: tuple[str, str], split: str) 
 
 
 def _split_of(text: str) -> str:
-    """By a hash of the text, so that no prompt stands in two splits."""
+    """The split by a hash of the text, so that no prompt is in two splits."""
     position = unit_hash("letters", text)
     for split, share in SHARES.items():
         if position < share:
@@ -86,7 +90,7 @@ def _split_of(text: str) -> str:
 
 
 def _drafts(truth: list[str], settings: Settings, draw: random.Random) -> tuple[str, str]:
-    """Two drafts, the better one not always second unless it is mended from the first."""
+    """Two drafts. If the second is mended from the first, it is the better one; otherwise either may be better."""
     edits = [draw.random() for _ in range(draw.randint(1, settings.max_mistakes))]
     first = _edited(truth, edits)
     if settings.mended:
@@ -97,7 +101,7 @@ def _drafts(truth: list[str], settings: Settings, draw: random.Random) -> tuple[
 
 
 def _edited(truth: list[str], edits: list[float]) -> list[str]:
-    """Each number decides one edit: swap two neighbours 40 %, replace, delete or insert a letter 20 % each."""
+    """Apply one edit for each number: swap neighbours (40 %), or replace, delete or insert a letter (20 % each)."""
     letters = list(truth)
     for number in edits:
         draw = random.Random(number)

@@ -1,10 +1,10 @@
-"""Source `multidoc`: questions over several documents, of which one, at a chosen position, holds the answer.
+"""Source `multidoc`: questions over several documents, one of which holds the answer, at a chosen position.
 
-The table has a question, its gold short answers, and its gold document's title and text. The distractors are gold
-documents of other questions that contain none of its answers. All positions of a question share a split.
+The table has a question, its gold short answers, and the title and text of its gold document. The distractors are gold
+documents of other questions that hold none of these answers. All positions of a question share a split.
 
-The distractors of a question follow from hashes of it and of the documents, so rows that are appended change an item
-only where a new document falls between two of its own.
+Hashes of the question and of the documents decide the distractors, so an appended row changes another question's prompt
+only if the new document's hash falls between those of its documents.
 """
 
 from bisect import bisect
@@ -31,28 +31,33 @@ COLUMNS = ("question", "answers", "gold_title", "gold_text")
 
 
 class Settings(Config):
+    """The table, and how a prompt is made of its documents."""
+
     kind: Literal["multidoc"] = "multidoc"
     path: str | list[str] = unkeyed(
-        description="Parquet or JSONL with question, answers, gold_title, gold_text: file, folder or glob."
+        description="Parquet or JSONL with question, answers, gold_title, gold_text: a file, folder or glob pattern."
     )
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many questions.")
+    limit: int | None = Field(default=None, ge=1, description="Use only this many questions, from the start.")
     num_documents: int = Field(
-        default=5, ge=1, le=50, description="Documents in a prompt. Rescue: 5 candidates, one a document."
+        default=5,
+        ge=1,
+        le=50,
+        description="The number of documents in a prompt. The Rescue paper has 5, with one candidate for each.",
     )
     positions: tuple[Position, ...] = Field(
         default=("first", "middle", "last"),
         min_length=1,
-        description="Where the gold document stands: one prompt for each.",
+        description="The positions of the gold document. Each makes a prompt of its own.",
     )
     max_words: int | None = Field(
-        default=None, ge=8, description="Cut documents to so many words, around the answer where there is one."
+        default=None, ge=8, description="Cut documents to this many words, around the answer if there is one."
     )
-    seed: Seed = Field(default=0, description="Another seed, other distractors.")
+    seed: Seed = Field(default=0, description="Another seed gives other distractors.")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDocument:
-    """One row of the table; `normal` is the document as answers are looked for in it."""
+    """One row of the table. Answers are looked for in `normal`, the normalised document."""
 
     question: str
     answers: tuple[str, ...]
@@ -64,7 +69,10 @@ class SourceDocument:
 
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
-    """A question whose answers stand in nearly all documents is a row with an error. Raises SourceError."""
+    """One prompt for each question and position. It holds an error if nearly all documents hold the question's answers.
+
+    Raises SourceError.
+    """
     items = _read(settings)
     if len(items) < settings.num_documents:
         raise SourceError(f"{len(items)} rows cannot give {settings.num_documents} documents", file=settings.path)
@@ -111,7 +119,7 @@ def _item(row: dict[str, Any], file: str, number: int) -> SourceDocument:
 
 
 class _Ring:
-    """Documents on a circle, each at a hash of its own; a question takes the next ones from where its hash falls."""
+    """Documents on a circle, each at its hash. A question takes the documents that follow its own hash."""
 
     def __init__(self, items: list[SourceDocument], seed: int):
         self.seed = seed
@@ -119,7 +127,7 @@ class _Ring:
         self.places = [unit_hash(seed, "document", item.text) for item in self.items]
 
     def distractors(self, item: SourceDocument, wanted: int) -> list[SourceDocument]:
-        """Up to `wanted` documents of other questions that contain none of the item's answers as words."""
+        """Up to `wanted` documents of other questions, without any that holds an answer of this question as words."""
         answers = [f" {normal} " for answer in item.answers if (normal := normalise_answer(answer))]
         start = bisect(self.places, unit_hash(self.seed, "question", item.question))
         chosen: dict[str, SourceDocument] = {}
@@ -159,7 +167,7 @@ def _render(documents: list[str], question: str) -> str:
 
 
 def _cut(item: SourceDocument, answers: tuple[str, ...], max_words: int | None) -> str:
-    """At most `max_words` words: from the start, or, if the answer comes later, with the answer in the middle."""
+    """At most `max_words` words, from the start or, if the answer comes later, with the answer in the middle."""
     words = item.text.split()
     if max_words is None or len(words) <= max_words:
         return " ".join(words)

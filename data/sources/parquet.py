@@ -1,4 +1,4 @@
-"""Source `parquet`: Parquet."""
+"""Source `parquet`: Parquet files."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -10,7 +10,7 @@ SUFFIX = ".parquet"
 
 
 class Settings(TableSettings):
-    """Where the rows are and what their columns mean."""
+    """The files with the rows, and the meaning of their columns."""
 
     kind: Literal["parquet"] = "parquet"
 

@@ -1,4 +1,4 @@
-"""Source `squad`: questions on paragraphs in the format of SQuAD 2.0, the unanswerable ones among them.
+"""Source `squad`: questions about paragraphs, in the format of SQuAD 2.0, some of them unanswerable.
 
 A JSON file: {"data": [{"paragraphs": [{"context": ..., "qas": [{"id", "question", "answers": [{"text"}],
 "is_impossible"}]}]}]}. All questions of a paragraph share a split.
@@ -24,13 +24,16 @@ TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer:"
 
 
 class Settings(Config):
+    """The files, the prompt's template, and the answer to unanswerable questions."""
+
     kind: Literal["squad"] = "squad"
-    path: str | list[str] = unkeyed(description="JSON in the format of SQuAD 2.0: file, folder or glob.")
-    template: str = Field(default=TEMPLATE, description="The prompt, with {context} and {question}.")
+    path: str | list[str] = unkeyed(description="JSON in the format of SQuAD 2.0: a file, folder or glob pattern.")
+    template: str = Field(default=TEMPLATE, description="The prompt's template, with {context} and {question}.")
     no_answer: str = Field(
-        default="unanswerable", description="The expert's answer to a question without one; as in task.no_answer."
+        default="unanswerable",
+        description="The expert's answer to an unanswerable question. task.no_answer must say the same.",
     )
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many questions.")
+    limit: int | None = Field(default=None, ge=1, description="Use only this many questions, from the start.")
 
     @field_validator("template")
     @classmethod
@@ -43,7 +46,7 @@ def digest(settings: Settings) -> str:
 
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
-    """One prompt a question; `group` is answerable or unanswerable."""
+    """One prompt for each question. Its `group` is answerable or unanswerable."""
     count = 0
     for path in find_files(settings.path, suffix=".json"):
         for context, number, qa in _questions(path):
@@ -54,7 +57,7 @@ def rows(settings: Settings) -> Iterator[RawPrompt]:
 
 
 def _questions(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(context, number of the question from 1, question). Raises SourceError for another shape."""
+    """(context, number of the question from 1, question). Raises SourceError for a file of any other shape."""
     number = 0
     for article in _objects(_parsed(path), "data", path, number):
         for paragraph in _objects(article, "paragraphs", path, number):
@@ -71,7 +74,7 @@ def _parsed(path: Path) -> object:
 
 
 def _objects(holder: object, name: str, path: Path, row: int) -> list[dict[str, Any]]:
-    """A list of objects; empty where a paragraph or an article has none."""
+    """The list of objects under a name; empty if a paragraph or an article has none."""
     found = holder.get(name, None if name == "data" else []) if isinstance(holder, dict) else None
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         problem = f"is not of the shape of SQuAD 2.0: a list of objects is needed, found {quoted(found)}"

@@ -1,4 +1,4 @@
-"""Rows of JSONL, CSV and Parquet files, streamed, with the number under which an editor shows them."""
+"""Stream the rows of JSONL, CSV and Parquet files, with the row numbers that an editor shows."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -18,16 +18,16 @@ SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "par
 
 
 def find_files(pattern: str | list[str], *, suffix: str | None = None) -> list[Path]:
-    """The files of a path, a glob pattern, a folder, or a list of these, each sorted by name.
+    """The files of a path, a glob pattern, a folder, or a list of these; the files of each are sorted by name.
 
-    A folder gives its files of that suffix, or of any known one, compressed or not; hidden files are left alone, since
-    a file that is still being written is often called so. Raises SourceError when one of them gives none.
+    A folder gives its files with that suffix, or with any known suffix, compressed or not. Hidden files are left out,
+    since files that are still being written often have hidden names. Raises SourceError for an item without files.
     """
     found: list[Path] = []
     for item in [pattern] if isinstance(pattern, str) else pattern:
         files = _files_of(item, suffix)
         if not files:
-            raise SourceError(_none(item, suffix), file=item)
+            raise SourceError(_without_files(item, suffix), file=item)
         found += files
     if not found:
         raise SourceError("the list of paths is empty; name a file, a folder or a glob pattern", field="path")
@@ -35,7 +35,7 @@ def find_files(pattern: str | list[str], *, suffix: str | None = None) -> list[P
 
 
 def kind_of(path: Path) -> str:
-    """jsonl, csv or parquet, by the suffix. Raises SourceError for another one."""
+    """jsonl, csv or parquet, by the suffix of the file. Raises SourceError for any other suffix."""
     suffix = _table_suffix(path)
     if suffix not in SUFFIXES:
         known = f"{', '.join(SUFFIXES)}, and before {', '.join(COMPRESSED)} all of these but .parquet"
@@ -46,10 +46,10 @@ def kind_of(path: Path) -> str:
 def read_rows(
     path: Path, kind: str | None = None, *, columns: Collection[str] | None = None
 ) -> Iterator[tuple[int, Row]]:
-    """(row number, row): lines from 1 in JSONL, the line where the row begins in CSV, rows from 1 in Parquet.
+    """(row number, row). The number is the line in JSONL, the row's first line in CSV, and the row in Parquet, from 1.
 
-    `kind`: jsonl, csv or parquet; None goes by the suffix. `columns`: those that are looked at; Parquet has no others
-    converted. Raises SourceError that names file and row.
+    kind: jsonl, csv or parquet; None: by the suffix of the file. columns: the columns that the caller reads; Parquet
+    converts no others. Raises SourceError that names file and row.
     """
     kind = kind or kind_of(path)
     try:
@@ -78,7 +78,7 @@ def _tables_in(folder: Path, suffixes: set[str]) -> list[Path]:
 
 
 def _table_suffix(path: Path) -> str:
-    """The suffix, of a compressed text file that before the last one."""
+    """The suffix of the file; for a compressed text file, the suffix before the last one."""
     if path.suffix.lower() in COMPRESSED and Path(path.stem).suffix.lower() != ".parquet":
         return Path(path.stem).suffix.lower()
     return path.suffix.lower()
@@ -89,7 +89,7 @@ def _globbed(path: Path) -> list[Path]:
     return sorted(p for p in found if p.is_file() and (p.name[0] != "." or p.name == path.name))
 
 
-def _none(item: str, suffix: str | None) -> str:
+def _without_files(item: str, suffix: str | None) -> str:
     path = Path(item).expanduser()
     if path.is_dir():
         return f"this folder holds no file *{suffix or ', *'.join(SUFFIXES)}"
@@ -97,5 +97,5 @@ def _none(item: str, suffix: str | None) -> str:
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """Plain rows as a Parquet file whose columns are those of the rows."""
+    """Write plain rows as a Parquet file; its columns are the keys of the rows."""
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")

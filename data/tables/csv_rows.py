@@ -1,4 +1,4 @@
-"""Rows of a CSV file with a header, each with the number of the line on which it begins."""
+"""Read the rows of a CSV file with a header, each with the number of its first line."""
 
 import csv
 import sys
@@ -10,13 +10,13 @@ from hasse.data.repeated import first_repeated
 from hasse.data.tables import text_files
 
 ENDED = "unexpected end of data"
-"""What Python's reader says of a quote that is open at the end of the file."""
+"""The error of Python's reader for a quote that is still open at the end of the file."""
 
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines without any cell are left out. Raises SourceError for a quote that never closes and for a row whose cells
+    """(number of the first line, row). Lines without any cell are left out.
 
-    are not as many as the header's.
+    Raises SourceError for a quote that never closes, and for a row with more or fewer cells than the header.
     """
     numbered = _cells(path)
     header_line, header = next(numbered, (1, []))
@@ -29,7 +29,7 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line on which the row begins, its cells)."""
+    """(number of the first line, cells) of each row."""
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(text_files.lines(path), strict=True)
     while True:
@@ -45,9 +45,9 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _broken(problem: str) -> str:
-    said = "a quote is opened and never closed" if problem == ENDED else problem
+    reason = "a quote is opened and never closed" if problem == ENDED else problem
     return (
-        f"cannot be read as csv: in the row that begins on this line, {said}. A quote inside a quoted cell is doubled"
+        f"cannot be read as csv: in the row that begins on this line, {reason}. A quote inside a quoted cell is doubled"
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows of a JSON Lines file: one object a line, in which no name is given twice."""
+"""Read the rows of a JSON Lines file: one object a line, in which no name is given twice."""
 
 import json
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ class RepeatedKey(ValueError):
 
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number of the line, its object); blank lines are left out. Raises SourceError."""
+    """(line number, row). Blank lines are left out. Raises SourceError."""
     for number, line in enumerate(text_files.lines(path), 1):
         if line.strip():
             yield number, _row(path, number, line)
 
 
 def parse_json(text: str) -> Any:
-    """A JSON value. Raises ValueError, of which RepeatedKey is one, also where the value is nested too deeply."""
+    """Parse a JSON value. Raises ValueError, also for a repeated key and for a value that is nested too deeply."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file of any schema."""
+"""Read the rows of a Parquet file of any schema."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from hasse.data.repeated import first_repeated
 ROWS_PER_BATCH = 4096
 
 CONVERSION_ERRORS = (pa.ArrowException, ValueError, OverflowError)
-"""What Arrow raises for a value that Python cannot hold, like a date in the year 10000."""
+"""The errors that Arrow raises for a value that Python cannot hold, like a date in the year 10000."""
 
 
 def read(path: Path, columns: Collection[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number from 1, row). With `columns` only these are read; the others of the file stand in the row as None.
+    """(row number from 1, row). Only `columns` are read, if given; the file's other columns are None in the row.
 
     Raises SourceError for a value that Python cannot hold.
     """
@@ -37,7 +37,7 @@ def read(path: Path, columns: Collection[str] | None = None) -> Iterator[tuple[i
 def rows_of(
     batch: pa.RecordBatch | pa.Table, columns: Sequence[str], *, file: object, before: int
 ) -> Iterator[dict[str, Any]]:
-    """The batch's rows, each with these columns; `before`: how many rows came before it, for error messages."""
+    """The rows of a batch, with these columns. before: the number of rows before the batch, for error messages."""
     values = [_converted(batch.column(name), file, before, name) for name in columns]
     for i in range(batch.num_rows):
         yield {name: column[i] for name, column in zip(columns, values, strict=True)}

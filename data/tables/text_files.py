@@ -1,4 +1,4 @@
-"""Lines of UTF-8 text files, also of compressed ones; a line that is not UTF-8 is named."""
+"""Read the lines of UTF-8 text files, which may be compressed. Errors name the line that is not UTF-8."""
 
 import bz2
 import gzip
@@ -14,7 +14,7 @@ import pyarrow as pa
 from hasse.data.errors import SourceError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-"""Suffixes that may stand behind that of a text file. What decides is how the file begins."""
+"""Suffixes that may follow the suffix of a text file. The first bytes of the file decide how it is read."""
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _BEGINNINGS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
@@ -23,23 +23,23 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
-"""What reading a file raises that is missing, truncated or damaged."""
+"""The errors of reading a file that is missing, truncated or damaged."""
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines with their ends, a byte order mark left out. Raises SourceError, and READ_ERRORS."""
+    """The lines with their line breaks, without a byte order mark. Raises SourceError and READ_ERRORS."""
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
             yield from _split(_decoded(line.removeprefix(_UTF8_BOM) if number == 1 else line, path, number))
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises SourceError, and READ_ERRORS."""
+    """The whole text of a file. Raises SourceError and READ_ERRORS."""
     return "".join(lines(path))
 
 
 def utf8_problem(text: str) -> str | None:
-    """Why a text cannot be stored as UTF-8; None where it can."""
+    """Why a text cannot be stored as UTF-8; None if it can."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -70,5 +70,5 @@ def _decoded(line: bytes, path: Path, number: int) -> str:
 
 
 def _split(line: str) -> Iterator[str]:
-    """A line that ends with a carriage return alone counts as a line too."""
+    """Split a line at carriage returns, which also end lines."""
     return io.StringIO(line, newline="") if "\r" in line else iter((line,))

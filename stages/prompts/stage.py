@@ -116,7 +116,7 @@ def sorted_prompts(rows: MappedRecords[RawPrompt], placement: Placement) -> Iter
     order = sorted(range(len(placement.rows)), key=lambda i: placement.rows[i].prompt_id)
     for begin in range(0, len(order), ROWS_SORTED):
         part = order[begin : begin + ROWS_SORTED]
-        found = {i: placement.prompt(i, row) for i, row in rows.some(set(part))}
+        found = {i: placement.prompt(i, row) for i, row in rows.selected(set(part))}
         yield from (found[i] for i in part)
 
 

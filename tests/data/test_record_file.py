@@ -5,12 +5,22 @@ import pyarrow as pa
 import pytest
 
 from hasse.data.record_file import ROWS_PER_BATCH, MappedRecords
-from hasse.data.records import TrainingExample
+from hasse.data.records import Completion, PairIndex, TrainingExample
 
 
 @pytest.fixture
-def example(make_example):
-    return make_example([1, 5, 9] * 50, [[4, 8, 2] * 20, [3, 2]], pairs=[(0, 1)], target=0, levels=[2.0, 1.0])
+def example():
+    return TrainingExample(
+        prompt_id="p",
+        cluster_id="p",
+        prompt_token_ids=(1, 5, 9) * 50,
+        completions=(
+            Completion(candidate_id="c-0", token_ids=(4, 8, 2) * 20, source="human", level=2.0),
+            Completion(candidate_id="c-1", token_ids=(3, 2), source="student", level=1.0),
+        ),
+        pairs=(PairIndex(above=0, below=1),),
+        target=0,
+    )
 
 
 def test_what_is_written_is_read(example, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hasse.data.thinking import Spoken, ends_in_thinking, split_thinking
+from hasse.data.thinking import SplitText, ends_in_thinking, split_thinking
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ from hasse.data.thinking import Spoken, ends_in_thinking, split_thinking
 )
 def test_thinking_is_cut_off_and_kept(text, thinking, answer):
     found = split_thinking(text)
-    assert found == Spoken(thinking, answer)
+    assert found == SplitText(thinking, answer)
     assert found.is_cut_off == (thinking is not None and not answer)
 
 
 def test_an_answer_to_a_prompt_that_opened_the_thinking_begins_inside():
-    assert split_thinking("maybe 42", opened=True) == Spoken("maybe 42", "")
-    assert split_thinking("maybe 42</think>41", opened=True) == Spoken("maybe 42", "41")
+    assert split_thinking("maybe 42", opened=True) == SplitText("maybe 42", "")
+    assert split_thinking("maybe 42</think>41", opened=True) == SplitText("maybe 42", "41")
 
 
 @pytest.mark.parametrize(
