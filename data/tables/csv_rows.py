@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hasse.data.errors import SourceError
-from hasse.data.repeated import first_repeated
 from hasse.data.tables import text_files
+from hasse.data.tables.repeated import first_repeated
 
 ENDED = "unexpected end of data"
 """The error of Python's reader for a quote that is still open at the end of the file."""

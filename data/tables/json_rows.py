@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hasse.data.errors import SourceError
-from hasse.data.repeated import first_repeated
 from hasse.data.tables import text_files
+from hasse.data.tables.repeated import first_repeated
 
 
 class RepeatedKey(ValueError):

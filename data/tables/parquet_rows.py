@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hasse.data.errors import SourceError
-from hasse.data.repeated import first_repeated
+from hasse.data.tables.repeated import first_repeated
 
 ROWS_PER_BATCH = 4096
 
