@@ -9,11 +9,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from hasse.data.errors import ChildDied, HasseError, StoreError
@@ -26,6 +28,8 @@ SILENCE_SECONDS = 300.0
 PRELOAD = ["hasse.stages.train.preload"]
 
 Event = tuple[str, Any]
+
+_MAIN_IS_AWAY = threading.Lock()
 
 
 def run_in_child(
@@ -42,7 +46,8 @@ def run_in_child(
     context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(theirs, function, arguments), name=function.__name__)
-    child.start()
+    with _without_main():
+        child.start()
     theirs.close()
     try:
         result = _listen(ours, child, on_event, silence_seconds)
@@ -51,6 +56,21 @@ def run_in_child(
     finally:
         _kill_group(child)
         ours.close()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep multiprocessing from running the user's script again in the child, which needs nothing of that script.
+
+    So a script may call hasse at its top level, without `if __name__ == "__main__"`.
+    """
+    with _MAIN_IS_AWAY:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _listen(pipe: Connection, child: Any, on_event: Callable[[Any], None], silence_seconds: float) -> Any:
