@@ -79,7 +79,8 @@ def resume_command(run: str, store_path: str, prefect: bool, as_json: bool) -> N
     recipe and the options are those of that run.
     """
     from hasse.flows.cli import screen
-    from hasse.flows.run.resume import arguments_of, find_run, recipe_of, resume
+    from hasse.flows.run.records import find_run
+    from hasse.flows.run.resume import arguments_of, recipe_of, resume
     from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)

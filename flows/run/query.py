@@ -1,8 +1,11 @@
 """SQL over the tables of an artifact, by DuckDB, which gets no access to files, network or extensions."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import pyarrow.dataset as ds
+import pyarrow as pa
 
 from hasse.data.errors import InputError
 from hasse.pipeline.store import Artifact
@@ -18,28 +21,43 @@ LOCKED = {
 
 
 def query(artifact: Artifact, sql: str) -> list[dict[str, Any]]:
-    """The query's rows; each Parquet file of the artifact is a table by its name.
+    """The query's rows; each Parquet file of the artifact is a table by its name. Raises InputError as `select`."""
+    return select({name: artifact.file(file) for name, file in table_files(artifact).items()}, sql).to_pylist()
 
+
+def select(
+    tables: Mapping[str, Path], sql: str, *, views: Mapping[str, str] = MappingProxyType({}), known: Sequence[str] = ()
+) -> pa.Table:
+    """The query's rows; without columns for a statement that gives none.
+
+    tables: name -> Parquet file. views: name -> SQL over these tables. known: the names that an error lists.
     Raises InputError for a query that DuckDB refuses, and for one that reads or writes anything but these tables.
     """
     import duckdb
+    import pyarrow.dataset as ds
 
-    files = {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if is_table(name)}
-    tables = {name: ds.dataset(artifact.file(file), format="parquet") for name, file in files.items()}
+    names = ", ".join(known or tables)
     with duckdb.connect() as connection:
         try:
-            for name, table in tables.items():
-                connection.register(name, table)
+            for name, file in tables.items():
+                connection.register(name, ds.dataset(file, format="parquet"))
+            for name, view in views.items():
+                connection.execute(f'create view "{name}" as {view}')
             for setting, value in LOCKED.items():
                 connection.execute(f"set {setting} = {value!r}")
-            found = connection.sql(sql)  # None after a statement without rows
-            return [] if found is None else found.to_arrow_table().to_pylist()
+            found = connection.sql(sql)
+            return pa.table({}) if found is None else found.to_arrow_table()
         except duckdb.PermissionException as error:
             raise InputError(
-                f"--sql: {error} A query reads the artifact's tables and nothing else: {', '.join(tables)}"
+                f"the SQL query is refused: {error}. It may read these tables and nothing else: {names}"
             ) from error
         except duckdb.Error as error:
-            raise InputError(f"--sql: {error}. Tables: {', '.join(tables)}") from error
+            raise InputError(f"the SQL query fails: {error}. Tables: {names}") from error
+
+
+def table_files(artifact: Artifact) -> dict[str, str]:
+    """Table -> its file in the artifact."""
+    return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if is_table(name)}
 
 
 def is_table(name: str) -> bool:

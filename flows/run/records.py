@@ -6,18 +6,21 @@ verify`; every other command goes on as if that run had not been.
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hasse.data.errors import CorruptFile
+from hasse.data.errors import CorruptFile, InputError
 from hasse.pipeline.files import is_held, write_atomically
 from hasse.pipeline.sealed import read_sealed, seal
 from hasse.pipeline.store import Store
 
 RUNS, ENDING = "runs", ".json"
 RUNNING, DONE, KILLED = "running", "done", "killed"
+NAMED_BY = ("flow_run", "flow_run_name")
+"""What a run of Prefect is also known by."""
 
 
 class _Recipe(BaseModel):
@@ -100,6 +103,26 @@ def all_records(store: Store) -> tuple[list[dict[str, Any]], dict[str, str]]:
     return sorted(runs, key=lambda run: run["started"]), broken
 
 
+def find_run(store: Store, name: str) -> dict[str, Any]:
+    """The run of that id, of a unique beginning of it, or the newest of that Prefect flow run, by id or name.
+
+    Raises InputError when there is none, or more than one, and CorruptFile where its record cannot be read.
+    """
+    runs, broken = all_records(store)
+    by_flow = [run for run in runs if name in [run.get("how", {}).get(key) for key in NAMED_BY]]
+    exact = [run for run in runs if run["run_id"] == name] or by_flow[-1:]
+    found = exact or [run for run in runs if run["run_id"].startswith(name)]
+    unread = [] if exact and name not in broken else [run_id for run_id in broken if run_id.startswith(name)]
+    if len(found) + len(unread) > 1:
+        ids = [*(run["run_id"] for run in found), *unread]
+        raise InputError(f"{name!r} fits {len(ids)} runs: {', '.join(ids)}")
+    if unread:
+        raise CorruptFile(f"{broken[unread[0]]}; restore the file, or run the recipe again: what is done is kept")
+    if not found:
+        raise InputError(f"no run {name!r} in {store}; {_elsewhere(broken)}")
+    return found[0]
+
+
 def status_of(store: Store, run: dict[str, Any]) -> str:
     """Of a recorded run; "killed" where its process, on this machine, is gone without a word."""
     if run["status"] != RUNNING or run["host"] != platform.node():
@@ -114,3 +137,8 @@ def gate_of(store: Store) -> Path:
 
 def lock_of(store: Store, run_id: str) -> Path:
     return store.root / ".locks" / f"run-{run_id}"
+
+
+def _elsewhere(broken: Mapping[str, str]) -> str:
+    known = "`hasse ls --runs` lists those that are there"
+    return f"{known}, and {len(broken)} of their records cannot be read" if broken else known

@@ -6,8 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from hasse.data.errors import InputError
-from hasse.flows.run.records import read_runs
-from hasse.flows.run.resume import find_run
+from hasse.flows.run.records import find_run, read_runs
 from hasse.pipeline.store import Artifact, Store
 
 FINGERPRINT = re.compile(r"[0-9a-f]{1,24}")

@@ -15,7 +15,7 @@ from hasse.data.records import TrainingExample
 from hasse.data.settings import registry
 from hasse.flows.recipe.recipe import shipped_recipes
 from hasse.flows.run.history import read_histories, read_history
-from hasse.flows.run.query import is_table
+from hasse.flows.run.query import table_files
 from hasse.pipeline.fingerprint import differences
 from hasse.pipeline.settings_file import read_yaml
 from hasse.pipeline.store import Artifact, Store
@@ -163,13 +163,8 @@ def as_yaml(values: Row) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120).rstrip()
 
 
-def _tables(artifact: Artifact) -> dict[str, str]:
-    """Table -> its file."""
-    return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if is_table(name)}
-
-
 def _table(artifact: Artifact, name: str | None) -> Path:
-    tables = _tables(artifact)
+    tables = table_files(artifact)
     if not tables:
         raise InputError(f"{artifact.ref} has no tables; its files are listed by `hasse show {artifact.ref}`")
     if name is not None and name not in tables:

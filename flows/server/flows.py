@@ -15,7 +15,8 @@ from hasse.flows.plan.steps import HELD_OUT, plan
 from hasse.flows.recipe.recipe import Recipe, load_recipe
 from hasse.flows.run import prune
 from hasse.flows.run.preflight import check_ready
-from hasse.flows.run.resume import find_run, read_run, recipe_of
+from hasse.flows.run.records import find_run
+from hasse.flows.run.resume import read_run, recipe_of
 from hasse.flows.run.run import Run, begin, go_through, span
 from hasse.flows.run.spending import check_prices
 from hasse.flows.run.sweep import sweep

@@ -46,7 +46,7 @@ def test_inspect_answers_sql(finished):
         "inspect", "generate", "--sql", "select source, count(*) as n from candidate group by 1 order by 1"
     )
     assert rows == [{"source": "human", "n": 24}, {"source": "student", "n": 48}]
-    assert "--sql: " in finished("inspect", "generate", "--sql", "select nonsense from candidate", code=2)
+    assert "the SQL query fails: " in finished("inspect", "generate", "--sql", "select nonsense from candidate", code=2)
     assert "unknown table 'candidat'; did you mean 'candidate'" in finished(
         "inspect", "generate", "--table", "candidat", code=2
     )

@@ -17,8 +17,8 @@ from hasse.flows.run import run as walk
 from hasse.flows.run.history import FOLDER, History, write_history
 from hasse.flows.run.listing import artifact_rows, run_rows
 from hasse.flows.run.prune import delete_unused, prunable, unknown
-from hasse.flows.run.records import read_runs, write_record
-from hasse.flows.run.resume import find_run, resume
+from hasse.flows.run.records import find_run, read_runs, write_record
+from hasse.flows.run.resume import resume
 from hasse.flows.run.verify import verify
 from hasse.pipeline.settings_file import validate
 from hasse.pipeline.store import Store

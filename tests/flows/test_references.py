@@ -103,7 +103,7 @@ def test_a_query_reaches_no_file_and_no_setting(finished, tmp_path, sql):
     artifact = Store(finished.store).artifact(finished.steps["generate"]["ref"])
     before = sorted(tmp_path.iterdir())
     asked = sql.format(folder=tmp_path, secret=secret, table=artifact.file("candidate.parquet"))
-    with pytest.raises(InputError, match="--sql: ") as refused:
+    with pytest.raises(InputError, match="the SQL query ") as refused:
         query(artifact, asked)
     assert "hunter2" not in str(refused.value)
     assert sorted(tmp_path.iterdir()) == before
@@ -111,6 +111,6 @@ def test_a_query_reaches_no_file_and_no_setting(finished, tmp_path, sql):
 
 def test_the_command_says_what_a_query_may_read(finished, tmp_path):
     text = finished("inspect", "generate", "--sql", f"copy candidate to '{tmp_path / 'stolen.csv'}'", code=2)
-    assert "A query reads the artifact's tables and nothing else: candidate" in text
+    assert "It may read these tables and nothing else: candidate" in text
     assert "Traceback" not in text
     assert not (tmp_path / "stolen.csv").exists()
