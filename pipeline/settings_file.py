@@ -1,7 +1,7 @@
 """Recipes: a YAML file, changed by `--set a.b=c`, checked by a settings model."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -28,18 +28,27 @@ def read_yaml(path: Path, *, what: str = "recipe") -> dict[str, Any]:
     return values
 
 
-def apply_settings(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """A copy of the recipe's values with every `a.b=c` applied; c is read as YAML. Raises RecipeError."""
-    for assignment in assignments:
-        dotted, equals, text = assignment.partition("=")
-        if not equals or not dotted:
-            raise RecipeError(f"--set {assignment!r} must have the form section.key=value")
-        try:
-            value = parse_yaml(text)
-        except YamlError as error:
-            raise RecipeError(f"--set {assignment!r:.200}: the value is not YAML that can be read: {error}") from error
+def apply_settings(values: dict[str, Any], changes: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the recipe's values with every change applied: "a.b=c", where c is read as YAML, or "a.b" -> c.
+
+    Raises RecipeError.
+    """
+    if isinstance(changes, str):
+        raise RecipeError(f"changed settings are a list or a dict, found the text {changes!r:.200}; give [{changes!r}]")
+    assigned = changes.items() if isinstance(changes, Mapping) else map(_read_assignment, changes)
+    for dotted, value in assigned:
         values = _assigned(values, dotted.split("."), value, dotted)
     return values
+
+
+def _read_assignment(assignment: str) -> tuple[str, Any]:
+    dotted, equals, text = assignment.partition("=")
+    if not equals or not dotted:
+        raise RecipeError(f"--set {assignment!r} must have the form section.key=value")
+    try:
+        return dotted, parse_yaml(text)
+    except YamlError as error:
+        raise RecipeError(f"--set {assignment!r:.200}: the value is not YAML that can be read: {error}") from error
 
 
 def validate(model: type[M], values: dict[str, Any], *, where: str) -> M:

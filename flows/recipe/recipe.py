@@ -1,5 +1,6 @@
 """The recipe, and how it is loaded."""
 
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,21 @@ class Recipe(RecipeSections):
         return self
 
 
-def load_recipe(name: str, assignments: list[str]) -> Recipe:
-    """Load a shipped recipe by its name, or a YAML file by its path, and apply every `--set`. Raises RecipeError."""
-    return validate(Recipe, apply_settings(read_yaml(recipe_path(name)), assignments), where=f"recipe {name}")
+def load_recipe(
+    recipe: "str | Path | Mapping[str, Any] | Recipe", changes: Sequence[str] | Mapping[str, Any] = ()
+) -> Recipe:
+    """Load a recipe and change some of its settings. Raises RecipeError.
+
+    recipe: the name of a shipped recipe, the path of a YAML file, its content, or a Recipe.
+    changes: each as "a.b=c", where c is read as YAML; or dotted name -> value.
+    """
+    if isinstance(recipe, Recipe):
+        values, where = recipe.model_dump(mode="json"), f"recipe {recipe.name}"
+    elif isinstance(recipe, Mapping):
+        values, where = dict(recipe), f"recipe {recipe.get('name', 'without a name')}"
+    else:
+        values, where = read_yaml(recipe_path(str(recipe))), f"recipe {recipe}"
+    return validate(Recipe, apply_settings(values, changes), where=where)
 
 
 def recipe_path(name: str) -> Path:

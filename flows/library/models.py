@@ -1,0 +1,44 @@
+"""A checkpoint of a store as a model and tokenizer of transformers, with the checks of every stage that loads one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from hasse.data.errors import InputError
+from hasse.data.records import Checkpoint
+from hasse.flows.library.recorded import RecordedStep
+from hasse.flows.library.store_reader import StoreReader, open_store
+from hasse.pipeline.store import Artifact, table_name
+from hasse.stages.models.checkpoints import model_folder
+
+if TYPE_CHECKING:
+    from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+
+    class CausalModel(PreTrainedModel, GenerationMixin):
+        """A language model as type checkers see it: every causal model of transformers generates."""
+
+
+def load_model(
+    checkpoint: RecordedStep | Artifact | str | Path, *, store: str | Path | StoreReader = "store"
+) -> tuple[CausalModel, PreTrainedTokenizerBase]:
+    """The model, in evaluation mode on this machine's device, and the tokenizer.
+
+    checkpoint: a step of `student` or `train`, its artifact, its name or reference in `store`, or as a Path the folder
+    of a model. Weights are bfloat16 on CUDA and float32 elsewhere. A tokenizer without a padding token gets one.
+    Neither pickles nor code in the folder are loaded, and files are checked against their digests in the store.
+    Raises InputError for an artifact without a model, and for a folder whose model or tokenizer cannot be used.
+    """
+    from hasse.stages.models import load
+
+    folder = checkpoint if isinstance(checkpoint, Path) else _folder(checkpoint, store)
+    return cast("CausalModel", load.load_model(folder)), load.load_tokenizer(folder)
+
+
+def _folder(checkpoint: RecordedStep | Artifact | str, store: str | Path | StoreReader) -> Path:
+    if isinstance(checkpoint, str):
+        checkpoint = (store if isinstance(store, StoreReader) else open_store(store)).artifact(checkpoint)
+    artifact = checkpoint.artifact if isinstance(checkpoint, RecordedStep) else checkpoint
+    if f"{table_name(Checkpoint)}.parquet" not in artifact.manifest.files:
+        raise InputError(f"{artifact.ref} holds no model; give a step of `student` or `train`")
+    return model_folder(artifact)
