@@ -73,7 +73,6 @@ def test_an_engine_is_in_the_keys_of_those_who_ask_it():
 NOT_IN_KEYS = {
     "stages.chat.ask": "carries questions",
     "stages.chat.batch_api": "carries questions",
-    "stages.chat.batch_files": "carries questions",
     "stages.chat.batches": "carries questions",
     "stages.chat.cache": "carries questions",
     "stages.chat.call": "carries questions",

@@ -1,7 +1,7 @@
-"""The way of many questions to their replies by batches: paid for, uploaded, waited for, read, and the rest once more.
+"""Ask many questions by batches: reserve their cost, upload them, wait, read the results, and retry the rest.
 
-What is submitted stands in the cache's file before anything is waited for: a run that was killed finds its batches and
-waits on, instead of paying again.
+A batch is noted in the cache's file as soon as it is submitted. A run that was killed finds its batches there and waits
+for them, instead of paying again.
 """
 
 import asyncio
@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from hasse.data.errors import InputError, WorkError
-from hasse.stages.chat.batch_api import BatchCalls, State
-from hasse.stages.chat.batch_files import read_line, write_line
+from hasse.stages.chat.batch_api import BatchCalls, State, read_line, write_line
 from hasse.stages.chat.cache.replies import Submitted
 from hasse.stages.chat.call import Call
-from hasse.stages.chat.http.endpoint import Outcome
+from hasse.stages.chat.http.outcome import Outcome
 from hasse.stages.chat.money.budget import Estimate
 from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
 from hasse.stages.chat.request import Sending
@@ -24,7 +23,7 @@ NOT_IN_KEYS = "it carries questions and replies; `request` and `reply` decide wh
 
 NOTHING = Estimate(0, 0)
 NO_ROOM = "token_limit_exceeded"
-"""Why a batch fails when too much of the same account is under way."""
+"""The code of a batch that failed because the account has too many tokens in other batches."""
 
 
 @dataclass(slots=True)
@@ -33,11 +32,11 @@ class _Question:
     answered: asyncio.Future[Replies]
     got: list[Reply]
     tried: int = 0
-    turned_away: int = 0  # of these tries, in a batch that there was no room for
+    turned_away: int = 0  # how many of these tries were in a batch that the endpoint had no room for
 
     @property
     def part(self) -> Sending:
-        """What is left to ask."""
+        """The request for the answers that are still missing."""
         return self.sending.after(len(self.got))
 
     def end(self, *last: Reply) -> None:
@@ -47,7 +46,7 @@ class _Question:
 
 @dataclass(slots=True)
 class _Batch:
-    """`questions` are those of its requests that this call asks, by key; `outcomes` what was read of any."""
+    """`questions`: this call's questions in the batch, by key. `outcomes`: what was read for any request, by key."""
 
     submitted: Submitted
     questions: dict[str, _Question]
@@ -93,7 +92,7 @@ class Batches:
                 self._close(batch, Outcome(error="cancelled", may_cost=True))
 
     async def _resume(self) -> None:
-        """Takes over the batches of an earlier run that hold questions of this one."""
+        """Take over batches of an earlier run that hold questions of this call."""
         for submitted in self.call.cache.submitted():
             keys = [key for key in submitted.requests if key in self.waiting]
             if keys and (found := await self._found(submitted)) is not None:
@@ -105,7 +104,7 @@ class Batches:
                 self.open.append(_Batch(found, questions))
 
     async def _found(self, submitted: Submitted) -> Submitted | None:
-        """With the id of its batch; None for a file that never became one."""
+        """The submitted file with the id of its batch; None for a file that never became a batch."""
         if submitted.batch_id is not None:
             return submitted
         made = await self.calls.find(submitted.file_id)
@@ -117,7 +116,7 @@ class Batches:
         return found
 
     async def _submit(self) -> None:
-        """What is waiting and can be paid for; when that is nothing, and nothing is under way, it ends there."""
+        """Submit the waiting questions that can be paid for. When no batch is open then, the others end unanswered."""
         for questions, content in self._parts():
             await self._submit_batch(questions, content)
         if not self.open:
@@ -126,7 +125,7 @@ class Batches:
             self.waiting.clear()
 
     def _parts(self) -> Iterator[tuple[dict[str, _Question], bytes]]:
-        """The questions of each batch, with its file; their money is reserved."""
+        """(questions, file) of each batch; the cost of its questions is reserved."""
         questions: dict[str, _Question] = {}
         content = bytearray()
         for key, question in list(self.waiting.items()):
@@ -146,7 +145,7 @@ class Batches:
         file_id = await self.calls.upload(content)
         requests = {key: question.part.wanted for key, question in questions.items()}
         batch = _Batch(Submitted(file_id=file_id, requests=requests), questions)
-        self.call.cache.note(batch.submitted)  # without an id: if we are killed now, the batch is looked for
+        self.call.cache.note(batch.submitted)  # without an id: after a kill the next run looks for the batch
         self.open.append(batch)
         try:
             batch_id = await self.calls.create(file_id, self.how)
@@ -166,7 +165,7 @@ class Batches:
             raise InputError(f"the endpoint has no room for a batch: {no_room[0]}; set a lower batch.max_requests")
 
     async def _follow(self, batch: _Batch) -> str:
-        """Until it has ended and was read; the server's words if it had no room for it."""
+        """Wait for the end of a batch and read it. Returns the server's words if there was no room for the batch."""
         state = await self._ended(batch.submitted)
         if state.status == "failed":
             return self._fail(batch, state)
@@ -184,7 +183,7 @@ class Batches:
         until = clock() + self.how.max_wait
         while (state := await self._look(batch_id)) is None or not state.ended:
             if clock() > until:
-                status = self.call.endpoint.quote(state.status) if state else "not to be reached"
+                status = self.call.endpoint.read.quote(state.status) if state else "not to be reached"
                 waited = f"batch {batch_id} is {status} after {self.how.max_wait:g} s"
                 raise WorkError(f"{waited}; the same command waits on, and pays for nothing twice")
             await asyncio.sleep(self.how.poll_seconds)
@@ -200,10 +199,10 @@ class Batches:
             ) from None
 
     def _fail(self, batch: _Batch, state: State) -> str:
-        """Nothing of it was done. Raises InputError unless there may be room for it once others have ended."""
+        """Handle a batch that was not processed. Raises InputError unless there may be room when others have ended."""
         self._end(batch, Outcome())
         places = (f"line {p.line}: {p.message}" if p.line else p.message or p.code or "" for p in state.problems[:3])
-        words = self.call.endpoint.quote("; ".join(places) or "no reason given")
+        words = self.call.endpoint.read.quote("; ".join(places) or "no reason given")
         if not any(problem.code == NO_ROOM for problem in state.problems):
             raise InputError(f"the endpoint refuses the batch {batch.submitted.batch_id}; it says: {words}")
         for question in batch.questions.values():
@@ -212,30 +211,30 @@ class Batches:
         return words
 
     def _take(self, batch: _Batch, line: bytes) -> None:
-        """Of two answers to a request the first good one counts. It is in the cache before it is used."""
-        answer = read_line(line)
-        wanted = batch.submitted.requests.get(answer.custom_id) if answer else None
-        if answer is None or wanted is None or batch.outcomes.get(answer.custom_id, Outcome()).replies:
+        """Keep the result in a line, in the cache first. Of two results for a request the first with replies counts."""
+        result = read_line(line)
+        wanted = batch.submitted.requests.get(result.custom_id) if result else None
+        if result is None or wanted is None or batch.outcomes.get(result.custom_id, Outcome()).replies:
             return
-        outcome = answer.outcome(self.call.endpoint, wanted)
-        batch.outcomes[answer.custom_id] = outcome
+        outcome = result.outcome(self.call.endpoint.read, wanted)
+        batch.outcomes[result.custom_id] = outcome
         if outcome.replies:
-            self.call.cache.put(answer.custom_id, outcome.replies, outcome.usage, first=wanted.first)
+            self.call.cache.put(result.custom_id, outcome.replies, outcome.usage, first=wanted.first)
 
     def _end(self, batch: _Batch, otherwise: Outcome) -> None:
-        """Nothing more is to be had of it."""
+        """Forget a batch from which nothing more can be read."""
         self.call.cache.forget(batch.submitted)
         self._close(batch, otherwise)
 
     def _close(self, batch: _Batch, otherwise: Outcome) -> None:
-        """Puts costs in the place of reservations; what an earlier run asked beside this one's is counted too."""
+        """Replace reservations by costs. Requests that only an earlier run asked for are counted too."""
         self.open.remove(batch)
         for key in batch.submitted.requests:
             question = batch.questions.get(key)
             self.call.budget.settle(question.part.estimate if question else NOTHING, batch.outcomes.get(key, otherwise))
 
     def _conclude(self, question: _Question, outcome: Outcome) -> None:
-        """Raises InputError for what another try would not mend."""
+        """End a question or put it back to the waiting ones. Raises InputError for what a retry cannot mend."""
         question.got += outcome.replies
         if outcome.final or len(question.got) >= question.sending.wanted.num:
             question.end()

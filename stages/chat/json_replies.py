@@ -1,6 +1,6 @@
-"""Questions to a chat model whose replies hold a JSON object; an unusable reply is asked for once more.
+"""Ask questions whose replies hold a JSON object; a question with an unusable reply is asked once more.
 
-Who replies is a function of the caller's: an endpoint, a model that is loaded here, an engine.
+The caller decides who replies: an endpoint, a model in this process, or an engine.
 """
 
 import json
@@ -21,15 +21,15 @@ COMPLAINT = (
     "{question}\n\nYour last reply to this could not be used: {error}.\nIt was:\n{reply}\n\n"
     "Reply again, with the whole JSON object and nothing else."
 )
-"""The question stands first, as before, so that an endpoint that caches prefixes finds it."""
+"""The question comes first again, so that an endpoint that caches prefixes finds it."""
 
 Structured = Literal["json_schema", "text"]
-"""Whether a reply is held to its schema while it is written, or only read by it afterwards."""
+"""json_schema: decoding is constrained to the schema; text: the reply is free text, and is checked afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question(Generic[T]):
-    """`read` turns the reply's text into a value; it raises ValueError, in words for the one who replied."""
+    """A question. `read` turns the reply's text into a value, or raises ValueError with a message for the model."""
 
     text: str
     schema: Schema
@@ -38,7 +38,7 @@ class Question(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedReply(Generic[T]):
-    """`value` is None unless the status is ok; `unparsable` is a whole reply that cannot be read."""
+    """A parsed reply. `value` is None unless the status is `ok`; `unparsable`: a whole reply that `read` refused."""
 
     value: T | None
     status: str
@@ -47,16 +47,17 @@ class ParsedReply(Generic[T]):
 
 
 Talk = Generator[Sequence[Question[Any]], Sequence[Reply], T]
-"""Yields questions, is sent one reply to each, in order, and in the end returns something."""
+"""Yields questions, is sent one reply to each of them in order, and in the end returns a result."""
 
 
 def ask_once(questions: Sequence[Question[T]]) -> Talk[list[ParsedReply[T]]]:
+    """Ask each question once."""
     replies = (yield questions) if questions else []
     return [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
 
 
 def ask_twice(questions: Sequence[Question[T]]) -> Talk[list[ParsedReply[T]]]:
-    """As `ask_once`; then what was unparsable is asked once more, with what was wrong."""
+    """Ask each question; ask a question with an unparsable reply once more, with a message about what was wrong."""
     replies = (yield questions) if questions else []
     answers = [_answer(question, reply) for question, reply in zip(questions, replies, strict=True)]
     wrong = [i for i, answer in enumerate(answers) if answer.status == "unparsable"]
@@ -67,35 +68,35 @@ def ask_twice(questions: Sequence[Question[T]]) -> Talk[list[ParsedReply[T]]]:
 
 
 def in_rounds(talks: Iterable[Talk[T]], replies: Callable[[Sequence[Question[Any]]], Sequence[Reply]]) -> list[T]:
-    """What each returns: `replies` is asked what all ask first, then what all ask next; never without any question."""
-    going = list(talks)
+    """The result of each talk. `replies` gets what all talks ask first, then what all ask next; never an empty list."""
+    open_talks = list(talks)
     results: dict[int, T] = {}
-    told: dict[int, Any] = dict.fromkeys(range(len(going)))
-    while told:
+    inbox: dict[int, Any] = dict.fromkeys(range(len(open_talks)))
+    while inbox:
         asked: dict[int, Sequence[Question[Any]]] = {}
-        for i, said in told.items():
+        for i, received in inbox.items():
             try:
-                asked[i] = going[i].send(said)
+                asked[i] = open_talks[i].send(received)
             except StopIteration as end:
                 results[i] = end.value
         questions = [question for part in asked.values() for question in part]
-        found = iter(replies(questions) if questions else [])
-        told = {i: list(islice(found, len(part))) for i, part in asked.items()}
-    return [results[i] for i in range(len(going))]
+        answers = iter(replies(questions) if questions else [])
+        inbox = {i: list(islice(answers, len(part))) for i, part in asked.items()}
+    return [results[i] for i in range(len(open_talks))]
 
 
 def json_object(text: str, key: str) -> dict[str, Any]:
-    """The JSON object in the text that has this key, whatever stands around it; thinking is cut off first.
+    """The JSON object in the text that has this key, whatever surrounds it; objects in the thinking do not count.
 
-    Raises ValueError where there is none, and where several disagree: a draft or a quotation is no reply. An object
-    within another that has the key is a part of it.
+    Raises ValueError where there is no such object, or where several disagree, such as a draft and the reply. An object
+    within another object with the key does not count.
     """
-    found = [given for start, end, given in _objects(text, key) if _is_said(text, start, end)]
-    if not found:
+    objects = [value for start, end, value in _objects(text, key) if _is_in_the_answer(text, start, end)]
+    if not objects:
         raise ValueError(f"it holds no JSON object with {key!r}")
-    if len({json.dumps(given[key], sort_keys=True) for given in found}) > 1:
-        raise ValueError(f"it holds {len(found)} JSON objects that disagree about {key!r}; reply with one")
-    return found[-1]
+    if len({json.dumps(value[key], sort_keys=True) for value in objects}) > 1:
+        raise ValueError(f"it holds {len(objects)} JSON objects that disagree about {key!r}; reply with one")
+    return objects[-1]
 
 
 def _objects(text: str, key: str) -> list[tuple[int, int, dict[str, Any]]]:
@@ -117,21 +118,21 @@ def _objects(text: str, key: str) -> list[tuple[int, int, dict[str, Any]]]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError for an object that gives a key two values."""
+    """The object of these pairs. Raises ValueError for a key with two different values."""
     given = dict(pairs)
     if len(given) < len(pairs) and any(given[name] is not value and given[name] != value for name, value in pairs):
         raise ValueError("a key is given twice, with different values")
     return given
 
 
-def _is_said(text: str, start: int, end: int) -> bool:
-    """Whether an object stands outside the thinking; tags within its own texts open and close none."""
+def _is_in_the_answer(text: str, start: int, end: int) -> bool:
+    """Whether the object text[start:end] is outside the thinking. Tags within the object's own texts do not count."""
     shown = text[:start] + "\0" * (end - start) + text[end:]
     return any(a <= start and end <= b for a, b in answer_spans(shown))
 
 
 def object_schema(properties: Mapping[str, Schema]) -> Schema:
-    """An object with all of these and nothing else, as strict endpoints want it."""
+    """The schema of an object with exactly these properties, in the form that strict endpoints require."""
     return {
         "type": "object",
         "properties": dict(properties),

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from hasse.data.errors import InputError
 from hasse.stages.chat.call import Call, PendingReplies, opened
 from hasse.stages.chat.event_loop import Put
-from hasse.stages.chat.http.endpoint import Outcome
 from hasse.stages.chat.http.limits import Gate, Ticket
+from hasse.stages.chat.http.outcome import Outcome
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
 from hasse.stages.chat.request import Conversation, Sending

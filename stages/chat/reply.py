@@ -1,24 +1,26 @@
-"""What a chat model answers, and what a request wants of it."""
+"""A chat model's reply, and what a request wants from a response."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer, or why there is none: status `ok`, `truncated`, `refused`, `filtered` (the question is too long),
-    `failed` or `budget_stopped`."""
+    """An answer, or the reason why there is none.
+
+    status: `ok`, `truncated`, `refused`, `filtered` (the question is too long), `failed` or `budget_stopped`.
+    """
 
     text: str
     status: str
     error: str | None = None
     logprobs: tuple[float, ...] = ()
-    """One a token, nats, as the endpoint reports them; empty unless they were asked for."""
+    """The log-prob of each token in nats, as the endpoint reports it; empty unless log-probs were asked for."""
     reasoning: str = ""
-    """What the model thought before it answered, where the endpoint tells it apart from the answer."""
+    """The model's thinking before the answer, if the endpoint separates it from the answer."""
 
 
 Replies = tuple[Reply, ...]
-"""As many as a request asks for; or fewer, of which the last says why there are no more."""
+"""As many replies as a request asks for; or fewer, and then the last reply says why there are no more."""
 
 STOPPED = Reply(text="", status="budget_stopped", error="asking it might have passed budget_usd")
 
@@ -31,8 +33,8 @@ def failed(error: str) -> Reply:
 class Wanted:
     """What a response must hold.
 
-    num: so many answers, of which the first is number `first` of the whole request. max_tokens: of each, at most; 0
-    where that is not known. fields: of the body that is sent.
+    num: the number of answers. first: the number of the first of them among all answers of the question. max_tokens:
+    the most tokens of each answer; 0 where that is not known. fields: the names of the fields of the body that is sent.
     """
 
     num: int = 1
@@ -43,11 +45,11 @@ class Wanted:
 
 
 class Unsupported(ValueError):
-    """The endpoint does something else than it was asked for, and would do so again."""
+    """The endpoint does not do what it was asked for, and another try would not change that."""
 
 
 class Unusable(ValueError):
-    """A response that holds nothing to use. `status`: the HTTP status that its body tells of."""
+    """A response that cannot be used. `status`: the HTTP status that its body mentions."""
 
     def __init__(self, problem: str, *, status: int | None = None):
         super().__init__(problem)

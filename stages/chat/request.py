@@ -1,4 +1,4 @@
-"""What is sent to a chat model: messages, and what stands beside them in the body."""
+"""What is sent to a chat model: messages, and the other fields of a request's body."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """`options` are fields of the body by the protocol's names, beside those that the settings give.
+    """A question. `options`: fields of the body by the protocol's names, besides the fields that the settings give.
 
-    Another `repeat` or another `draw` is another request to the cache of replies, and the same to the server. A draw
-    names what the answers are for, where a server that is asked twice may answer in two ways.
-    per_request: answers that one request to the server asks for, at most.
+    Requests that differ only in `repeat` or `draw` are different for the cache of replies, and the same for the server.
+    draw: names the use of the answers, where two answers to the same question may differ.
+    per_request: the most answers that one request to the server asks for.
 
     Request(messages=[{"role": "user", "content": "Why?"}], options={"n": 4, "top_p": 0.9, "logprobs": True})
     """
@@ -40,7 +40,7 @@ Conversation = Generator[Sequence[Request], Sequence[Replies], T]
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A request as it is sent; `key` is the digest of its body and of the endpoint."""
+    """A question as it is sent. `key`: the digest of the body and the endpoint's address, under which it is cached."""
 
     key: str
     body: dict[str, Any]
@@ -62,7 +62,7 @@ class Sending:
         return cls(key, body, estimate_of(request, settings), wanted, request.per_request)
 
     def after(self, num: int) -> Sending:
-        """The next request of this key when so many answers have come: for the others, by seeds of their own."""
+        """The request for the missing answers when `num` answers have arrived. It has a seed of its own."""
         left = min(self.wanted.num - num, self.per_request or self.wanted.num)
         if left == self.wanted.num:
             return self
@@ -76,17 +76,16 @@ class Sending:
 
 
 def question(system: str, user: str, schema: dict[str, Any] | None, *, repeat: int = 0, draw: str = "") -> Request:
-    """With a JSON schema the answer is JSON that fits it."""
+    """A request with a system message and a question. With a JSON schema the answer is JSON that fits the schema."""
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     if schema is None:
         return Request(messages=messages, repeat=repeat, draw=draw)
-    fitting = {"name": "answer", "strict": True, "schema": schema}
-    shape = {"type": "json_schema", "json_schema": fitting}
-    return Request(messages=messages, options={"response_format": shape}, repeat=repeat, draw=draw)
+    response_format = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    return Request(messages=messages, options={"response_format": response_format}, repeat=repeat, draw=draw)
 
 
 def estimate_of(request: Request, settings: ChatSettings) -> Estimate:
-    """What it would take, at most, asked once."""
+    """The most tokens that a request takes without retries."""
     num = request.options.get("n", 1)
     asked = Estimate.of(_letters(request), settings.max_tokens * num)
     return replace(asked, input_tokens=asked.input_tokens * _times(num, request.per_request))
@@ -105,7 +104,7 @@ def _body(request: Request, settings: ChatSettings) -> dict[str, Any]:
 
 
 def _times(num: int, per_request: int | None) -> int:
-    """Requests for so many answers."""
+    """The number of requests for so many answers."""
     return math.ceil(num / (per_request or num))
 
 

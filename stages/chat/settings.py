@@ -1,4 +1,4 @@
-"""Which chat model is asked, how fast, how stubbornly, and for how much money at most."""
+"""Settings of a chat model: the model and its endpoint, limits, retries, prices and the budget."""
 
 import json
 import os
@@ -19,19 +19,21 @@ OWN_FIELDS = {
     "model", "messages", "temperature", "max_completion_tokens", "max_tokens", "reasoning_effort", "n", "top_p", "stop",
     "seed", "logprobs", "response_format", "stream", "stream_options",
 }  # fmt: skip
-"""Fields of a request's body that the settings give, or that hasse needs to be as they are."""
+"""Fields of a request that other settings or hasse itself decide."""
 
 
 class Price(Config):
-    """What a model's tokens cost, or `free: true` for a server of one's own."""
+    """The price of a model's tokens, or `free: true` for a server of your own."""
 
     input: float | None = Field(default=None, ge=0, description="Dollars per million tokens of the questions.")
     output: float | None = Field(default=None, ge=0, description="Dollars per million tokens of the answers.")
     cached_input: float | None = Field(
-        default=None, ge=0, description="Of question tokens that the server had in its cache; left out: as input."
+        default=None,
+        ge=0,
+        description="Dollars per million question tokens that the server has in its cache; left out: as input.",
     )
     reasoning: float | None = Field(
-        default=None, ge=0, description="Of tokens that the model thought before it answered; left out: as output."
+        default=None, ge=0, description="Dollars per million tokens of thinking; left out: as output."
     )
     free: bool = Field(default=False, description="Whether the model costs nothing.")
 
@@ -47,14 +49,14 @@ class Price(Config):
         return self
 
     def dollars(self, usage: Usage) -> float:
-        """What the tokens cost that a server counted."""
+        """The cost in dollars of the tokens that a server counted."""
         asked, cached, written, thought = self._rates
         cost = asked * (usage.prompt_tokens - usage.cached_tokens) + cached * usage.cached_tokens
         cost += written * (usage.output_tokens - usage.reasoning_tokens) + thought * usage.reasoning_tokens
         return cost / 1e6
 
     def at_most(self, input_tokens: int, output_tokens: int) -> float:
-        """What so many tokens can cost, whichever of them are cached or reasoning."""
+        """The maximum cost in dollars of so many tokens, however many of them are cached or reasoning."""
         asked, cached, written, thought = self._rates
         return (max(asked, cached) * input_tokens + max(written, thought) * output_tokens) / 1e6
 
@@ -66,23 +68,29 @@ class Price(Config):
 
 
 class BatchSettings(Config):
-    """How requests go through the provider's batch endpoint: often cheaper, and answered within hours."""
+    """Use the provider's batch endpoint, which is often cheaper and answers within hours."""
 
-    poll_seconds: float = Field(default=60.0, gt=0, description="Between two looks at a batch.")
-    completion_window: str = Field(default="24h", description="Within which the provider is to answer.")
-    max_requests: int = Field(default=10_000, ge=1, le=50_000, description="Of one batch; more make several.")
-    max_megabytes: float = Field(default=100.0, gt=0, le=200, description="Of one batch's file; more make several.")
-    max_attempts: int = Field(default=3, ge=1, description="Batches in which a question is asked before it has failed.")
+    poll_seconds: float = Field(default=60.0, gt=0, description="Seconds between two looks at a batch.")
+    completion_window: str = Field(default="24h", description="The time within which the provider is to answer.")
+    max_requests: int = Field(
+        default=10_000, ge=1, le=50_000, description="The most requests in a batch; more requests make several batches."
+    )
+    max_megabytes: float = Field(
+        default=100.0, gt=0, le=200, description="The largest file of a batch; more requests make several batches."
+    )
+    max_attempts: int = Field(default=3, ge=1, description="A question fails after it was asked in so many batches.")
     max_wait: float = Field(
         default=100_000.0,
         gt=0,
-        description="Seconds for one batch, after which the run stops; started again, it goes on.",
+        description="Seconds to wait for a batch before the run stops; the same command then waits on.",
     )
-    price_factor: float = Field(default=1.0, ge=0, le=1, description="Of the model's price; 0.5 for half of it.")
+    price_factor: float = Field(
+        default=1.0, ge=0, le=1, description="Factor on the model's price; 0.5 where batches cost half."
+    )
 
 
 class ChatSettings(Config):
-    """What enters a request is part of a result's key; how the request gets there is not."""
+    """A chat model. What enters a request is part of a result's key; how the request is sent is not."""
 
     model: str = Field(description="The model's name at the endpoint.")
     base_url: str | None = unkeyed(
@@ -90,41 +98,49 @@ class ChatSettings(Config):
     )
     api_key_variable: str = unkeyed("OPENAI_API_KEY", description="Environment variable with the key.")
     temperature: float | None = Field(
-        default=0.0, ge=0, description="Of the answers; `null` sends none, to a model that takes none."
+        default=0.0, ge=0, description="Sampling temperature; `null` sends none, for a model that accepts none."
     )
     max_tokens: int = Field(
-        default=512, ge=1, description="Tokens of an answer, at most; a reasoning model's thoughts count among them."
+        default=512, ge=1, description="The most tokens of an answer, including the thinking of a reasoning model."
     )
     token_limit: Literal["max_completion_tokens", "max_tokens"] = Field(
         default="max_completion_tokens",
-        description="The field of a request that holds max_tokens: max_tokens for servers that know that one alone.",
+        description="The request's field for the limit; set max_tokens for servers that know only that field.",
     )
     reasoning_effort: str | None = Field(
         default=None,
         min_length=1,
         max_length=40,
-        description="For reasoning models, such as low; none is sent if left out.",
+        description="Effort of a reasoning model, for example low; left out: none is sent.",
     )
     extra_body: dict[str, JsonValue] = Field(
         default={},
-        description="More fields of a request, which the endpoint knows; none that another setting gives, and no key.",
+        description="Further fields of a request that the endpoint knows; no field of another setting, and no API key.",
     )
     # The client's pool of connections holds 1000.
-    concurrency: int = unkeyed(8, ge=1, le=1000, description="Questions at a time, at most; fewer while overloaded.")
-    requests_per_minute: float | None = unkeyed(None, gt=0, description="Evenly spaced; no limit when left out.")
-    tokens_per_minute: float | None = unkeyed(None, gt=0, description="Of questions and answers; no limit if left out.")
+    concurrency: int = unkeyed(
+        8, ge=1, le=1000, description="The most questions at a time; fewer while the endpoint is overloaded."
+    )
+    requests_per_minute: float | None = unkeyed(
+        None, gt=0, description="The most requests per minute, evenly spaced; left out: no limit."
+    )
+    tokens_per_minute: float | None = unkeyed(
+        None, gt=0, description="The most tokens of questions and answers per minute; left out: no limit."
+    )
     timeout: float = unkeyed(60.0, gt=0, description="Seconds for one try.")
     longest_wait: float = unkeyed(
-        120.0, gt=0, description="Seconds that the endpoint may ask to wait; asked for more, the question fails."
+        120.0, gt=0, description="Seconds that the endpoint may ask to wait; a question fails if it asks for more."
     )
     deadline: float | None = unkeyed(None, gt=0, description="Seconds for one question over all its tries.")
-    max_retries: int = unkeyed(4, ge=0, description="Of a question after a time-out, a lost connection, 429 or 5xx.")
-    cache: Path | None = unkeyed(
-        None, description="SQLite file of replies paid for; else that of HASSE_CHAT_CACHE; else the store's own."
+    max_retries: int = unkeyed(
+        4, ge=0, description="Retries of a question after a time-out, a lost connection, 429 or 5xx."
     )
-    prices: dict[str, Price] = unkeyed({}, description="Of models, by name.")
-    budget_usd: float | None = unkeyed(None, ge=0, description="Dollars to spend, at most; needs the model's price.")
-    batch: BatchSettings | None = unkeyed(None, description="Ask by batches, not one by one.")
+    cache: Path | None = unkeyed(
+        None, description="SQLite file of paid replies; left out: the file of HASSE_CHAT_CACHE, else the store's own."
+    )
+    prices: dict[str, Price] = unkeyed({}, description="Prices of models, by name.")
+    budget_usd: float | None = unkeyed(None, ge=0, description="The most dollars to spend; needs the model's price.")
+    batch: BatchSettings | None = unkeyed(None, description="Ask by batches instead of one by one.")
 
     _base_url = field_validator("base_url", mode="before")(without_secrets)
 
@@ -143,13 +159,13 @@ class ChatSettings(Config):
 
     @property
     def cache_path(self) -> Path | None:
-        """The file named here, else by the environment; None for that of whoever pays."""
+        """The cache that the settings name, else the environment; None for the payer's cache."""
         named = os.environ.get(VARIABLE)
         return self.cache or (Path(named) if named else None)
 
     @property
     def price_factor(self) -> float:
-        """What a batch makes of the model's price."""
+        """The factor on the model's price."""
         return self.batch.price_factor if self.batch else 1.0
 
     @model_validator(mode="after")

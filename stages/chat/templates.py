@@ -1,8 +1,8 @@
-"""Jinja templates that users write: rendered in a sandbox that ends, whatever the template says.
+"""Render Jinja templates of users in a sandbox with limits on steps and text.
 
-A template may come from anywhere, for instance from a folder that many may write, so it is held as what it is: text
-with places for text. It sees the values that it is given and nothing behind them, changes none of them, and opens no
-other file. Loops, calls and the length of texts are limited, so that no template keeps a run busy or fills its memory.
+A template may come from anywhere, for instance from a folder that many people can write to, so it is not trusted. It
+can read the values that it is given, but not their attributes behind the sandbox, cannot change them, and cannot open
+other files. Loops, calls and the length of texts are limited, so that no template keeps a run busy or fills its memory.
 """
 
 import re
@@ -20,10 +20,11 @@ from hasse.data.errors import SourceError
 
 MAX_FILE_BYTES = 1_000_000
 MAX_STEPS = 100_000
-"""Turns of loops and calls in one rendering."""
+"""The limit on loop iterations and calls in one rendering."""
 MAX_CHARACTERS = 10_000_000
-"""Of the rendered text and of all texts on the way to it."""
+"""The limit on the rendered text and all intermediate texts together."""
 MAX_BITS = 1024
+"""The limit on the size of integers."""
 
 FILTERS = (
     "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int",
@@ -31,20 +32,20 @@ FILTERS = (
     "safe", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper",
     "wordcount",
 )  # fmt: skip
-"""None of them makes much text of little."""
+"""The allowed filters. None of them makes a long text from a short one."""
 TEXT_METHODS = frozenset({
     "capitalize", "casefold", "count", "endswith", "find", "isalnum", "isalpha", "isdecimal", "isdigit", "islower",
     "isspace", "istitle", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rfind",
     "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
 })  # fmt: skip
-"""Of texts; neither do they. (`format` and `ljust` pad to any width, `replace` multiplies.)"""
+"""The allowed methods of texts. (`format` and `ljust` can pad to any width, and `replace` can multiply a text.)"""
 FORMAT = re.compile(r"%[-+ #0]?\d{0,2}(\.\d{1,2})?[sdfgeEG%]")
 LEFT = "left "
-"""The key of what is left of steps and characters; no template can write a name that ends in a space."""
+"""The key of the remaining steps and characters. No template can name it, since no name ends in a space."""
 
 
 def render(path: Path, values: dict[str, Any]) -> str:
-    """The filled template of a file. Raises SourceError that names the file and what the template did."""
+    """Render the template in a file. Raises SourceError that names the file and what the template did."""
     try:
         return template(path).render({**values, LEFT: {"steps": MAX_STEPS, "characters": MAX_CHARACTERS}})
     except SecurityError as error:
@@ -56,7 +57,7 @@ def render(path: Path, values: dict[str, Any]) -> str:
 
 
 def template(path: Path) -> Template:
-    """The template of a file, as it is now. Raises SourceError for a file that is none."""
+    """The compiled template of a file in its present version. Raises SourceError for a file that is no template."""
     try:
         if not path.is_file():
             raise SourceError("there is no such file", file=path)
@@ -87,7 +88,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = {"range": self.globals["range"], "dict": dict, "namespace": self.globals["namespace"]}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """The tree, in which loops count their turns, and whatever is written or joined counts its characters."""
+        """The syntax tree, with counters of iterations in loops and of characters in outputs and concatenations."""
         tree = super()._parse(source, name, filename)
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, "each step", [], [], None, None)
@@ -96,7 +97,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return tree
 
     def wrap_str_format(self, value: Any) -> None:
-        """`format` is a method like others, and not among the safe ones: it pads to any width."""
+        """Treat `format` as an ordinary method, which is not among the allowed ones: it can pad to any width."""
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, str):
@@ -117,7 +118,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _is_small(operator: str, left: Any, right: Any) -> bool:
-    """Whether the result is a number of few digits, or a text or list that is not too long."""
+    """Whether the result of an operator stays within the limits on integers, texts and lists."""
     if all(isinstance(value, (int, float)) for value in (left, right)):
         return all(isinstance(value, float) or value.bit_length() < MAX_BITS for value in (left, right))
     sizes = [len(value) if hasattr(value, "__len__") else value for value in (left, right)]

@@ -1,4 +1,4 @@
-"""What a loss sees: completions of some prompts as flat, ragged tensors, whatever layout the forward pass uses.
+"""The tensors that a loss sees: completions of some prompts, flat and ragged, whatever the forward pass's layout.
 
 Legend: B prompts, N completions of all of them, T response tokens of all completions, P ordered pairs.
 """
@@ -16,21 +16,21 @@ from hasse.data.records import TrainingExample
 
 @dataclass(frozen=True)
 class StepTotals:
-    """What one optimiser step holds in all, so that the losses of its micro-batches add up to the step's loss."""
+    """Totals over one optimiser step, which losses are divided by, so that micro-batches add up to the step's loss."""
 
     num_prompts: int
     sums: Mapping[str, float] = field(default_factory=dict)
-    """What else a method divides by, from its `step_sums`."""
+    """Further totals by name, from the method's `step_sums`."""
 
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """B prompts with their N completions. Token ids stay ragged; a layout in `hasse.stages.scoring.score` places them.
+    """B prompts with their N completions. Token ids stay ragged until `hasse.stages.scoring.score` lays them out.
 
     prompt_ids: B tensors; completion_ids: N tensors, EOS included; prompt_N: the prompt of each completion;
-    pairs_P2: (better, worse) as positions in N; margin_P: of explicit pairs; target_B: position in N, -1 for none;
-    human_N: whether a person wrote it; length_N: response tokens; reference_N: summed log-probs under the frozen
-    reference, nats, NaN where it was not asked.
+    pairs_P2: (better, worse) as positions in N; margin_P: the margins of explicit pairs; target_B: position in N, -1
+    for none; human_N: whether a person wrote the completion; length_N: response tokens; reference_N: summed log-probs
+    under the frozen reference, in nats, NaN where they were not computed.
     """
 
     prompt_ids: tuple[Tensor, ...]
@@ -49,14 +49,14 @@ class CandidateBatch:
         return len(self.prompt_ids)
 
     def to(self, device: torch.device) -> "CandidateBatch":
-        """What a loss reads goes to the device; token ids stay where they are, until a layout has placed them."""
+        """Move what a loss reads to the device. Token ids are moved later, as rows of a layout."""
         moved = {
             name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 
     def only(self, completions: Sequence[int]) -> "CandidateBatch":
-        """The texts of these completions, for a forward pass; nothing of their order. Positions in N, ascending."""
+        """A batch of these completions (ascending positions in N) for a forward pass, without their order."""
         prompts = sorted({int(self.prompt_N[n]) for n in completions})
         place = {b: i for i, b in enumerate(prompts)}
         index = torch.tensor(completions)
@@ -76,10 +76,10 @@ class CandidateBatch:
 
 @dataclass(frozen=True)
 class SequenceLogps:
-    """Log-probs of the response tokens under the policy, nats, float32 or better.
+    """Log-probs of the response tokens under the policy, in nats, float32 or better.
 
-    logp_T: one a response token, completions one after another; completion_T: whose token it is;
-    sum_N: per completion; length_N: tokens.
+    logp_T: one per response token, completions one after another; completion_T: the completion of each token;
+    sum_N: the sum over each completion; length_N: tokens of each completion.
     """
 
     logp_T: Tensor
@@ -89,12 +89,12 @@ class SequenceLogps:
 
     @property
     def mean_N(self) -> Tensor:
-        """Nats a token."""
+        """Nats per token."""
         return self.sum_N / self.length_N
 
     @staticmethod
     def from_tokens(logp_T: Tensor, length_N: Tensor) -> "SequenceLogps":
-        """Sums of consecutive runs of `length_N` tokens. Raises ValueError for a completion without tokens."""
+        """Sum over completions of `length_N` consecutive tokens. Raises ValueError for a completion without tokens."""
         if bool((length_N <= 0).any()):
             raise ValueError("a completion has no response tokens; its mean log-prob is undefined")
         completion_T = torch.repeat_interleave(torch.arange(len(length_N), device=logp_T.device), length_N)
@@ -104,13 +104,13 @@ class SequenceLogps:
 
 @dataclass(frozen=True)
 class SequenceRewards:
-    """What a model with a scalar head says of each completion after its prompt: reward_N, float32 or better."""
+    """The reward of each completion after its prompt by a model with a scalar head, float32 or better."""
 
     reward_N: Tensor
 
 
 def collate(examples: Sequence[TrainingExample]) -> CandidateBatch:
-    """One batch of the examples. Raises ValueError for a completion without tokens or a level that is not a number."""
+    """Make one batch of the examples. Raises ValueError for a completion without tokens or with NaN as its level."""
     prompt_N, lengths, human, pairs, margins, targets, references = [], [], [], [], [], [], []
     start = 0
     for b, example in enumerate(examples):
@@ -140,7 +140,7 @@ def collate(examples: Sequence[TrainingExample]) -> CandidateBatch:
 def totals(
     examples: Sequence[TrainingExample], step_sums: Callable[[TrainingExample], Mapping[str, float]] | None = None
 ) -> StepTotals:
-    """The totals of a step that holds exactly these examples."""
+    """The totals of an optimiser step over exactly these examples."""
     sums: Counter[str] = Counter()
     for example in examples if step_sums else ():
         sums.update(step_sums(example))  # type: ignore[misc, arg-type]

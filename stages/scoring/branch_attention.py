@@ -1,12 +1,12 @@
-"""Attention within the documents and branches of one row, for models that take their attention from transformers.
+"""Attention within the documents and branches of one row, for models that use transformers' attention interface.
 
-The model's own code stays as it is: it is told the name of this attention function, and hands the row's structure
-through in the place of a 4-D mask. A query sees a key of its own document, at no later position, that is in the trunk
-or in its own branch, and, where a layer has a sliding window, within the window by position.
+The model's code is unchanged: the model is given the name of this attention function, and passes on the row's structure
+as if it were a 4-D mask. A query attends to a key when the key is in the same document, in the trunk or in the query's
+own branch, and at no later position; in a layer with a sliding window, the key's position must be within the window.
 
-On the CPU a long document takes two calls of scaled_dot_product_attention: the trunk, causally, and all branches
-against the whole document, under a mask; short documents go several to a call. On CUDA the row takes one call of
-FlexAttention with a block mask.
+On the CPU a long document takes two calls of scaled_dot_product_attention: a causal call for the trunk, and a masked
+call for all branches against the whole document. Several short documents share one call. On CUDA the row takes one call
+of FlexAttention with a block mask.
 
 Legend: H heads, L tokens of the row, D width of a head.
 """
@@ -24,16 +24,16 @@ from transformers import AttentionInterface
 
 NAME = "hasse_branches"
 BLOCK = 128
-"""Tokens to whose multiples a row is padded on CUDA, so that few shapes are compiled."""
+"""On CUDA a row is padded to a multiple of this many tokens, so that few shapes are compiled."""
 SHORT = 256
-"""Tokens up to which documents share a call on the CPU: below, a call costs more than what its mask hides."""
+"""Documents share a call on the CPU up to this many tokens: another call would cost more than the masked products."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Whole documents that are attended to together: all at once, or, where `trunk` is not 0, so many tokens apart.
+    """Whole documents that are computed together, in one call, or in two where `trunk` is not 0.
 
-    A mask that is None is plainly causal.
+    length: tokens; trunk: tokens of the trunk, which then has a call and a mask of its own. A mask of None is causal.
     """
 
     length: int
@@ -54,9 +54,10 @@ def branch_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """query, key, value: [1, H, L, D]; attention_mask: [1, 1, 3, L], the structure of the row. Gives [1, L, H, D].
+    """Attention by the structure of the row; returns [1, L, H, D].
 
-    Raises NotImplementedError for what a layer asks beyond that: sinks, a bias.
+    query, key, value: [1, H, L, D]; attention_mask: [1, 1, 3, L], the structure of the row. Raises NotImplementedError
+    for a layer that needs attention sinks or a position bias.
     """
     for name in ("s_aux", "position_bias"):
         if kwargs.get(name) is not None:
@@ -85,12 +86,12 @@ def branch_attention(
 
 
 def takes_flex(tensor: Tensor) -> bool:
-    """Whether attention is FlexAttention's on the device of this tensor."""
+    """Whether FlexAttention is used on the device of this tensor."""
     return tensor.device.type == "cuda"
 
 
 def visible(structure_3L: Tensor, window: int | None) -> Callable[[Any, Any, Any, Any], Tensor]:
-    """Which keys a query sees, as FlexAttention asks it: (batch, head, query index, key index) -> bool."""
+    """FlexAttention's mask function, (batch, head, query index, key index) -> whether the query attends to the key."""
     document, branch, position = structure_3L
 
     def rule(b: Any, h: Any, q: Any, k: Any) -> Tensor:
@@ -106,7 +107,7 @@ _plans = WeakIdKeyDictionary()
 
 
 def _plans_of(structure: Tensor) -> dict[int | None, Any]:
-    """What was worked out of a row's structure, for each window: made in the first layer, used in all."""
+    """The masks of a row, by sliding window: computed in the first layer, re-used in all others."""
     if structure not in _plans:
         _plans[structure] = {}
     return _plans[structure]
@@ -134,7 +135,7 @@ def _runs(structure_3L: Tensor, window: int | None) -> list[_Run]:
 
 
 def _bounds(document_L: Tensor) -> Iterator[tuple[int, int]]:
-    """(start, end) of runs of whole documents: one long document, or short ones together."""
+    """(start, end) of each run: one long document, or several short documents."""
     _, lengths = torch.unique_consecutive(document_L, return_counts=True)
     start = end = 0
     for length in lengths.tolist():

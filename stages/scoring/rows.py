@@ -1,13 +1,13 @@
-"""Many completions in one row, each exactly as if it stood alone.
+"""Lay out many completions in one row such that each gets the same result as alone.
 
-A row holds documents; a document is a trunk and its branches: a prompt, once, and the responses to it. A token sees
-what comes before it in its own branch and in the trunk, and positions restart at the trunk's end for every branch. So
+A row holds documents. A document is a trunk and its branches: one copy of a prompt, and the responses to it. A token
+attends to earlier tokens of its own branch and of the trunk. In every branch positions start at the trunk's end.
 
     shared   [prompt | response 1 | ... | response K]     a document is a prompt with its K responses
     packed   [prompt response 1][prompt response 2] ...   a document is one completion, without branches
 
-A response's first token is predicted from the trunk's last hidden state, and a response's last token predicts nothing:
-it is left out of the row. So K responses of R tokens to a prompt of P cost P + K (R - 1) tokens, instead of K (P + R).
+The first token of a response is predicted from the trunk's last hidden state. The last token of a response predicts
+nothing and is left out. So K responses of R tokens to a prompt of P tokens take P + K (R - 1) tokens, not K (P + R).
 
 Legend: L tokens of the row, N completions, T response tokens of all completions.
 """
@@ -25,9 +25,9 @@ from hasse.stages.scoring.batch import CandidateBatch
 class PackedRow:
     """One row of L tokens.
 
-    ids_L: token ids; structure_3L: the document of each token, its branch (0 is the trunk) and its position in the
-    completion; predicting_T: place in L of the state that predicts each response token; target_T: these tokens;
-    last_N: place in L of each completion's last token, -1 where it was left out.
+    ids_L: token ids; structure_3L: for each token its document, its branch (0 is the trunk) and its position in the
+    completion; predicting_T: index in L of the hidden state that predicts each response token; target_T: the response
+    tokens; last_N: index in L of each completion's last token, -1 where it was left out.
     """
 
     ids_L: Tensor
@@ -41,7 +41,7 @@ class PackedRow:
 
 
 def lay_out(batch: CandidateBatch, *, shared: bool, keep_last: bool = False) -> PackedRow:
-    """The batch in one row. `keep_last`: with every completion's last token, which a reward is read at.
+    """Put the batch into one row. `keep_last`: include the last token of each completion, where a reward is read.
 
     Raises ValueError for an empty prompt: nothing would predict the first token of its responses.
     """
@@ -76,13 +76,16 @@ def lay_out(batch: CandidateBatch, *, shared: bool, keep_last: bool = False) -> 
 
 
 def tokens_in_row(prompt_length: int, response_lengths: Sequence[int], *, shared: bool) -> int:
-    """How long a row these responses to a prompt make."""
+    """The length of the row that these responses to a prompt make."""
     prompts = 1 if shared else len(response_lengths)
     return prompts * prompt_length + sum(response_lengths) - len(response_lengths)
 
 
 def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
-    """Items by index into as few bins as first-fit decreasing finds; one that is larger than a bin has its own."""
+    """Pack items into few bins by first-fit decreasing; returns the indices in each bin.
+
+    An item that is larger than a bin gets a bin of its own.
+    """
     filled: list[list[int]] = []
     room: list[int] = []
     for item in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
@@ -97,7 +100,7 @@ def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def _prompts(batch: CandidateBatch) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """Each prompt with its completions; those of a prompt stand together."""
+    """Each prompt with its completions."""
     responses: list[list[Tensor]] = [[] for _ in batch.prompt_ids]
     for b, response in zip(batch.prompt_N.tolist(), batch.completion_ids, strict=True):
         responses[b].append(response)

@@ -1,11 +1,12 @@
 """Log-probs and rewards of a batch of completions under a model, in one of three layouts.
 
-    padded   one right-padded row a completion, the model's own attention and logits: the oracle, for any model
+    padded   one right-padded row for each completion, with the model's own attention and logits; works for any model
     packed   completions one after another in one row (hasse.stages.scoring.rows)
-    shared   the same, with one copy of a prompt for all its responses
+    shared   as packed, with one copy of a prompt for all its responses
 
-The last two never hold more logits than a chunk (see `token_logps`) and attend within documents (see
-`branch_attention`). A loss sees only `SequenceLogps` or `SequenceRewards`, so it knows of no layout.
+The padded layout is the reference that the other two are tested against. They never hold more logits than one chunk
+(see `token_logps`) and attend within documents only (see `branch_attention`). A loss sees only `SequenceLogps` or
+`SequenceRewards`, so it does not depend on the layout.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,15 +28,15 @@ from hasse.stages.scoring.token_logps import Head, token_logps
 Layout = Literal["shared", "packed", "padded"]
 
 WORTH_SHARING = 1.3
-"""From this ratio of tokens on, one copy of a prompt for all its responses pays."""
+"""`shared` is chosen when `packed` would need this many times the tokens, or more."""
 TOLERANCE = 3e-5
-"""Largest difference of a log-prob in float32 that is taken for rounding, relative to 1 and the largest of them."""
+"""The largest difference of log-probs in float32 that counts as rounding, relative to 1 + the largest log-prob."""
 
 
 def sequence_logps(model: Any, batch: CandidateBatch, layout: Layout = "padded") -> SequenceLogps:
-    """One forward pass over the N completions; log-softmax in float32 or better.
+    """The log-probs of the N completions from one forward pass, with log-softmax in float32 or better.
 
-    Layouts other than padded need the model to be `prepared` for them.
+    For another layout than padded the model must be `prepared`.
     """
     if layout != "padded":
         return SequenceLogps.from_tokens(_row_outputs(model, batch, layout, keep_last=False), batch.length_N)
@@ -50,7 +51,7 @@ def sequence_logps(model: Any, batch: CandidateBatch, layout: Layout = "padded")
 
 
 def sequence_rewards(model: Any, batch: CandidateBatch, layout: Layout = "padded") -> SequenceRewards:
-    """One forward pass of a sequence classifier with one label, read at the last token of each completion."""
+    """The rewards of the N completions: one forward pass of a model with a scalar head, read at their last tokens."""
     if layout != "padded":
         return SequenceRewards(_row_outputs(model, batch, layout, keep_last=True))
     rows = _rows(batch)
@@ -62,16 +63,17 @@ def sequence_rewards(model: Any, batch: CandidateBatch, layout: Layout = "padded
 
 
 def tokens_of(prompt_length: int, lengths: Sequence[int], layout: Layout) -> int:
-    """What these completions of a prompt cost in a forward pass: tokens of the row, or of the padded rows."""
+    """The number of tokens in a forward pass over these completions of a prompt, padding included."""
     if layout == "padded":
         return len(lengths) * (prompt_length + max(lengths))
     return tokens_in_row(prompt_length, lengths, shared=layout == "shared")
 
 
 def in_passes(groups: Sequence[tuple[int, Sequence[int]]], layout: Layout, max_tokens: int) -> list[list[int]]:
-    """Groups by index, in as few passes as first-fit finds; a group is (prompt length, lengths of its completions).
+    """Divide groups into forward passes of at most `max_tokens` tokens; returns the indices of each pass's groups.
 
-    Padded rows go with rows of like width. A group that is larger than a pass has its own.
+    A group is (prompt length, lengths of its completions). First-fit keeps the passes few; padded rows are put together
+    with rows of similar width. A group that is larger than `max_tokens` gets a pass of its own.
     """
     if layout != "padded":
         return bins([tokens_of(prompt, lengths, layout) for prompt, lengths in groups], max_tokens)
@@ -88,25 +90,25 @@ def in_passes(groups: Sequence[tuple[int, Sequence[int]]], layout: Layout, max_t
 
 
 def group_of(example: TrainingExample) -> tuple[int, list[int]]:
-    """Length of the prompt, lengths of its completions."""
+    """(prompt length, lengths of the completions), in tokens."""
     return len(example.prompt_token_ids), [len(c.token_ids) for c in example.completions]
 
 
 def choose_layout(
     model: Any, examples: Iterable[TrainingExample], wanted: Layout | Literal["auto"] = "auto"
 ) -> tuple[Layout, str]:
-    """The layout for these examples, and why.
+    """(layout for these examples, reason).
 
-    auto: shared where it pays and the model can, which is tried out on a few tokens against the model's own forward.
-    Raises InputError when a wanted layout is not exact with this model.
+    auto: `shared` where it saves enough tokens and is exact with this model. That is tested on a few tokens against the
+    model's own forward pass. Raises InputError when a layout is asked for that is not exact with this model.
     """
     if wanted == "padded":
         return "padded", "as asked"
-    trouble = _trouble(model)
-    if trouble and wanted != "auto":
-        raise InputError(f"layout {wanted} is not possible with this model: {trouble}; take auto or padded")
-    if trouble:
-        return "padded", trouble
+    problem = _problem_with_rows(model)
+    if problem and wanted != "auto":
+        raise InputError(f"layout {wanted} is not possible with this model: {problem}; take auto or padded")
+    if problem:
+        return "padded", problem
     if wanted != "auto":
         return wanted, "as asked"
     packed = shared = 0
@@ -119,8 +121,8 @@ def choose_layout(
     return "shared", f"one copy of the prompt saves a factor of {saved:.2f} in tokens"
 
 
-def _trouble(model: Any) -> str | None:
-    """Why rows are not exact with this model; None when they are, to rounding."""
+def _problem_with_rows(model: Any) -> str | None:
+    """Why the log-probs or rewards from rows differ from the model's own; None when they agree up to rounding."""
     inner = innermost(model)
     is_reward = hasattr(inner, "score")
     if not getattr(inner, "_supports_attention_backend", False):
@@ -129,7 +131,7 @@ def _trouble(model: Any) -> str | None:
         return f"the output layer of {type(inner).__name__} is not a plain linear one"
     vocabulary = inner.config.get_text_config().vocab_size
     ids = [1 + 7919 * i % (vocabulary - 1) for i in range(64)]
-    examples = [_tried(ids[:24], [ids[24:36], ids[36:40], ids[40:64]]), _tried(ids[5:7], [ids[:3]])]
+    examples = [unordered(ids[:24], [ids[24:36], ids[36:40], ids[40:64]]), unordered(ids[5:7], [ids[:3]])]
     batch = collate(examples).to(_device(model))
     was_training = model.training
     model.eval()
@@ -147,7 +149,8 @@ def _trouble(model: Any) -> str | None:
     return None if off <= allowed else f"rows are {off:.2g} nats off with {type(inner).__name__}"
 
 
-def _tried(prompt: list[int], completions: list[list[int]]) -> TrainingExample:
+def unordered(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> TrainingExample:
+    """An example that is only scored: token ids of a prompt and of its completions, without an order."""
     return TrainingExample(
         prompt_id="",
         cluster_id="",
@@ -165,7 +168,7 @@ def outputs_of(model: Any, batch: CandidateBatch, layout: Layout, *, is_reward: 
 
 @contextmanager
 def prepared(model: Any, layout: Layout) -> Iterator[None]:
-    """For the time of the context the model takes rows of this layout; padded leaves it as it is."""
+    """Let the model take rows of this layout within the context; `padded` leaves the model as it is."""
     inner = innermost(model)
     if layout == "padded":
         yield
@@ -184,14 +187,14 @@ def prepared(model: Any, layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def _forward_of(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """For the time of the context calls of the module come to `forward`, with the module first."""
+    """Replace the module's forward by `forward`, which gets the module as first argument, within the context."""
     own = vars(module).get("forward")
     module.forward = partial(forward, module)
     try:
         yield
     finally:
         del module.forward
-        if own is not None:  # somebody else's, put there before
+        if own is not None:  # another wrapper had replaced the forward before
             module.forward = own
 
 
@@ -203,9 +206,9 @@ def innermost(model: Any) -> Any:
 
 
 def _forward_rows(self: Any, *args: Any, predicting_T: Tensor | None = None, **inputs: Any) -> Any:
-    """A model's forward that, given a row, goes from hidden states straight to what is asked of them.
+    """A model's forward that, for a row, computes only the wanted log-probs or rewards from the hidden states.
 
-    It stands in the place of `forward`, so that whatever wraps the model (adapters, autocast, sharding) still works.
+    It replaces `forward` itself, so that wrappers of the model (adapters, autocast, sharding) still work.
     """
     if predicting_T is None:
         return type(self).forward(self, *args, **inputs)
@@ -218,9 +221,9 @@ def _forward_rows(self: Any, *args: Any, predicting_T: Tensor | None = None, **i
 
 
 def _forward_targets(head: Head, self: Any, hidden_TD: Tensor, target_T: Tensor | None = None) -> Tensor:
-    """The output layer's forward that, given targets, goes straight to their log-probs.
+    """The output layer's forward that, given targets, computes their log-probs without all logits.
 
-    It is called as a module is, so that sharded weights are gathered for it, and read where they then are.
+    It runs as a call of the module, so that sharded weights have been gathered; it must read the weights at that time.
     """
     if target_T is None:
         return type(self).forward(self, hidden_TD)
@@ -240,7 +243,7 @@ def _row_outputs(model: Any, batch: CandidateBatch, layout: Layout, *, keep_last
 
 
 def _to_blocks(row: PackedRow) -> PackedRow:
-    """On CUDA padded to whole blocks, with a document that no response belongs to."""
+    """The row, on CUDA padded to whole blocks by a document that holds no response."""
     missing = -len(row.ids_L) % attention.BLOCK if attention.takes_flex(row.ids_L) else 0
     if not missing:
         return row

@@ -1,8 +1,8 @@
 """Log-probs of given tokens from hidden states, without ever holding the logits of all of them.
 
-The head's output z is made a chunk of tokens at a time, reduced to z[target] - logsumexp(z) in float32, and made again
-in backward, where the gradient is (onehot - softmax) times what comes in. What is held at a time is one chunk of
-float32 logits, whatever the batch.
+The logits z are computed for a chunk of tokens at a time and reduced to z[target] - logsumexp(z) in float32. The
+backward pass computes them again; the gradient with respect to z is (onehot - softmax) times the incoming gradient. So
+memory holds one chunk of float32 logits, whatever the size of the batch.
 
 Legend: T tokens, D hidden width, V vocabulary.
 """
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 CHUNK_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 26}
-"""Logits of one chunk: 16 MiB in float32 on the CPU, where larger pieces are fetched from the system each time."""
+"""The number of logits in a chunk. On the CPU 16 MiB in float32: larger blocks are allocated by the system each time.
+"""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A linear output layer with what its model does to the logits afterwards: z = cap tanh(scale (W h + b) / cap)."""
+    """A linear output layer and how its model transforms the logits: z = cap tanh(scale (W h + b) / cap)."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -39,7 +40,7 @@ class Head:
 
 
 def token_logps(hidden_TD: Tensor, head: Head, target_T: Tensor, *, chunk: int | None = None) -> Tensor:
-    """log p(target) of each token, nats, float32 or better, [T]; `chunk`: tokens at a time."""
+    """log p(target) of each token, [T], in nats, float32 or better. `chunk`: how many tokens at a time."""
     chunk = chunk or max(16, CHUNK_LOGITS.get(hidden_TD.device.type, 1 << 22) // len(head.weight))
     return _TokenLogps.apply(hidden_TD, head.weight, head.bias, target_T, head.scale, head.cap, chunk)  # type: ignore[no-any-return]
 

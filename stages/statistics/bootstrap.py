@@ -1,13 +1,13 @@
-"""Accuracies with intervals: a bootstrap over clusters of prompts and over training seeds.
+"""Means with intervals: a bootstrap over clusters of prompts and over training seeds.
 
-Two answers to the same or to near-duplicate prompts are not independent, nor are three samples of one model; so what is
-resampled are clusters of prompts and, crossed with them, the seeds of an arm. With three seeds the spread between them
-is known only roughly, and nothing here covers the choice of the data or of the student.
+Answers to the same prompt or to near-duplicate prompts are not independent, nor are several samples of one model. So
+the bootstrap resamples clusters of prompts and, crossed with them, the training seeds of an arm. With three seeds the
+spread between seeds is known only roughly. The intervals do not cover the choice of the data or of the student.
 
-Where every resample comes out the same, a bootstrap would claim certainty. With n independent clusters, an event that
-none of them showed may still happen at a rate of up to 1 - 0.025^(1/n), the exact bound of Clopper and Pearson, and
-that is the interval here: for a share of 0 or 1 from that end of the scale, and for a difference of 0 both ways. One
-cluster alone says nothing about the spread, so its interval is the whole scale.
+Where all resamples agree, a bootstrap would claim certainty. With n independent clusters, an event that none of them
+showed may still happen at a rate of up to 1 - 0.025^(1/n), the exact bound of Clopper and Pearson. The interval then
+uses this bound: for a share of 0 or 1 from that end of the scale, for a difference of 0 in both directions. A single
+cluster says nothing about the spread, so its interval is the whole scale.
 
 Legend: S seeds, I prompts, R resamples.
 """
@@ -22,15 +22,15 @@ Array = np.ndarray
 LEVEL = 0.95
 NORMAL_Z = 1.959964
 Scale = tuple[float, float]
-"""The lowest and the highest value that one answer can have."""
+"""The lowest and the highest possible value of one answer."""
 SHARE: Scale = (0.0, 1.0)
 BALANCE: Scale = (-1.0, 1.0)
-"""Of a difference of two shares, and of wins less losses."""
+"""The scale of a difference of two shares, and of wins minus losses."""
 POWER_Z = NORMAL_Z + 0.841621
-"""Standard errors of a difference that is found 80 times in 100 by a two-sided test at 5 %."""
+"""A difference of this many standard errors is detected with 80 % power by a two-sided test at 5 %."""
 
 ROUNDING = 1e-12
-"""Resamples that differ by less are the same."""
+"""Resamples that differ by less than this are equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +48,12 @@ class Interval:
 
     @property
     def smallest_detectable(self) -> float:
-        """The true difference that such an experiment would find in 80 of 100 tries."""
+        """The true difference that such an experiment would detect with 80 % power."""
         return POWER_Z * self.error
 
 
 class Bootstrap:
-    """The same resamples of prompt clusters for every arm, so that differences are paired.
+    """A bootstrap with the same resamples of prompt clusters for every arm, so that differences are paired.
 
     clusters: the cluster of each of the I prompts.
     """
@@ -69,22 +69,22 @@ class Bootstrap:
         self.weight_RI = drawn[:, self.cluster_I].astype(float)
 
     def mean(self, score_SI: Array, *, scale: Scale | None = SHARE) -> Interval:
-        """The mean over seeds and prompts. scale: None where a score has no bounds, such as a log-prob."""
+        """The mean over seeds and prompts. scale: None for a score without bounds, such as a log-prob."""
         return self._interval(score_SI.mean(), self._resampled(score_SI), scale)
 
     def difference(self, score_SI: Array, baseline_SI: Array) -> Interval:
-        """How much higher than the baseline on the same prompts; the seeds of the two are drawn independently."""
+        """The score minus the baseline on the same prompts; the seeds of the two are resampled independently."""
         resampled_R = self._resampled(score_SI) - self._resampled(baseline_SI, draw=1)
         return self._interval(score_SI.mean() - baseline_SI.mean(), resampled_R, BALANCE)
 
     def _interval(self, mean: float, resampled_R: Array, scale: Scale | None) -> Interval:
         low, high = np.quantile(resampled_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        found = Interval(mean=float(mean), low=float(low), high=float(high), error=float(resampled_R.std()))
+        interval = Interval(mean=float(mean), low=float(low), high=float(high), error=float(resampled_R.std()))
         is_degenerate = np.ptp(resampled_R) < ROUNDING
-        return _exact(found, self.num_clusters, scale) if scale and is_degenerate else found
+        return _exact(interval, self.num_clusters, scale) if scale and is_degenerate else interval
 
     def _resampled(self, score_SI: Array, *, draw: int = 0) -> Array:
-        """The mean in each resample; `draw` numbers independent draws of the seeds, whatever was asked before."""
+        """The mean in each resample, [R]. Each number `draw` gives another, reproducible draw of the seeds."""
         num_seeds = len(score_SI)
         total_RS = self.weight_RI @ score_SI.T / self.weight_RI.sum(1, keepdims=True)
         rng = np.random.default_rng((self.seed, 1 + draw))
@@ -92,18 +92,18 @@ class Bootstrap:
         return (total_RS * seeds_RS).sum(1)
 
 
-def _exact(found: Interval, num_clusters: int, scale: Scale) -> Interval:
-    """The interval of a mean that came out the same in every resample."""
+def _exact(interval: Interval, num_clusters: int, scale: Scale) -> Interval:
+    """The interval of a mean that is the same in every resample."""
     low, high = scale
     unseen = 1 - ((1 - LEVEL) / 2) ** (1 / num_clusters)
     if num_clusters == 1:
         bounds = scale
-    elif abs(found.mean - low) < ROUNDING:
+    elif abs(interval.mean - low) < ROUNDING:
         bounds = (low, low + (high - low) * unseen)
-    elif abs(found.mean - high) < ROUNDING:
+    elif abs(interval.mean - high) < ROUNDING:
         bounds = (high - (high - low) * unseen, high)
-    elif low < 0 and abs(found.mean) < ROUNDING:
+    elif low < 0 and abs(interval.mean) < ROUNDING:
         bounds = (-unseen, unseen)
     else:
-        return found
-    return replace(found, low=bounds[0], high=bounds[1], error=(bounds[1] - bounds[0]) / (2 * NORMAL_Z))
+        return interval
+    return replace(interval, low=bounds[0], high=bounds[1], error=(bounds[1] - bounds[0]) / (2 * NORMAL_Z))

@@ -1,4 +1,4 @@
-"""What a judge says of two answers when it has seen them in both orders."""
+"""A judge's verdict on two answers that it has seen in both orders."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,7 +9,10 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairComparison:
-    """The verdicts for model A on one prompt; None where the judge gave no usable reply. Raises ValueError."""
+    """The verdicts for model A on one prompt, None where the judge's reply was unusable.
+
+    Raises ValueError for an unknown verdict.
+    """
 
     prompt_id: str
     first: Verdict | None
@@ -24,7 +27,7 @@ class PairComparison:
 
     @property
     def verdict(self) -> Verdict | None:
-        """A win or a loss only when both orders say so; a tie otherwise; None without any usable reply."""
+        """A win or a loss when both orders agree on it, a tie otherwise; None without a usable reply."""
         if self.first is None and self.second is None:
             return None
         return self.first if self.first is not None and self.first == self.second else "tie"

@@ -1,4 +1,4 @@
-"""How often model A beats model B by a judge that saw every pair in both orders, and Elo ratings from such results."""
+"""The win rate of model A over model B by a judge that saw every pair in both orders, and Elo ratings of models."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,31 +13,31 @@ VALUE: dict[str, float] = {"win": 1.0, "lose": -1.0, "tie": 0.0}
 
 START = 1000.0
 SCALE = 400.0
-"""A model rated so much higher is expected to win 10 of 11."""
+"""A model that is rated higher by this many points is expected to win 10 of 11 comparisons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinRate:
-    """win, lose, tie: how many comparisons, for A; excluded: how many had no usable reply in either order."""
+    """win, lose, tie: numbers of comparisons, for A; excluded: comparisons without a usable reply in either order."""
 
     win: int
     lose: int
     tie: int
     excluded: int
     rate: Interval
-    """Share of wins minus share of losses, -1 to 1; ties are in the denominator, the excluded are not."""
+    """Share of wins minus share of losses, -1 to 1. Ties count in the denominator; excluded comparisons do not."""
     position_bias: float | None
-    """Share of comparisons where both orders favour the answer shown first minus share where both favour the second,
-    -1 to 1, of those with two usable replies; None when there are none."""
+    """Among comparisons with two usable replies: the share where both orders favour the answer shown first, minus the
+    share where both favour the answer shown second, -1 to 1; None when there are no such comparisons."""
 
 
 def win_rate(
     comparisons: Sequence[PairComparison], *, clusters: Sequence[str] | None = None, num_resamples: int = 2000
 ) -> WinRate:
-    """Counts, the rate with its interval, and the judge's position bias.
+    """The counts, the win rate with its interval, and the judge's position bias.
 
-    clusters: one for each comparison; its prompt when None. Raises ValueError when these are not as many as the
-    comparisons, or when no comparison has a usable reply.
+    clusters: one per comparison; None makes every prompt a cluster. Raises ValueError when the numbers of clusters and
+    comparisons differ, or when no comparison has a usable reply.
     """
     clusters = [c.prompt_id for c in comparisons] if clusters is None else clusters
     used = [
@@ -62,10 +62,10 @@ def win_rate(
 def elo(
     results: Sequence[tuple[str, str, float]], *, shuffles: int = 100, k: float = 16, seed: int = 0
 ) -> dict[str, float]:
-    """Model -> Elo rating, the mean over shuffled orders of the results; 1000 is the mean of all models.
+    """Model -> Elo rating, averaged over shuffled orders of the results; the mean over all models is 1000.
 
-    results: (a, b, score of a), the score 0, 0.5 or 1; their order does not count. k: the most points that one result
-    moves. Raises ValueError for another score, a model against itself, or shuffles below 1.
+    results: (a, b, score of a) with a score of 0, 0.5 or 1; their order does not matter. k: the most points by which
+    one result changes a rating. Raises ValueError for another score, a model against itself, or fewer than 1 shuffle.
     """
     if shuffles < 1:
         raise ValueError(f"shuffles is {shuffles}; at least 1 is needed")

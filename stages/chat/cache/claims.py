@@ -1,7 +1,7 @@
-"""Who asks a question now, among processes that share a cache of replies, so that it is paid for once.
+"""Claims: among processes that share a cache of replies, only the one with the claim asks a question and pays for it.
 
-A claim is a row with its owner's name. The owner holds a lock on a file of that name beside the cache. The system takes
-the lock away when the process ends, however that happens; the claims of an owner without a lock are void.
+A claim is a row with its owner's name. The owner holds a lock on a file of that name beside the cache. The operating
+system releases the lock when the process ends, in whatever way; the claims of an owner without a lock are void.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ TABLE = "create table if not exists claim (key text primary key, owner text not 
 
 
 class Claims:
-    """Those of one owner. Its methods are called inside of a transaction."""
+    """The claims of one owner. The methods that take a database are called within a transaction."""
 
     def __init__(self, cache: Path):
         self._cache = cache
@@ -28,7 +28,7 @@ class Claims:
         return key in self._keys
 
     def take(self, db: sqlite3.Connection, key: str) -> bool:
-        """Whether the question is this owner's to ask."""
+        """Try to claim a question; whether this owner may ask it."""
         self._show_life()
         row = db.execute("select owner from claim where key = ?", (key,)).fetchone()
         if row is not None and row[0] != self._name:
@@ -64,7 +64,7 @@ class Claims:
                 ) from error
 
     def _bury(self, db: sqlite3.Connection, owner: str) -> None:
-        """The claims of an owner whose process is gone."""
+        """Delete the claims of an owner whose process has ended."""
         db.execute("delete from claim where owner = ?", (owner,))
         self._file(owner).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The SQLite file of replies: where it lies, how it is opened and brought up to date, what it holds, how it goes."""
+"""The SQLite file of replies: its path, opening and migrating it, listing its contents, and deleting it."""
 
 import errno
 import sqlite3
@@ -24,12 +24,15 @@ TABLES = ("reply", "batch", "claim")
 
 
 def path_in(root: Path) -> Path:
-    """Of the cache of a store, below its folder on this machine."""
+    """The path of a store's cache of replies, below the store's folder on this machine."""
     return root / "replies" / "replies.sqlite"
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Raises InputError for a file that is something else, and StoreError where the disk is full or fails."""
+    """Open the cache, or create it.
+
+    Raises InputError for a file that is no cache of replies, and StoreError where the disk is full or fails.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
@@ -45,13 +48,13 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 def failed_disk(error: sqlite3.Error | OSError) -> str | None:
-    """What a full or failing disk did; None where the file itself is of no use, or may not be written."""
+    """The problem of a full or failing disk; None where the file itself is unusable or may not be written."""
     refused = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     return None if refused else disk_problem(error)
 
 
 def contents(path: Path) -> list[dict[str, Any]]:
-    """Of the replies of each status: how many, their tokens, and when the first and the last were kept."""
+    """For each status: the number of replies, their tokens, and when the first and the last were kept."""
     if not path.exists():
         return []
     with closing(open_file(path)) as db:
@@ -61,12 +64,12 @@ def contents(path: Path) -> list[dict[str, Any]]:
             "from reply group by status order by status"
         ).fetchall()
     names = ("status", "replies", "tokens in", "tokens out", "first, UTC", "last, UTC")
-    found = [dict(zip(names, row, strict=True)) for row in rows]
-    return [{**row, "tokens in": int(row["tokens in"]), "tokens out": int(row["tokens out"])} for row in found]
+    named = [dict(zip(names, row, strict=True)) for row in rows]
+    return [{**row, "tokens in": int(row["tokens in"]), "tokens out": int(row["tokens out"])} for row in named]
 
 
 def delete(path: Path) -> None:
-    """With all that lies beside it. Raises WorkError where a process is asking, or a batch is under way."""
+    """Delete the cache and the files beside it. Raises WorkError while a process is asking or a batch is under way."""
     if path.exists():
         with closing(open_file(path)) as db:
             if num := db.execute("select count(*) from batch").fetchone()[0]:

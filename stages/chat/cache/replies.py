@@ -1,8 +1,8 @@
-"""Replies that were paid for, and batches that will be, in one SQLite file, so that no question is paid for twice.
+"""The cache of replies: one SQLite file with the replies that were paid for and the batches under way.
 
-Several processes may share it. A key is the digest of the request and the endpoint, so the file holds no question, no
-address and no key of an endpoint. Of several answers to a request the first stands under its key, the others under the
-key, a dash and their number.
+Several processes may share the file. A request's key is the digest of the request and the endpoint, so the file holds
+no question, no address and no API key. The first answer to a request is kept under the request's key, further answers
+under the key, a dash and their number.
 """
 
 import contextlib
@@ -25,7 +25,10 @@ KEPT = {"ok", "truncated", "refused"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """A file of requests at the provider, by their keys; without `batch_id` it may or may not have become a batch."""
+    """A file of requests at the provider. Without `batch_id` it may or may not have become a batch.
+
+    requests: what each request wants, by key.
+    """
 
     file_id: str
     batch_id: str | None = None
@@ -33,9 +36,10 @@ class Submitted:
 
 
 class Cache:
-    """Without a path it holds nothing. Raises InputError for a file that is something else, StoreError on a full disk.
+    """A cache of replies; without a path it keeps nothing.
 
-    not_before: replies that were kept before this time, in seconds since 1970, are not given.
+    not_before: replies that were kept before this time, in seconds since 1970, are ignored. Raises InputError for a
+    file that is no cache of replies, and StoreError on a full disk.
     """
 
     def __init__(self, path: Path | None, *, not_before: float = 0.0):
@@ -48,7 +52,7 @@ class Cache:
         return self._db is not None
 
     def get(self, key: str, num: int = 1) -> Replies:
-        """The answers to a request from the first on: all `num`, or as many as have been kept."""
+        """The first `num` answers to a request, or as many of them as are kept."""
         found: list[Reply] = []
         if self._db is None:
             return ()
@@ -61,9 +65,9 @@ class Cache:
         return tuple(found)
 
     def put(self, key: str, replies: Sequence[Reply], usage: Usage | None, *, first: int = 0) -> None:
-        """Returns when they would survive a kill, all of them or none. Raises StoreError, for instance on a full disk.
+        """Keep replies, all or none; they survive a kill from the return on. Raises StoreError, as on a full disk.
 
-        first: the number of the first of them among the answers to the request, beside which their tokens stand.
+        first: the number of the first of these replies among the answers to the request. Its row gets the tokens.
         """
         if self._db is None:
             return
@@ -76,7 +80,7 @@ class Cache:
                     self._keep(db, name, reply, tokens if i == 0 else (None, None))
 
     def claim(self, key: str) -> bool:
-        """Whether this process may ask; else another is asking, whose reply will be here or who will give up.
+        """Try to claim a question; whether this process may ask it. If not, another process is asking it now.
 
         `release` must follow. The claims of a process that was killed are void.
         """
@@ -88,19 +92,19 @@ class Cache:
             return self._claims.take(db, key)
 
     def release(self, key: str) -> None:
-        """Others may ask. Does nothing once the cache is closed, which releases all."""
+        """Let other processes ask the question. Does nothing after `close`, which releases all claims."""
         if self._db is not None and self._claims is not None and self._claims.holds(key):
             with self._transaction(self._db) as db:
                 self._claims.give_up(db, key)
 
     def note(self, batch: Submitted) -> None:
-        """Returns when it would survive a kill; `forget` must follow once all its replies are kept."""
+        """Keep a submitted batch, which then survives a kill. `forget` must follow when its replies are kept."""
         requests = json.dumps([[key, w.num, w.logprobs, w.first, w.max_tokens] for key, w in batch.requests.items()])
         statement = "insert or replace into batch values (?, ?, ?, ?)"
         self._execute(self._opened, statement, batch.file_id, batch.batch_id, requests, time.time())
 
     def submitted(self) -> list[Submitted]:
-        """The oldest first."""
+        """The submitted batches, the oldest first."""
         rows = self._execute(self._opened, "select file_id, batch_id, requests from batch order by created").fetchall()
         return [Submitted(file_id=row[0], batch_id=row[1], requests=_requests(row[2])) for row in rows]
 

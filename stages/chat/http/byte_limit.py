@@ -1,4 +1,4 @@
-"""A limit on the bytes of a response: counted as they come, and unpacked no further than the limit."""
+"""Limit the bytes of a response. They are counted as they arrive, and unpacked only up to the limit."""
 
 import zlib
 from collections.abc import AsyncIterator
@@ -8,22 +8,22 @@ import httpx2
 
 ACCEPTED = "gzip, deflate"
 MOST_BYTES = 2**25
-"""32 MiB: the longest answers with all their log-probs have less."""
+"""32 MiB, more than the longest answers with all their log-probs."""
 MOST_FILE_BYTES = 2**33
-"""8 GiB, of a batch's file of answers, which is read line by line."""
+"""8 GiB, for the result file of a batch, which is read line by line."""
 ENCODING = "content-encoding"
 
 
 class TooLong(httpx2.RequestError):
-    """The response has more bytes than any answer needs, or is packed in a way that was not asked for."""
+    """The response has more bytes than any answer needs, or an encoding that was not asked for."""
 
 
 def limited() -> dict[str, list[Any]]:
-    """The hooks for a client whose responses have a longest length."""
+    """The event hooks that limit the responses of an httpx client."""
 
     async def limit(response: httpx2.Response) -> None:
         encoding = response.headers.pop(ENCODING, "identity").strip().lower()
-        response.headers.pop("content-length", None)  # of the packed bytes
+        response.headers.pop("content-length", None)  # the length of the packed bytes
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         is_file = response.request.url.path.endswith("/content")
         most = MOST_FILE_BYTES if is_file else MOST_BYTES
@@ -53,7 +53,7 @@ class _Limited(httpx2.AsyncByteStream):
             return lambda data: data
         if self._encoding not in ("gzip", "x-gzip", "deflate"):
             raise TooLong(f"the response is packed by {self._encoding[:20]!r}, which was not asked for")
-        state = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out whether it is gzip or zlib
+        state = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects whether the data is gzip or zlib
 
         def unpack(data: bytes) -> bytes:
             try:

@@ -1,4 +1,4 @@
-"""Reading a response's body as a chat completion, strictly: what is not known to be a whole answer is none."""
+"""Read the body of a response as a chat completion, strictly: only what is known to be a whole answer counts as one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ WITHHELD = {
     "content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii", "sensitive", "refusal",
 }  # fmt: skip
 CALLS = {"tool_calls", "function_call", "tool_use"}
-"""The values of `finish_reason` that are known, in lower case. An answer with any other is asked for again."""
+"""The known values of `finish_reason`, in lower case. An answer with another value is asked for again."""
 
 TEXT, THINKING = {"text", "output_text"}, {"thinking", "reasoning", "redacted_thinking"}
-"""Types of the parts that a message's content may come in."""
+"""Types of the parts into which servers divide a message's content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCompletion:
-    """The answers of a response, in order. `problem` says why there are fewer than wanted.
+    """The answers of a response, in order.
 
-    model: who answered, as the server says.
+    problem: why there are fewer answers than wanted. model: the model that answered, as the server names it.
     """
 
     replies: Replies
@@ -53,7 +53,7 @@ class _Choice(BaseModel):
     index: int | None = None
     message: _Message
     finish_reason: str | None = None
-    logprobs: object = None  # read only where it was asked for: nothing else depends on what a server puts there
+    logprobs: object = None  # read only when log-probs were asked for, since servers put various things here
 
 
 class _Completion(BaseModel):
@@ -79,8 +79,9 @@ class _Failure(BaseModel):
 
 
 def read_completion(body: bytes, wanted: Wanted) -> ChatCompletion:
-    """Raises Unusable, which quotes nothing of the body but the server's own words for an error; Unsupported where
+    """The completion in a body.
 
+    Raises Unusable, which quotes nothing of the body but the server's own words for an error, and Unsupported where
     another try would give the same.
     """
     try:
@@ -100,7 +101,7 @@ def read_completion(body: bytes, wanted: Wanted) -> ChatCompletion:
 
 
 def read_error(body: bytes) -> _Error:
-    """What the server says is wrong; empty where it does not say that as the protocol has it."""
+    """The error that the server describes; empty where the body is not an error of the protocol."""
     try:
         found = _Failure.model_validate_json(body).error
     except ValidationError:
@@ -109,7 +110,7 @@ def read_error(body: bytes) -> _Error:
 
 
 def _problem_of(body: bytes, error: ValidationError) -> ValueError:
-    """Why a body is no completion."""
+    """The exception for a body that is no completion."""
     start = body[:200].lstrip().lower()
     if start.startswith((b"data:", b"event:", b": ")):
         return Unsupported("the endpoint answers with a stream of events, which was not asked for")
@@ -130,7 +131,7 @@ def _status(code: object) -> int | None:
 
 
 def _distinct(choices: Sequence[_Choice]) -> list[_Choice]:
-    """In the order of their index; the same choice given twice counts once."""
+    """The choices in the order of their index, without duplicates."""
     found: dict[str, _Choice] = {}
     for choice in choices:
         found.setdefault(json.dumps([choice.index or 0, choice.model_dump(exclude={"index"})], default=str), choice)
@@ -168,7 +169,7 @@ def _shown(reason: str | None) -> str:
 
 
 def _parts_of(message: _Message) -> tuple[str, str, str]:
-    """(text, reasoning, refusal). Raises Unusable for a part that is none of these."""
+    """(text, reasoning, refusal) of a message. Raises Unusable for a part of another type."""
     if not isinstance(message.content, list):
         reasoning = _words(message.reasoning_content) or _words(message.reasoning)
         return message.content or "", reasoning, message.refusal or ""
@@ -189,7 +190,7 @@ def _parts_of(message: _Message) -> tuple[str, str, str]:
 
 
 def _words(value: Any) -> str:
-    """The text in whatever shape a server gives reasoning."""
+    """The text of reasoning, which servers give as a text, a list or an object."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

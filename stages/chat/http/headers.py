@@ -1,4 +1,4 @@
-"""What a server's headers say about waiting: `retry-after` and the `x-ratelimit-*` family."""
+"""Read the headers about waiting: `retry-after` and the `x-ratelimit-*` family."""
 
 import email.utils
 import math
@@ -11,7 +11,7 @@ PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|d|)")
 
 
 def seconds(text: str) -> float | None:
-    """Of `6m0s`, `1.5s`, `20ms` or a bare number of seconds; None for anything else."""
+    """The seconds in a text such as `6m0s`, `1.5s`, `20ms` or a bare number of seconds; None for another text."""
     parts = PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         return None
@@ -19,7 +19,7 @@ def seconds(text: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait, in milliseconds, in seconds or as a date; 0 where it asks nothing."""
+    """Seconds that the server asks to wait; 0 without such a header. Headers give milliseconds, seconds or a date."""
     if (found := seconds(f"{headers.get('retry-after-ms', '')}ms")) is not None:
         return found
     text = headers.get("retry-after", "")
@@ -32,7 +32,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def remaining(headers: Mapping[str, str], kind: str) -> tuple[float, float] | None:
-    """How many `requests` or `tokens` are left, and seconds until they are refilled; None unless both are said."""
+    """(`requests` or `tokens` that are left, seconds until the refill); None unless the headers give both."""
     reset = seconds(headers.get(f"x-ratelimit-reset-{kind}", ""))
     try:
         left = float(headers.get(f"x-ratelimit-remaining-{kind}", ""))

@@ -1,8 +1,8 @@
-"""When the next request may start: limits of the settings, of the server's headers, and of what it bears.
+"""Decide when the next request may start, by the settings, by the server's headers, and by the load that it bears.
 
-The number at a time follows additive increase, multiplicative decrease: halved when the server is overloaded, one more
-after as many replies as it allows at a time. Of the requests that were under way together only the first to be turned
-away halves it, as TCP does for a round trip; otherwise one refused burst would always end at 1.
+The number of requests at a time follows additive increase, multiplicative decrease: it is halved when the server is
+overloaded, and grows by one after as many replies as it allows at a time. Among requests that were under way together
+only the first refused request halves it, as in TCP; otherwise one refused burst would always end at 1.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hasse.stages.chat.http.endpoint import Outcome
 from hasse.stages.chat.http.headers import remaining
+from hasse.stages.chat.http.outcome import Outcome
 from hasse.stages.chat.settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A started request; `taken` is what had been started before and with it, of each kind."""
+    """A started request. `taken`: the requests and tokens that had been started up to and including this request."""
 
     number: int
     amounts: Mapping[str, float]
@@ -27,9 +27,9 @@ class Ticket:
 
 
 class Pace:
-    """A rate a minute by even spacing, so that a server that counts in shorter windows bears it too."""
+    """A limit per minute, kept by even spacing, so that servers which count over shorter windows accept it too."""
 
-    LATE = 0.05  # seconds by which a start may be late and still be made up for
+    LATE = 0.05  # a start that is late by up to this many seconds does not delay the following starts
 
     def __init__(self, per_minute: float | None):
         self._seconds_each = 60.0 / per_minute if per_minute else 0.0
@@ -46,7 +46,7 @@ class Pace:
 
 
 class Quota:
-    """What the server said is left until a reset, less what was started after the request it answered."""
+    """What the server said is left until a reset, minus what was started after the request that it answered."""
 
     def __init__(self):
         self.taken = 0.0
@@ -57,12 +57,12 @@ class Quota:
         return self._until - now if left < amount else 0.0
 
     def report(self, left: float, reset: float, *, as_of: float, now: float) -> None:
-        if as_of >= self._as_of:  # replies overtake each other: what the latest request was told counts
+        if as_of >= self._as_of:  # replies overtake each other; the reply to the latest request counts
             self._left, self._as_of, self._until = left, as_of, now + reset
 
 
 class Gate:
-    """First come, first served; `allowed` is the present number at a time."""
+    """Lets requests start, first come, first served. `allowed`: how many may be under way at present."""
 
     def __init__(self, settings: ChatSettings, clock: Callable[[], float] = time.monotonic):
         self.allowed = self._most = settings.concurrency
@@ -76,7 +76,7 @@ class Gate:
         self._turn, self._changed = asyncio.Lock(), asyncio.Event()
 
     async def enter(self, tokens: int) -> Ticket:
-        """Returns when a request of so many tokens, as estimated, may start; `leave` must follow."""
+        """Wait until a request of so many estimated tokens may start; `leave` must follow."""
         amounts = {"requests": 1.0, "tokens": float(tokens)}
         async with self._turn:
             while (wait := self._wait(amounts)) > 0:
@@ -87,7 +87,7 @@ class Gate:
             return self._start(amounts)
 
     def leave(self, ticket: Ticket, outcome: Outcome) -> None:
-        """Learns from what came of the request."""
+        """End a request and adapt the limits to its outcome."""
         now = self._clock()
         self.running -= 1
         if outcome.usage:

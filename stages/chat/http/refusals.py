@@ -1,4 +1,4 @@
-"""What to change in the recipe when an endpoint refuses a parameter of the request."""
+"""Suggest what to change in the recipe when an endpoint refuses a field of the request."""
 
 import re
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ CHANGES = {
     "stop": "leave out stop",
     "reasoning_effort": "leave out reasoning_effort, or give one of the values that it knows",
 }
-"""Field of the body -> what to write in the recipe."""
+"""Field of the request -> what to write in the recipe."""
 
 
 def changes(said: str, sent: Iterable[str]) -> list[str]:
-    """For each field that was sent and that the server's words name."""
+    """What to change for each field that was sent and that the server's words name."""
     named = [name for name in sent if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)]
     return [CHANGES.get(name, f"take {name} out of extra_body") for name in named if name not in ("model", "messages")]

@@ -1,19 +1,19 @@
-"""The tokens of a request as the server counts them."""
+"""Read the numbers of tokens that a server counted for a request."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
 MOST_TOKENS = 10**9
-"""A larger count is taken for no count at all."""
+"""A larger count is ignored."""
 
 _Count = Annotated[int, Field(ge=0, le=MOST_TOKENS, strict=True)]
 
 
 class Usage(BaseModel):
-    """`cached_tokens` are part of `prompt_tokens`. `reasoning_tokens` are part of `output_tokens`.
+    """Numbers of tokens. `cached_tokens` are part of `prompt_tokens`, and `reasoning_tokens` of `output_tokens`.
 
-    unlisted_tokens: what the server's total has beyond both counts. Some servers count reasoning there alone.
+    unlisted_tokens: the server's total minus both counts. Some servers count reasoning only in their total.
     """
 
     prompt_tokens: int
@@ -24,7 +24,7 @@ class Usage(BaseModel):
 
     @property
     def output_tokens(self) -> int:
-        """All tokens that the model wrote."""
+        """The number of all tokens that the model wrote."""
         return self.completion_tokens + self.unlisted_tokens
 
     @property
@@ -46,7 +46,7 @@ class _Bill(BaseModel):
 
 
 def read_usage(body: bytes) -> Usage | None:
-    """None where the server gives no usage, or counts that cannot be."""
+    """The usage in a body; None where the server gives none, or impossible counts."""
     try:
         counts = _Bill.model_validate_json(body).usage
     except ValidationError:
@@ -68,6 +68,6 @@ def _detail(details: object, name: str) -> int:
 
 
 def _count(value: object) -> int:
-    """0 where the server says nothing that can be a count: the tokens then have the full price."""
+    """The value if it is a possible count, else 0, so that the tokens have the full price."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
     return value if is_count else 0  # type: ignore[return-value]  the check above

@@ -1,4 +1,4 @@
-"""What was asked and what it cost, and a limit in dollars that is kept before the money is spent."""
+"""Ledgers of what was asked and what it cost, and a limit in dollars that is checked before money is spent."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from hasse.stages.chat.http.endpoint import Outcome
+from hasse.stages.chat.http.outcome import Outcome
 from hasse.stages.chat.money.prices import price_of
 from hasse.stages.chat.settings import ChatSettings
 
 RESERVED, HELD = "reserved", "held"
-ROUNDING = 1e-9  # dollars by which sums of binary fractions may pass the limit
+ROUNDING = 1e-9  # dollars by which rounding errors of sums may exceed the limit
 
 SECONDS_BETWEEN_LOOKS = 0.1
-"""At what others of the same ledger, in other threads, have settled."""
+"""How often a waiting call looks at what other threads have settled in the same ledger."""
 MOST_NAMES = 20
-"""Of models that a server says have answered; one that names more is not believed."""
+"""The most names of answering models that a ledger keeps; a server that names more is not believed."""
 
 Log = Callable[[Mapping[str, float | str]], None]
 Room = Literal["reserved", "wait", "none"]
@@ -28,14 +28,16 @@ Room = Literal["reserved", "wait", "none"]
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """Totals over every call it is passed to; `requests - retries` questions were asked of the server.
+    """Totals for one model over all calls that use this ledger. `requests - retries` questions were sent to the server.
 
-    `cached` came from the file, `repeated` equal a question of the same call, `resumed` were in a batch of an earlier
-    run. `cached_input_tokens` and `reasoning_tokens` are parts of the others. `answered_by` are names of models as the
-    servers tell them. `dollars` are of tokens that the server counted; `dollars_unreported` is the most that requests
-    may have cost whose usage was never seen; `reserved` is the most that those under way may cost, `held` those in
-    batches. 0 where the model is free. `log` is told of every request before it is sent, and of what it cost, but not
-    of what is held: after a kill the batches are found again. What it raises stops the asking.
+    cached: questions answered by the cache. repeated: questions equal to another question of the same call. resumed:
+    questions in a batch of an earlier run. `cached_input_tokens` and `reasoning_tokens` are parts of the input and
+    output tokens. answered_by: names of the models that answered, as the server gives them. dollars: the cost of the
+    tokens that the server counted. dollars_unreported: the maximum cost of requests whose usage was never seen.
+    reserved, held: the maximum cost of requests under way, one by one and in batches. All are 0 for a free model.
+
+    `log` gets every change: each request before it is sent, and its cost. It does not get what is held, since batches
+    are found again after a kill. An exception of `log` stops the asking.
     """
 
     requests: int = 0
@@ -58,18 +60,18 @@ class Ledger:
 
     @property
     def spent(self) -> float:
-        """Dollars, at most, without those under way."""
+        """The maximum cost in dollars of all requests that have ended."""
         return self.dollars + self.dollars_unreported
 
     def add(self, **amounts: float) -> None:
-        """Several calls, each in a thread of its own, may add to one ledger."""
+        """Add to the totals; callable from several threads."""
         with self._lock:
             self._add(amounts)
 
     def add_within(self, most: float, **amounts: float) -> Room:
-        """As `add`, if what is spent and reserved stays within so many dollars.
+        """Add the amounts if the dollars spent and reserved stay within `most`.
 
-        Else `wait` where enough may be left once what is under way has been settled, and `none` where nothing is.
+        Otherwise returns `wait` if settling the requests under way may leave enough money, and `none` if it cannot.
         """
         with self._lock:
             worst = sum(amounts.get(name, 0.0) for name in (RESERVED, HELD))
@@ -80,7 +82,7 @@ class Ledger:
             return "wait" if may_do else "none"
 
     def note_model(self, name: str) -> None:
-        """Who answered, as the server says."""
+        """Note the name that the server gives the model that answered."""
         with self._lock:
             if name and name not in self.answered_by and len(self.answered_by) < MOST_NAMES:
                 self.answered_by.add(name[:200])
@@ -96,7 +98,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Tokens of a request: of the question about a quarter of its letters, of the answers as many as they may have."""
+    """Estimated tokens of a request: a quarter of the question's letters, and the most that the answers may have."""
 
     input_tokens: int
     output_tokens: int
@@ -111,9 +113,10 @@ class Estimate:
 
 
 class Payer(Protocol):
-    """On whose account questions are asked.
+    """The account that pays for questions.
 
-    replies: the cache for settings that name none. not_before: older replies are not used, in seconds since 1970.
+    replies: the cache of replies for settings that name none. not_before: replies that were kept before this time, in
+    seconds since 1970, are not used.
     """
 
     @property
@@ -127,7 +130,7 @@ class Payer(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """A payer for as long as the program runs: one ledger a model."""
+    """A payer in memory, with one ledger per model."""
 
     replies: Path | None = None
     not_before: float = 0.0
@@ -138,7 +141,7 @@ class Account:
 
 
 class Budget:
-    """Made where the event loop runs. Raises InputError for a model without a price."""
+    """The limit in dollars of one call, created in its event loop. Raises InputError for a model without a price."""
 
     def __init__(self, settings: ChatSettings, ledger: Ledger):
         self._settled = asyncio.Event()
@@ -149,9 +152,9 @@ class Budget:
         self._ledger = ledger
 
     async def reserve(self, estimate: Estimate, *, again: bool = False) -> bool:
-        """Whether the request, now counted, may be paid for even if it costs the most; `settle` must follow if so.
+        """Count a request and reserve its maximum cost; False when the money is used up. `settle` must follow True.
 
-        Where the rest of the money is reserved for what is under way, that is waited for.
+        Waits while the rest of the money is reserved for requests under way.
         """
         while (room := self._try(estimate, again=again)) == "wait":
             self._settled.clear()
@@ -161,7 +164,7 @@ class Budget:
         return room == "reserved"
 
     def reserve_now(self, estimate: Estimate, *, again: bool = False) -> bool:
-        """As `reserve`, without waiting."""
+        """Like `reserve`, but without waiting."""
         return self._try(estimate, again=again) == "reserved"
 
     def _try(self, estimate: Estimate, *, again: bool) -> Room:
@@ -172,11 +175,11 @@ class Budget:
         return self._price.free
 
     def owe(self, estimate: Estimate) -> None:
-        """Reserves what is spent already, by a request that is under way; `settle` must follow."""
+        """Reserve the cost of a request that an earlier run has sent; `settle` must follow."""
         self._ledger.add(**self._reserved(estimate))
 
     def settle(self, estimate: Estimate, outcome: Outcome) -> None:
-        """Puts the cost in the place of the reservation."""
+        """Replace the reservation of a request by its cost."""
         worst = self._worst(estimate)
         settled = {self._reservation: -worst}
         if usage := outcome.usage:

@@ -1,7 +1,7 @@
-"""What a model costs: by the settings, else by the user's file of prices; a server on this machine is free.
+"""The price of a model: from the settings, else from the user's file of prices; a server on this machine is free.
 
-The file, `~/.config/hasse/prices.yaml` or the one named by HASSE_PRICES, holds what `prices` of the settings may:
-a price by the model's name. A model that no one has given a price is never taken to cost nothing.
+The file is `~/.config/hasse/prices.yaml`, or the file that HASSE_PRICES names. Like `prices` in the settings it gives
+prices by the model's name. A model without a price is never assumed to be free.
 """
 
 import ipaddress
@@ -24,9 +24,10 @@ class _File(Config):
 
 
 def known_price(settings: ChatSettings) -> Price | None:
-    """None where the price would have to be guessed. With a cap on money a server on this machine needs one too: it may
+    """The price of the model, or None where it is not known.
 
-    pass questions on to one that charges.
+    With `budget_usd` a server on this machine needs a price too, since it may pass questions on to a server that
+    charges.
     """
     known = {**users_prices(), **settings.prices}
     if settings.model in known:
@@ -35,7 +36,7 @@ def known_price(settings: ChatSettings) -> Price | None:
 
 
 def price_of(settings: ChatSettings) -> Price:
-    """Raises InputError where it is not known."""
+    """The price of the model. Raises InputError where it is not known."""
     price = known_price(settings)
     if price is None:
         priced = ", ".join({**users_prices(), **settings.prices}) or "none"
@@ -47,7 +48,7 @@ def price_of(settings: ChatSettings) -> Price:
 
 
 def users_prices() -> dict[str, Price]:
-    """Those of the file. Raises InputError for one that cannot be read, or that the environment names in vain."""
+    """The prices in the user's file. Raises InputError for an unreadable file, or if HASSE_PRICES names no file."""
     path = _path()
     if not path.is_file():
         if os.environ.get(VARIABLE):

@@ -1,7 +1,7 @@
-"""What a stage spends at chat endpoints, in files that survive a kill, so that a cap holds over restarts.
+"""Record what a stage spends at chat endpoints, in files that survive a kill, so that a cap holds across restarts.
 
-They lie in the `logs` of the artifact: every request before it is sent and what it cost, and what was expected before
-the first. The replies that were paid for lie elsewhere, in the store's cache of replies, and outlive the artifact.
+The files lie in the folder `logs` of the artifact. One records every request before it is sent, and its cost; the other
+the estimate from before the first request. The replies lie in the store's cache of replies and outlive the artifact.
 """
 
 import json
@@ -36,44 +36,44 @@ DAMAGED = object()
 
 
 class Spending:
-    """The payer of a stage's questions, with one ledger a model.
+    """The payer of a stage's questions, with one ledger per model.
 
-    What a killed try had under way is taken to have cost the most it might. A stage that is computed anew, by the
-    user's wish, asks anew: older replies are not used.
+    A request that was in flight when a run was killed is counted at its maximum cost. A stage that the user has
+    computed again asks again: older replies are not used.
     """
 
     def __init__(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]):
         self._folder, self._root = job.path / LOGS, job.store.root
         self._lock, self._file = threading.Lock(), None
-        self._in_a_hurry = threading.Event()
+        self._closing = threading.Event()
         self.replies = path_in(job.store.root)
         self.not_before = time.time() if job.refresh else 0.0
         with disk_errors(self._root):
             self._expected = self._expect(job, planned)
-            found = _read(self._folder / SPENT)
-            self._ledgers = {model: self._ledger(model, **amounts) for model, amounts in found.items()}
+            spent = _read(self._folder / SPENT)
+            self._ledgers = {model: self._ledger(model, **amounts) for model, amounts in spent.items()}
 
     def ledger(self, model: str) -> Ledger:
         with self._lock:
             return self._ledgers.setdefault(model, self._ledger(model))
 
     def close(self, job: Job) -> None:
-        """Puts what it all cost into the job's metrics, where anything was or would have been asked."""
-        self._in_a_hurry.set()
+        """Put the total cost into the job's metrics, if anything was asked or would have been asked."""
+        self._closing.set()
         with disk_errors(self._root):
             expected = self._expected.result()
         if self._ledgers or expected:
             totals = {name: sum(getattr(ledger, name) for ledger in self._ledgers.values()) for name in TOTALS}
             others = {model: sorted(ledger.answered_by - {model}) for model, ledger in self._ledgers.items()}
             answered = {model: names for model, names in others.items() if names}
-            told = {ANSWERED_BY: answered} if answered else {}
-            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, **told, "estimate": expected}
+            named = {ANSWERED_BY: answered} if answered else {}
+            job.metrics["cost"] = {"models": sorted(self._ledgers), **totals, **named, "estimate": expected}
         if self._file is not None:
             self._file.close()
             self._shorten()
 
     def _expect(self, job: Job, planned: Callable[[Job], Iterator[Planned] | None]) -> Future[dict[str, Any] | None]:
-        """The estimate of the first try, to be compared with what all of them cost; made beside the asking."""
+        """The estimate of the first run, to be compared with the cost of all runs; it is computed in a thread."""
         path = self._folder / EXPECTED
         if path.exists() and (kept := _kept(path)) is not DAMAGED:
             return _known(kept)
@@ -81,20 +81,20 @@ class Spending:
         if questions is None:
             return _known(None)
         self._folder.mkdir(parents=True, exist_ok=True)
-        return _beside(lambda: _written(path, estimate(self._at_leisure(questions))))
+        return _in_a_thread(lambda: _written(path, estimate(self._with_pauses(questions))))
 
-    def _at_leisure(self, questions: Iterator[Planned]) -> Iterator[Planned]:
-        """So that whoever asks meanwhile is not held up."""
+    def _with_pauses(self, questions: Iterator[Planned]) -> Iterator[Planned]:
+        """The questions, with pauses until `close`, so that the estimate does not slow down the asking."""
         for number, question in enumerate(questions):
             if number % 10 == 0:
-                self._in_a_hurry.wait(0.01)
+                self._closing.wait(0.01)
             yield question
 
     def _ledger(self, model: str, **amounts: Any) -> Ledger:
         return Ledger(**amounts, log=lambda changes: self._write(model, changes))
 
     def _write(self, model: str, changes: Mapping[str, float | str]) -> None:
-        """Unbuffered, so that a kill loses nothing; several ledgers may write at once."""
+        """Write a change without buffering, so that a kill loses nothing. Several ledgers may write at once."""
         line = json.dumps({"model": model, **{name: amount for name, amount in changes.items() if amount}})
         with self._lock, disk_errors(self._root):
             if self._file is None:
@@ -107,7 +107,7 @@ class Spending:
         return (self._folder / SPENT).open("ab", buffering=0)
 
     def _shorten(self) -> None:
-        """A line a model; also rids the file of a last line that was broken off."""
+        """Rewrite the file with one line per model, which also removes an incomplete last line."""
         lines = [
             json.dumps(line)
             for model, ledger in self._ledgers.items()
@@ -120,9 +120,9 @@ class Spending:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """model -> totals of the lines. A last line that was broken off was written for a request that was then not sent.
+    """model -> totals of the lines. An incomplete last line is ignored: its request was not sent.
 
-    Raises CorruptFile where another line cannot be read: what was spent is not known then, and a cap would not hold.
+    Raises CorruptFile for another unreadable line: what was spent is not known then, and a cap would not hold.
     """
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     answered: defaultdict[str, set[str]] = defaultdict(set)
@@ -159,7 +159,7 @@ def _unknown(path: Path, problem: str) -> CorruptFile:
 
 
 def _kept(path: Path) -> Any:
-    """The estimate that was kept, or DAMAGED, with a warning."""
+    """The estimate in the file; logs a warning and returns DAMAGED for an unreadable file."""
     try:
         kept = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -171,9 +171,9 @@ def _kept(path: Path) -> Any:
     return DAMAGED
 
 
-def _written(path: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:
-    write_atomically(path, json.dumps(found))
-    return found
+def _written(path: Path, estimated: dict[str, Any] | None) -> dict[str, Any] | None:
+    write_atomically(path, json.dumps(estimated))
+    return estimated
 
 
 def _known(value: T) -> Future[T]:
@@ -182,14 +182,14 @@ def _known(value: T) -> Future[T]:
     return future
 
 
-def _beside(work: Callable[[], T]) -> Future[T]:
-    """In a thread of its own, which keeps no program that fails from ending."""
+def _in_a_thread(work: Callable[[], T]) -> Future[T]:
+    """The result of `work` in a daemon thread, which does not keep a failing program from ending."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # told to whoever asks for the result
+        except BaseException as error:  # raised where the result is read
             future.set_exception(error)
 
     threading.Thread(target=run, name="estimate", daemon=True).start()

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from hasse.stages.chat.http.endpoint import Outcome
 from hasse.stages.chat.http.headers import remaining, retry_after, seconds
 from hasse.stages.chat.http.limits import Gate, Pace, Quota
+from hasse.stages.chat.http.outcome import Outcome
 from hasse.stages.chat.reply import Reply
 from hasse.stages.chat.settings import ChatSettings
 
