@@ -1,1 +1,1 @@
-"""Models and tokenizers: found, checked, loaded, sampled from and saved; and vLLM engines in processes of their own."""
+"""Find, check, load, sample from and save models and tokenizers; run vLLM engines in processes of their own."""

@@ -1,4 +1,4 @@
-"""A LoRA adapter as a student: keyed by itself and its base, and merged into the base before anything else."""
+"""LoRA adapters as students: the key holds the adapter and its base, and the adapter is merged into the base first."""
 
 import json
 import warnings
@@ -14,7 +14,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def check_adapter(folder: Path) -> Path:
-    """The folder of its base. Raises InputError for an adapter that cannot be merged into a language model."""
+    """The folder of the adapter's base. Raises InputError for an adapter that cannot be merged into its base."""
     config = _config(folder)
     if (kind := config.get("peft_type")) != "LORA":
         raise InputError(f"{folder} holds an adapter of type {kind}; only LORA can be merged into its base")
@@ -31,7 +31,7 @@ def check_adapter(folder: Path) -> Path:
 
 
 def base_of(folder: Path) -> Path:
-    """Where the model lies on which the adapter was trained. Raises InputError when it is not found."""
+    """The folder of the model on which the adapter was trained. Raises InputError when it is not found."""
     config = _config(folder)
     name = config.get("base_model_name_or_path")
     if not name:
@@ -45,7 +45,7 @@ def base_of(folder: Path) -> Path:
 
 
 def adapter_digests(folder: Path) -> dict[str, str]:
-    """Of the adapter and of its base, either of which makes another student."""
+    """The digests of the adapter and of its base; a change of either makes another student."""
     own = {name: file_digest(folder / name) for name in (ADAPTER, WEIGHTS)}
     tokenizer = model_digests(folder) if has_tokenizer(folder) else {}
     return {
@@ -56,7 +56,7 @@ def adapter_digests(folder: Path) -> dict[str, str]:
 
 
 def save_merged(folder: Path, target: Path) -> None:
-    """Base and adapter as one model, float32, with the adapter's tokenizer where it has one."""
+    """Save base and adapter as one model in float32, with the adapter's tokenizer if it has one."""
     from hasse.stages.models.load import load_tokenizer, save_model
 
     base = check_adapter(folder)
@@ -65,7 +65,7 @@ def save_merged(folder: Path, target: Path) -> None:
 
 
 def _merged(folder: Path, base: Path, num_tokens: int) -> Any:
-    """Embeddings grow where the adapter's tokenizer has tokens that the base does not know."""
+    """The base with the adapter merged. Embeddings are added for tokens that only the adapter's tokenizer has."""
     import torch
     from peft import PeftModel
 
@@ -79,8 +79,8 @@ def _merged(folder: Path, base: Path, num_tokens: int) -> Any:
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except (RuntimeError, ValueError, UserWarning) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise InputError(f"the adapter in {folder} does not fit its base {base}: {said}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise InputError(f"the adapter in {folder} does not fit its base {base}: {reason}") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:

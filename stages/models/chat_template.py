@@ -1,4 +1,4 @@
-"""A conversation as its model's chat template writes it, the same on every day."""
+"""Render a conversation by a model's chat template, with the same result on every day."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,18 +11,18 @@ from hasse.data.errors import InputError
 Turns = Sequence[dict[str, str]]
 
 DATE = datetime(2024, 7, 26)
-"""What a template prints as today's date: the day that the Llama 3 templates fall back to.
+"""The date that templates print as today's: the default date of the Llama 3 templates.
 
-Equal keys must mean equal token ids, so the day of the run may not enter them.
+Equal keys must mean equal token ids, so the token ids must not depend on the day of the run.
 """
 CLOCK = "strftime_now"
-"""The function by which chat templates ask for the date."""
+"""The function that chat templates call for the date."""
 DIRECTIVES = "aAwdbBmyYHIMSfjUWcxXpGuVe"
-"""Letters of `strftime`, each of which a template may use."""
+"""The letters of `strftime` that a template may use."""
 
 
 def render_chat(tokenizer: Any, turns: Turns, *, add_generation_prompt: bool) -> str:
-    """Raises InputError where the template refuses the conversation."""
+    """The text of a conversation. Raises InputError where the template refuses the conversation."""
     try:
         template = dated(tokenizer.get_chat_template())
         return tokenizer.apply_chat_template(
@@ -34,7 +34,7 @@ def render_chat(tokenizer: Any, turns: Turns, *, add_generation_prompt: bool) ->
 
 
 def dated(template: str) -> str:
-    """The template with a date of its own in the place of today's."""
+    """The template with a fixed date instead of today's."""
     if CLOCK not in template:
         return template
     filled = "".join(

@@ -1,4 +1,4 @@
-"""A checkpoint artifact: a model folder, its digests as identity, and one row that says where it comes from."""
+"""Checkpoint artifacts: a model folder, its digests as identity, and one row with its origin."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,10 @@ CONTENT = "config.json, model.safetensors and a tokenizer"
 
 
 def model_folder(artifact: Artifact, *, weights: bool = True) -> Path:
-    """Where the checkpoint's tokenizer and weights are, on this machine; without `weights`, these may be elsewhere."""
+    """The folder with the checkpoint's tokenizer and weights on this machine.
+
+    With `weights=False` a remote store downloads everything but the weights.
+    """
     (checkpoint,) = artifact.records(Checkpoint)
     if checkpoint.location:
         return Path(checkpoint.location)
@@ -31,7 +34,7 @@ def model_folder(artifact: Artifact, *, weights: bool = True) -> Path:
 
 
 def identity(path: Path) -> dict[str, str]:
-    """Later stages key on the model itself: weights, tokenizer, chat template."""
+    """The digests of weights, tokenizer and chat template, which enter the keys of later stages."""
     (checkpoint,) = read_records(path / f"{table_name(Checkpoint)}.parquet", Checkpoint)
     return {
         "weights": checkpoint.weights_digest,
@@ -43,7 +46,7 @@ def identity(path: Path) -> dict[str, str]:
 def publish_model(
     job: Job, *, method: str, seed: int, num_steps: int, base: Checkpoint | None = None, location: Path | None = None
 ) -> None:
-    """Write the checkpoint's row; the model is in the job's folder `model/`, with a card, or stays at `location`."""
+    """Write the checkpoint's row. The model lies in the job's folder `model/`, which gets a card, or at `location`."""
     digests = model_digests(location or job.path / MODEL)
     row = Checkpoint(
         name=job.name,
@@ -62,7 +65,7 @@ def publish_model(
 
 
 def model_card(job: Job, row: Checkpoint) -> str:
-    """Where the model comes from, what it was trained by and on, and how training ended."""
+    """The model card: the model's inputs, the training method and settings, and the metrics of training."""
     inputs = "\n".join(f"* {name}: {', '.join(f'`{a.ref}`' for a in found)}" for name, found in job.inputs.items())
     settings = yaml.safe_dump(key_of(job.settings), sort_keys=False).strip()
     metrics = yaml.safe_dump(job.metrics, sort_keys=False).strip()
@@ -95,7 +98,7 @@ Weights `{row.weights_digest}`{f", from weights `{row.base_weights_digest}`" if 
 
 
 def locate(name: str, *, revision: str | None) -> Path:
-    """A local folder, or the snapshot of a hub name. Raises InputError when there is neither."""
+    """The folder of a model: a local folder, or the snapshot of a hub name. Raises InputError for anything else."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder

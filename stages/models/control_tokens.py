@@ -1,10 +1,10 @@
-"""Texts are text: a control token that stands in a question or an answer is spelled out, letter by letter.
+"""Tokenise the letters of control tokens in questions and answers as ordinary text.
 
-A chat template writes control tokens such as `<|im_end|>`. Where a text holds the same letters, a tokenizer would read
-the same token, so that a user could end a turn or begin one for somebody else. Here a conversation that holds such
-letters is rendered twice, once with private-use characters in their place, so that the template's own tokens are known.
-A copy of the tokenizer, which knows control tokens by another name, then reads the whole conversation in one go. So the
-tokens of the text around them are those that the tokenizer itself would find.
+A chat template writes control tokens such as `<|im_end|>`. If a text holds the same letters, a tokenizer would read the
+control token, so a user could end a turn or begin one for another role. A conversation with such letters is therefore
+rendered twice, once with private-use characters in their place, which shows the tokens of the template itself. Then a
+copy of the tokenizer, in which control tokens have other names, tokenises the whole conversation at once. So the text
+around the control tokens gets the same tokens as from the original tokenizer.
 """
 
 import json
@@ -19,11 +19,11 @@ from hasse.stages.models.chat_template import Turns, render_chat
 from hasse.stages.models.end_tokens import end_token_ids
 
 ALIASES, SPELLED = 0xF0000, 0x100000
-"""Where the private-use characters begin that stand for a template's tokens, and for texts that look like them."""
+"""The first private-use characters that stand for a template's tokens, and for texts that look like such tokens."""
 
 
 class ControlTokens:
-    """Those of one tokenizer: its special tokens, the ends of answers, and the added tokens that its template writes.
+    """The control tokens of a tokenizer: special tokens, ends of answers, and added tokens that the template writes.
 
     Other added tokens, such as `<think>` or a run of spaces, are ordinary vocabulary.
     """
@@ -39,21 +39,21 @@ class ControlTokens:
         self.folded = _any_of(sorted({_folded(name.strip()) for name in self.names}, key=len, reverse=True))
 
     def are_in(self, texts: Iterable[str]) -> bool:
-        """Whether the texts, one after another, hold what may be read as a control token."""
+        """Whether the concatenated texts hold letters that may be read as a control token."""
         return bool(self.names) and self.folded.search(_folded("".join(texts))) is not None
 
     def encode_text(
         self, text: str, pair: str | None = None, *, add_special_tokens: bool
     ) -> tuple[list[int], list[int]]:
-        """(token ids, types) of texts without a control token in them, beside those that the tokenizer adds itself."""
+        """(token ids, token types) of a text or a pair; the only control tokens are those that the tokenizer adds."""
         _check_private(text + (pair or ""))
-        found = self.reader.encode(text, pair, add_special_tokens=add_special_tokens)
-        return list(found.ids), list(found.type_ids)
+        encoding = self.reader.encode(text, pair, add_special_tokens=add_special_tokens)
+        return list(encoding.ids), list(encoding.type_ids)
 
     def encode_chat(self, turns: Turns, render: Callable[[Turns], str]) -> list[int]:
-        """Ids of the rendered conversation, where control tokens are those that the template has written.
+        """Token ids of the rendered conversation; the only control tokens are those that the template writes.
 
-        Raises InputError where the template makes something else of a text that holds one.
+        Raises InputError where the template changes a text that holds the letters of a control token.
         """
         rendered = render(turns)
         _check_private(rendered)
@@ -61,7 +61,7 @@ class ControlTokens:
         hidden = render([{**turn, "content": spelled.hide(turn["content"])} for turn in turns])
         if spelled.show(hidden) != rendered:
             raise InputError("a text holds a control token, and the chat template changes such a text; take it out")
-        written = self.pattern.sub(lambda found: self.alias[found[0]], hidden)
+        written = self.pattern.sub(lambda match: self.alias[match[0]], hidden)
         return list(self.reader.encode(spelled.show(written), add_special_tokens=False).ids)
 
     @cached_property
@@ -70,7 +70,7 @@ class ControlTokens:
 
     @cached_property
     def reader(self) -> Any:
-        """The tokenizer, with each control token under its alias: under its own name there is none.
+        """A copy of the tokenizer in which each control token is known only by its alias.
 
         Raises InputError for a tokenizer that is written in Python.
         """
@@ -89,7 +89,7 @@ class ControlTokens:
 
 
 def control_tokens(tokenizer: Any) -> ControlTokens:
-    """The tokenizer's, found once."""
+    """The control tokens of a tokenizer, computed once."""
     template, known = getattr(tokenizer, "known_control_tokens", (None, None))
     if known is None or template != tokenizer.chat_template:
         known = ControlTokens(tokenizer)
@@ -98,15 +98,15 @@ def control_tokens(tokenizer: Any) -> ControlTokens:
 
 
 class _Spelled:
-    """Texts that look like control tokens, each behind a private-use character."""
+    """Replaces texts that look like control tokens by private-use characters, and back."""
 
     def __init__(self, names: Sequence[str], pattern: re.Pattern[str]):
         self.names, self.pattern = names, pattern
         self.letter: dict[str, str] = {}
 
     def hide(self, content: str) -> str:
-        """Also the beginning of a token at the text's end: what follows in the conversation might complete it."""
-        content = self.pattern.sub(lambda found: self._hidden(found[0]), content)
+        """Replace control tokens, and the beginning of one at the text's end, which the next turn might complete."""
+        content = self.pattern.sub(lambda match: self._hidden(match[0]), content)
         longest = max((n for name in self.names for n in range(1, len(name)) if content.endswith(name[:n])), default=0)
         return content[: len(content) - longest] + self._hidden(content[-longest:]) if longest else content
 
@@ -120,7 +120,7 @@ class _Spelled:
 
 
 def _check_private(text: str) -> None:
-    """Raises InputError for a text in which an alias could stand."""
+    """Raises InputError for a text that holds private-use characters, which could be aliases."""
     if any(ord(letter) >= ALIASES for letter in text):
         raise InputError("a text holds a control token and private-use characters at once; take one of them out")
 
@@ -139,9 +139,9 @@ def _written_by_template(tokenizer: Any) -> set[str]:
 
 
 def _renamed(tokenizer: dict[str, Any], alias: dict[str, str]) -> dict[str, Any]:
-    """The content of a tokenizer.json with tokens under other names and the same ids.
+    """The content of a tokenizer.json in which tokens have other names and the same ids.
 
-    They also leave the model's own vocabulary, out of which some models would choose them for a text.
+    They are renamed in the model's vocabulary too, since some models would use them from there.
     """
     for token in tokenizer["added_tokens"]:
         token["content"] = alias.get(token["content"], token["content"])
@@ -157,10 +157,10 @@ def _renamed(tokenizer: dict[str, Any], alias: dict[str, str]) -> dict[str, Any]
 
 
 def _any_of(names: Sequence[str]) -> re.Pattern[str]:
-    """The first of the names, which come longest first; nothing where there are none."""
+    """A pattern for any of the names, the longest of which come first; without names it matches nothing."""
     return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
 
 def _folded(text: str) -> str:
-    """As normalising tokenizers may read it."""
+    """The text as a normalising tokenizer may read it."""
     return unicodedata.normalize("NFKC", text).casefold()

@@ -1,7 +1,7 @@
-"""The tokens that end an answer: all that a model folder's config, tokenizer or generation settings name.
+"""The tokens that end an answer: all that the config, the tokenizer or the generation settings of a model name.
 
-Many chat models name the end of a turn in one of the three only, for instance `<|eot_id|>` or `<end_of_turn>` in
-generation_config.json alone. A sampler that does not know such a token runs on to the limit.
+Many chat models name the end of a turn in only one of the three, for example `<|eot_id|>` or `<end_of_turn>` in
+generation_config.json. A sampler that does not know such a token would continue up to the limit of tokens.
 """
 
 import json
@@ -19,35 +19,35 @@ ANSWER = "Answer"
 
 
 def remember_ends(tokenizer: Any, folder: Path) -> None:
-    """Let the tokenizer know which end tokens the model's files name; it saves nothing of that."""
+    """Store the end tokens that the model's files name in the tokenizer object; they are not saved with it."""
     tokenizer.ends_of_model = sorted({i for name in (CONFIG, GENERATION) for i in _named(_read(folder / name))})
 
 
 def end_token_ids(tokenizer: Any, model: Any = None) -> list[int]:
-    """Ids that end an answer, in order; empty where nothing names one."""
-    found = {tokenizer.eos_token_id, *getattr(tokenizer, "ends_of_model", ())}
+    """The ids of tokens that end an answer, sorted; empty where no file names such a token."""
+    ends = {tokenizer.eos_token_id, *getattr(tokenizer, "ends_of_model", ())}
     if model is not None:
         for settings in (model.config, model.config.get_text_config(), getattr(model, "generation_config", None)):
-            found |= set(_ids(getattr(settings, "eos_token_id", None)))
-    return sorted(found - {None})
+            ends |= set(_ids(getattr(settings, "eos_token_id", None)))
+    return sorted(ends - {None})
 
 
 def trained_end_id(tokenizer: Any) -> int:
-    """The token that a trained answer ends with.
+    """The token at the end of each answer in training.
 
-    It is the one that the chat template writes behind an answer, if it is an end token; else the tokenizer's own.
+    This is the token that the chat template writes after an answer if it is an end token, else the tokenizer's own.
     """
     template, known = getattr(tokenizer, "known_end", (None, None))
     if known is None or template != tokenizer.chat_template:
         ends = end_token_ids(tokenizer)
-        written = next((i for i in _behind_an_answer(tokenizer) if i in ends), tokenizer.eos_token_id)
+        written = next((i for i in _after_an_answer(tokenizer) if i in ends), tokenizer.eos_token_id)
         known = ends[0] if written is None else written
         tokenizer.known_end = tokenizer.chat_template, known
     return known
 
 
 def keep_special_tokens(source: Path, target: Path) -> None:
-    """Give a saved model the generation settings of another folder, and its config's ids of special tokens."""
+    """Copy the generation settings and the config's special tokens from the folder `source` to a saved model."""
     if (source / GENERATION).is_file():
         shutil.copyfile(source / GENERATION, target / GENERATION)
     given, saved = _read(source / CONFIG), _read(target / CONFIG)
@@ -55,8 +55,8 @@ def keep_special_tokens(source: Path, target: Path) -> None:
     (target / CONFIG).write_text(json.dumps(saved | kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _behind_an_answer(tokenizer: Any) -> list[int]:
-    """What the chat template writes there; nothing without a template, or where it does not take the conversation."""
+def _after_an_answer(tokenizer: Any) -> list[int]:
+    """The token ids that the chat template writes after an answer; empty without a template that accepts answers."""
     if not tokenizer.chat_template:
         return []
     turns = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": ANSWER}]
@@ -64,8 +64,8 @@ def _behind_an_answer(tokenizer: Any) -> list[int]:
         text = render_chat(tokenizer, turns, add_generation_prompt=False)
     except InputError:
         return []
-    _, answer, behind = text.rpartition(ANSWER)
-    return list(tokenizer(behind, add_special_tokens=False).input_ids) if answer and behind else []
+    _, answer, rest = text.rpartition(ANSWER)
+    return list(tokenizer(rest, add_special_tokens=False).input_ids) if answer and rest else []
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -78,5 +78,5 @@ def _named(settings: dict[str, Any]) -> Iterator[int]:
 
 
 def _ids(value: Any) -> list[int]:
-    """One id, several, or none: all three stand in published models."""
+    """The ids in a setting. Published models give one id, a list, or none."""
     return value if isinstance(value, list) else [] if value is None else [value]

@@ -1,4 +1,4 @@
-"""A checkpoint loaded for sampling or scoring, when it is first wanted."""
+"""A checkpoint that is loaded for sampling or scoring when it is first used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hasse.stages.models.checkpoints import model_folder
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with what its candidates are signed with."""
+    """A model with its tokenizer, and the digests that are written into its candidates."""
 
     model: Any
     tokenizer: Any
@@ -23,14 +23,14 @@ class LoadedModel:
 
 
 class LazyModel:
-    """The model of a checkpoint artifact; rows that are all in the store never load it."""
+    """The model of a checkpoint artifact. A step whose rows are all in the store never loads it."""
 
     def __init__(self, artifact: Artifact):
         self.artifact = artifact
         self.identity = artifact.manifest.identity
 
     def __reduce__(self) -> tuple[type[LazyModel], tuple[Artifact]]:
-        """Another process loads it anew."""
+        """Pickle the artifact only: another process loads the model itself."""
         return LazyModel, (self.artifact,)
 
     @cached_property
@@ -50,14 +50,14 @@ class LazyModel:
 
     @cached_property
     def context(self) -> int:
-        """Tokens that fit, prompt and answer together."""
+        """The most tokens of prompt and answer together."""
         from hasse.stages.models.load import context_of
 
         return context_of(self.folder)
 
     @cached_property
     def in_float32(self) -> Any:
-        """The network alone, as it is trained."""
+        """The model in float32, as in training."""
         import torch
 
         from hasse.stages.models.load import load_model

@@ -1,4 +1,4 @@
-"""Models and tokenizers: found by a hub name or in a folder, checked, loaded, saved."""
+"""Load, check and save models and tokenizers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,21 +21,21 @@ from hasse.stages.models.model_folders import check_causal, check_weights
 from hasse.stages.models.this_process import is_sharded
 
 SAFELY = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-"""No network, no pickle, no code from a model's folder, and no question on standard input about such code."""
+"""Use no network, no pickle, and no code from a model's folder, and do not ask on standard input about such code."""
 LAYER_DROP = "layerdrop"
-"""The rate by which a few architectures leave out whole layers in training."""
+"""The rate at which a few architectures skip whole layers in training."""
 
 
 def device() -> torch.device:
-    """Where a model lies; one that is to be sharded on the CPU, since no device has to hold it whole."""
+    """The device for models. A model that will be sharded is loaded on the CPU, since one device may be too small."""
     return torch.device("cuda" if torch.cuda.is_available() and not is_sharded() else "cpu")
 
 
 def load_tokenizer(folder: Path, *, ends_from: Path | None = None) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer. Raises InputError when it has none, or when no file names an end-of-sequence token.
+    """The folder's tokenizer. Raises InputError when there is none, or when no file names an end-of-sequence token.
 
-    `ends_from`: the folder whose files name the tokens that end an answer, where the weights lie elsewhere.
-    A tokenizer without a padding token pads with its end token: padding is masked by lengths, never by token id.
+    `ends_from`: the folder whose files name the tokens that end an answer, if it is another folder. A tokenizer without
+    a padding token pads with its end token; padding is masked by lengths, never by token id.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -60,7 +60,7 @@ def load_tokenizer(folder: Path, *, ends_from: Path | None = None) -> PreTrained
 def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """The folder's causal language model, in evaluation mode, on this machine's device.
 
-    `dtype`: None takes bfloat16 on CUDA and float32 elsewhere. Raises InputError when the folder holds no model.
+    `dtype`: None means bfloat16 on CUDA and float32 elsewhere. Raises InputError when the folder holds no model.
     """
     check_causal(folder)
     check_weights(folder)
@@ -69,13 +69,13 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **SAFELY)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no model that can be loaded ({_first_line(error)})") from error
-    return move(model).eval()
+    return to_device(model).eval()
 
 
 def check_vocabulary(folder: Path) -> None:
-    """Raises InputError for a model that this library does not know, or whose tokenizer has tokens that it lacks.
+    """Raises InputError for a model that transformers does not know, or whose tokenizer has more tokens than the model.
 
-    An added token beyond the embeddings may stand in a vocabulary as long as no conversation needs it.
+    Added tokens beyond the embeddings are accepted as long as no conversation needs them.
     """
     from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
@@ -101,23 +101,23 @@ def check_vocabulary(folder: Path) -> None:
 
 
 def load_reward_model(folder: Path, *, from_body: bool = False) -> PreTrainedModel:
-    """The folder's model with a scalar head, float32; `from_body`: a new head, all zeros, on a language model."""
+    """The folder's model with a scalar head, in float32. `from_body`: put a new head of zeros on a language model."""
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32, **SAFELY)
     if from_body:
         torch.nn.init.zeros_(model.score.weight)
-    return move(model).eval()
+    return to_device(model).eval()
 
 
-def move(model: Any) -> Any:
-    """To this machine's device."""
+def to_device(model: Any) -> Any:
+    """Move a model to this machine's device."""
     return model.to(device())
 
 
 def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, *, like: Path | None = None) -> None:
-    """Weights as safetensors, with the tokenizer and its chat template.
+    """Save the weights as safetensors, with the tokenizer and its chat template.
 
-    `like`: the folder from which the model came. What its config and generation settings say of special tokens is
-    written back as it was: trainers set some of these to the tokenizer's.
+    `like`: the folder from which the model came. The special tokens in its config and generation settings are restored,
+    since trainers replace some of them by the tokenizer's.
     """
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
@@ -126,29 +126,29 @@ def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, *, 
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Tokens that fit, prompt and answer together."""
+    """The most tokens of prompt and answer together, for a loaded model."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
 
 
 def context_of(folder: Path) -> int:
-    """The same for a model that is not loaded."""
+    """The most tokens of prompt and answer together, from the config of a folder."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
     return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
 
 
 def set_dropout(model: torch.nn.Module, rate: float) -> None:
-    """One dropout rate everywhere: in dropout modules, and in layers that keep a rate as a number. No layer drop."""
+    """Set one rate in all dropout modules and in all layers that store a dropout rate; switch layer drop off."""
     for module, name in _dropout_rates(model):
         setattr(module, name, 0.0 if name == LAYER_DROP else rate)
 
 
 def has_dropout(model: torch.nn.Module) -> bool:
-    """Whether two forward passes in training mode may differ."""
+    """Whether any dropout rate is above 0, so that two forward passes in training mode may differ."""
     return any(getattr(module, name) > 0 for module, name in _dropout_rates(model))
 
 
 def _dropout_rates(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str]]:
-    """(module, name of the attribute that holds the rate)"""
+    """(module, name of the attribute with the dropout rate) for each rate in the model."""
     for module in model.modules():
         if isinstance(module, torch.nn.modules.dropout._DropoutNd):
             yield module, "p"

@@ -1,4 +1,4 @@
-"""Whether a folder holds a model that can be sampled and trained: asked before anything runs, without loading it."""
+"""Check that a folder holds a model that can be sampled and trained, before a run and without loading the model."""
 
 import json
 import struct
@@ -16,11 +16,11 @@ CONFIG, INDEX, WEIGHTS, ADAPTER = (
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""Ends of the names of architectures that go on with a text."""
+"""Endings of the names of architectures that generate text."""
 
 
 def check_model_folder(folder: Path, *, is_trained: bool) -> None:
-    """Raises InputError, with what to do, for a folder that could not be used; `is_trained`: as a student."""
+    """Raises InputError, with what to do, for a folder that cannot be used. `is_trained`: the model will be trained."""
     config = check_causal(folder)
     if is_trained and (quantised := config.get("quantization_config")):
         method = quantised.get("quant_method", "of an unknown kind") if isinstance(quantised, dict) else quantised
@@ -30,21 +30,21 @@ def check_model_folder(folder: Path, *, is_trained: bool) -> None:
 
 
 def check_causal(folder: Path) -> dict[str, Any]:
-    """The folder's config. Raises InputError where there is none, or that of another kind of model."""
+    """The folder's config. Raises InputError where there is none, or for another kind of model."""
     config = read_config(folder)
     names = config.get("architectures") or []
     if config.get("is_encoder_decoder"):
-        raise InputError(f"{folder} holds an encoder-decoder model ({_told(names)}); hasse trains decoders alone")
+        raise InputError(f"{folder} holds an encoder-decoder model ({_listed(names)}); hasse trains decoders alone")
     if names and not any(name.endswith(CAUSAL) for name in names):
         raise InputError(
-            f"{folder} holds {_told(names)}, which does not write text; give a causal language model, whose "
+            f"{folder} holds {_listed(names)}, which does not write text; give a causal language model, whose "
             "architecture ends in ForCausalLM"
         )
     return config
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Raises InputError that says what the folder holds instead of a model."""
+    """The folder's config. Raises InputError, which says what the folder holds instead of a model."""
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{folder} has no {CONFIG}{_instead(folder)}")
@@ -126,5 +126,5 @@ def _instead(folder: Path) -> str:
     return "; give the folder that model.save_pretrained has written"
 
 
-def _told(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     return ", ".join(names) or "no architecture named"

@@ -1,4 +1,4 @@
-"""Sampling from a model of the transformers library; each answer has a seed of its own and is the same in any batch."""
+"""Sample from a model of the transformers library. Each answer has its own seed and does not depend on its batch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """token_ids: thinking included, with EOS when finish_reason is "stop", or none where the text was cut; logprobs: of
-    the model itself, nats, one a token; text: the answer alone; reasoning: the thinking before it, if any.
+    """A sampled answer.
+
+    token_ids: with the thinking, and with EOS when finish_reason is "stop"; empty where the text was cut. logprobs: of
+    the model itself, in nats, one per token. text: the answer only. reasoning: the thinking before the answer, if any.
     """
 
     token_ids: tuple[int, ...]
@@ -43,7 +45,7 @@ def generate(
     max_tokens: int,
     batch_size: int,
 ) -> list[Sampled]:
-    """One answer for each prompt (token ids), in order. Prompts of like length share a batch."""
+    """One answer for each prompt (token ids), in order. Prompts of similar length share a batch."""
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: list[Sampled | None] = [None] * len(prompts)
     for start in range(0, len(by_length), batch_size):
@@ -71,20 +73,20 @@ def greedy(
 
     ids = [prompt_token_ids(tokenizer, text) for text in texts]
     room = context_length(model) - max_tokens
-    fitting = [i for i in ids if len(i) <= room]
-    found = iter(
+    short_enough = [i for i in ids if len(i) <= room]
+    answers = iter(
         generate(
             model,
             tokenizer,
-            fitting,
-            [0] * len(fitting),
+            short_enough,
+            [0] * len(short_enough),
             temperature=0.0,
             top_p=1.0,
             max_tokens=max_tokens,
             batch_size=batch_size,
         )
     )
-    return [next(found) if len(i) <= room else None for i in ids]
+    return [next(answers) if len(i) <= room else None for i in ids]
 
 
 def gumbel_noise(seed_N: Tensor, position: int, size: int) -> Tensor:
@@ -101,7 +103,7 @@ def gumbel_noise(seed_N: Tensor, position: int, size: int) -> Tensor:
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Of the unsigned 64-bit number."""
+    """Shift x as an unsigned 64-bit number."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -125,7 +127,7 @@ def _generate_batch(
     config = GenerationConfig(
         max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
     )
-    with torch.inference_mode(), _only(model, config):
+    with torch.inference_mode(), _generation_config(model, config):
         output = model.generate(
             input_ids=input_ids, attention_mask=mask, generation_config=config, logits_processor=processors
         )
@@ -138,8 +140,8 @@ def _generate_batch(
 
 
 @contextmanager
-def _only(model: Any, config: Any) -> Iterator[None]:
-    """For a while, the model has no generation settings but these: its own would fill in what they leave out."""
+def _generation_config(model: Any, config: Any) -> Iterator[None]:
+    """Replace the model's generation settings within the context, since they would fill in what `config` leaves out."""
     own = model.generation_config
     model.generation_config = config
     try:
@@ -158,7 +160,7 @@ def _left_padded(prompts: list[Sequence[int]], pad_id: int, device: Any) -> tupl
 
 
 def _choice(seeds: list[int], temperature: float, top_p: float, input_ids: Tensor) -> list[Any]:
-    """Processors after which the arg max is the sample (Gumbel-max), or nothing for greedy decoding."""
+    """Logits processors after which the arg max is a sample (Gumbel-max); none for greedy decoding."""
     import torch
     from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
@@ -179,7 +181,7 @@ class _Gumbel:
 
 
 class _TokenLogprobs:
-    """Keeps the log-prob of each chosen token: one step's distribution is held until its token is known."""
+    """Keeps the log-prob of each chosen token. It holds the distribution of a step until the token is known."""
 
     def __init__(self, prompt_width: int):
         self.prompt_width = prompt_width
@@ -192,7 +194,7 @@ class _TokenLogprobs:
         return scores
 
     def finish(self, sequences: Tensor) -> Tensor:
-        """[N, new tokens]"""
+        """The log-probs of all chosen tokens, [N, new tokens]."""
         import torch
 
         self._keep(sequences)
@@ -207,17 +209,17 @@ def _cut(ids: list[int], logprobs: list[float], ends: list[int], prompt: Sequenc
     end = next((i for i, token in enumerate(ids) if token in ends), None)
     length = len(ids) if end is None else end + 1
     text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=True)
-    answer, reasoning = spoken(text, prompt, tokenizer)
+    answer, reasoning = split_sample(text, prompt, tokenizer)
     reason = "length" if end is None else "stop"
     return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), answer, reason, reasoning)
 
 
 OPENING_TOKENS = 24
-"""Last tokens of a prompt, among which a chat template's tag that opens thinking is looked for."""
+"""The number of last tokens of a prompt in which to look for the template's tag that opens the thinking."""
 
 
-def spoken(text: str, prompt_ids: Sequence[int], tokenizer: Any) -> tuple[str, str | None]:
-    """(answer, thinking) of what was sampled after a prompt, whose template may have opened the thinking."""
+def split_sample(text: str, prompt_ids: Sequence[int], tokenizer: Any) -> tuple[str, str | None]:
+    """(answer, thinking) in a text sampled after a prompt; the prompt's template may have opened the thinking."""
     opened = ends_in_thinking(tokenizer.decode(list(prompt_ids[-OPENING_TOKENS:])))
-    found = split_thinking(text, opened=opened)
-    return found.answer, found.thinking or None
+    parts = split_thinking(text, opened=opened)
+    return parts.answer, parts.thinking or None

@@ -1,4 +1,4 @@
-"""Models with a scalar head, of any architecture, by their own forward pass.
+"""Score texts by a model with a scalar head, of any architecture, with the model's own forward pass.
 
 Legend: N texts of a batch, L tokens of the longest.
 """
@@ -13,22 +13,22 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from hasse.data.errors import InputError
 from hasse.data.records import Prompt
-from hasse.stages.models.load import SAFELY, context_of, move
+from hasse.stages.models.load import SAFELY, context_of, to_device
 from hasse.stages.models.tokens import chat_token_ids, text_token_ids, turns_of
 
 Encoded = dict[str, list[int]]
-"""What the tokenizer gives: input_ids, for some models token_type_ids."""
+"""The tokenizer's output: input_ids, and for some models token_type_ids."""
 
 IDS = "input_ids"
 
 CARD = "README.md"
 GAP = "gap_reward"
-"""PIT's reward model says in its card what it was trained by."""
+"""The training method in the model card of PIT's reward model."""
 
 
 @dataclass(frozen=True)
 class ScalarModel:
-    """pad_id: the model's own; a decoder reads its score at the last token that is not this one."""
+    """A loaded model. pad_id: the model's padding token; a decoder reads its score at the last other token."""
 
     model: Any
     tokenizer: Any
@@ -36,7 +36,7 @@ class ScalarModel:
     pad_id: int | None
 
     def encode(self, prompt: Prompt, answer: str) -> Encoded:
-        """Raises InputError for a conversation where the tokenizer has no chat template."""
+        """The token ids of a prompt with an answer. Raises InputError for a conversation without a chat template."""
         if self.tokenizer.chat_template:
             turns = [*turns_of(prompt.text, prompt.messages), {"role": "assistant", "content": answer}]
             return {IDS: chat_token_ids(self.tokenizer, turns, add_generation_prompt=False)}
@@ -45,16 +45,16 @@ class ScalarModel:
         return text_token_ids(self.tokenizer, prompt.text, answer)
 
     def scores(self, texts: Sequence[Encoded], *, micro_batch_tokens: int) -> list[float | None]:
-        """The head's output for each text, in order; None for one that does not fit."""
+        """The head's output for each text, in order; None for a text that is longer than the context."""
         lengths = [len(text[IDS]) for text in texts]
-        fitting = sorted((i for i, n in enumerate(lengths) if n <= self.context), key=lambda i: (-lengths[i], i))
-        found: list[float | None] = [None] * len(texts)
-        while fitting:
-            size = max(1, micro_batch_tokens // lengths[fitting[0]])
-            batch, fitting = fitting[:size], fitting[size:]
+        left = sorted((i for i, n in enumerate(lengths) if n <= self.context), key=lambda i: (-lengths[i], i))
+        scores: list[float | None] = [None] * len(texts)
+        while left:
+            size = max(1, micro_batch_tokens // lengths[left[0]])
+            batch, left = left[:size], left[size:]
             for i, score in zip(batch, self._forward([texts[i] for i in batch]), strict=True):
-                found[i] = score
-        return found
+                scores[i] = score
+        return scores
 
     def _forward(self, texts: Sequence[Encoded]) -> list[float]:
         pad_id = self.pad_id if self.pad_id is not None else _no_last_token(texts)
@@ -67,7 +67,7 @@ class ScalarModel:
 
 
 def load(folder: Path) -> ScalarModel:
-    """Raises InputError for a folder without a tokenizer, or whose model has no scalar head that was trained."""
+    """Load a folder. Raises InputError for one without a tokenizer, or whose model has no trained scalar head."""
     _refuse_gap_model(folder)
     try:
         labels = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).num_labels
@@ -76,15 +76,15 @@ def load(folder: Path) -> ScalarModel:
             folder, dtype=_dtype(), output_loading_info=True, **SAFELY
         )
     except (OSError, ValueError, TypeError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{folder} holds no reward model with a tokenizer that can be loaded ({said})") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{folder} holds no reward model with a tokenizer that can be loaded ({reason})") from error
     missing = ", ".join(sorted(report["missing_keys"]))
     if missing or labels != 1:
-        what = f"no weights for {missing}" if missing else f"{labels} labels"
-        raise InputError(f"{folder} has {what}; a reward model is a sequence classifier with one trained label")
+        problem = f"no weights for {missing}" if missing else f"{labels} labels"
+        raise InputError(f"{folder} has {problem}; a reward model is a sequence classifier with one trained label")
     context = min(context_of(folder), tokenizer.model_max_length)
     pad_id = model.config.get_text_config().pad_token_id
-    return ScalarModel(model=move(model).eval(), tokenizer=tokenizer, context=context, pad_id=pad_id)
+    return ScalarModel(model=to_device(model).eval(), tokenizer=tokenizer, context=context, pad_id=pad_id)
 
 
 def _refuse_gap_model(folder: Path) -> None:
@@ -101,7 +101,7 @@ def _dtype() -> torch.dtype:
 
 
 def _no_last_token(texts: Sequence[Encoded]) -> int:
-    """A padding that no text ends with, so that a model without one of its own reads the last token of all."""
+    """A padding token that no text ends with, for a model without one: it then reads the score at the last token."""
     last = {text[IDS][-1] for text in texts}
     return next(i for i in range(len(last) + 1) if i not in last)
 

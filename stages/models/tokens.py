@@ -1,6 +1,6 @@
-"""Text to token ids, once: prompts with at most one BOS, completions with exactly one EOS where they ended.
+"""Turn text into token ids: prompts with at most one BOS, completions with exactly one EOS unless they were cut off.
 
-Prompts and answers are text: no control token is ever read out of them (see `hasse.stages.models.control_tokens`).
+Prompts and answers are plain text: their letters never become control tokens (`hasse.stages.models.control_tokens`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from hasse.stages.models.end_tokens import trained_end_id
 
 
 def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | None = None) -> list[int]:
-    """The ids after which the answer starts: through the chat template where there is one, else the text as it is.
+    """The token ids after which the answer starts: by the chat template if there is one, else of the text as it is.
 
     Raises InputError when `messages` are given without a template, when the template refuses them, or when the ids
     begin with two BOS.
@@ -35,12 +35,12 @@ def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | No
 
 
 def turns_of(text: str, messages: Sequence[Message] | None = None) -> list[dict[str, str]]:
-    """A conversation as chat templates take it."""
+    """The conversation in the form that chat templates take."""
     return [{"role": m.role, "content": m.content} for m in messages or [Message(role="user", content=text)]]
 
 
 def chat_token_ids(tokenizer: Any, turns: Turns, *, add_generation_prompt: bool) -> list[int]:
-    """A conversation through the chat template. Raises InputError where the template refuses it."""
+    """The token ids of a conversation by the chat template. Raises InputError where the template refuses it."""
     render = partial(render_chat, tokenizer, add_generation_prompt=add_generation_prompt)
     control = control_tokens(tokenizer)
     if control.are_in(turn["content"] for turn in turns):
@@ -49,17 +49,17 @@ def chat_token_ids(tokenizer: Any, turns: Turns, *, add_generation_prompt: bool)
 
 
 def text_token_ids(tokenizer: Any, text: str, pair: str | None = None) -> dict[str, list[int]]:
-    """A text without a chat template, or a pair of texts, as the tokenizer frames them: what a model takes."""
+    """The model's inputs for a text or a pair of texts without a chat template, with the tokenizer's special tokens."""
     control = control_tokens(tokenizer)
     if control.are_in([text, pair or ""]):
         ids, types = control.encode_text(text, pair, add_special_tokens=True)
-        found = {"input_ids": ids, "token_type_ids": types}
-        return {name: found[name] for name in found if name in tokenizer.model_input_names}
+        inputs = {"input_ids": ids, "token_type_ids": types}
+        return {name: inputs[name] for name in inputs if name in tokenizer.model_input_names}
     return {name: list(ids) for name, ids in tokenizer(text, pair, return_attention_mask=False).items()}
 
 
 def completion_token_ids(tokenizer: Any, text: str, *, ended: bool = True) -> list[int]:
-    """The answer's ids, without BOS, and with the token that ends an answer unless it was cut off."""
+    """The token ids of an answer without BOS, followed by the token that ends an answer unless it was cut off."""
     control = control_tokens(tokenizer)
     if control.are_in([text]):
         ids, _ = control.encode_text(text, add_special_tokens=False)

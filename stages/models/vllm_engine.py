@@ -1,4 +1,4 @@
-"""vLLM engines as child processes, each with its GPU, that share the chunks of a stage."""
+"""Run vLLM engines as child processes, each with its own GPUs; they share the chunks of a stage."""
 
 from __future__ import annotations
 
@@ -33,39 +33,44 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
 }
-"""A model is a folder here, so nothing is looked up elsewhere; and nobody is told."""
+"""The environment of an engine: no downloads, since a model is a folder here, and no usage statistics."""
 
 EngineRequest = tuple[Sequence[int], dict[str, Any]]
 """(token ids of the prompt, arguments of vllm.SamplingParams)"""
 
 
 class EngineSettings(Config):
-    """How a model is served."""
+    """How vLLM serves a model."""
 
     python: str | None = unkeyed(
         None,
-        description="Interpreter that has vLLM; left out: $HASSE_VLLM_PYTHON, else this one, else .venv-vllm of "
+        description="Python interpreter with vLLM; left out: $HASSE_VLLM_PYTHON, else this one, else .venv-vllm from "
         "`make vllm`.",
     )
-    engines: int | None = unkeyed(None, ge=1, description="Engines that share the work; left out: one a GPU.")
-    tensor_parallel: int = unkeyed(1, ge=1, description="GPUs of one engine; first more engines, then this.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Of weights and activations; auto: as the checkpoint has them."
+    engines: int | None = unkeyed(None, ge=1, description="Engines that share the work; left out: one per GPU.")
+    tensor_parallel: int = unkeyed(
+        1, ge=1, description="GPUs of one engine; more engines are faster as long as the model fits on one GPU."
     )
-    max_model_len: int | None = unkeyed(None, ge=16, description="Tokens of prompt and answer; left out: the model's.")
-    gpu_memory: float = unkeyed(0.9, gt=0, le=1, description="Share of a GPU's memory.")
-    prefix_caching: bool = unkeyed(True, description="Keep what equal beginnings of prompts have in common.")
-    enforce_eager: bool = unkeyed(False, description="No CUDA graphs: slower, and ready sooner.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Type of weights and activations; auto: the checkpoint's own."
+    )
+    max_model_len: int | None = unkeyed(
+        None, ge=16, description="The most tokens of prompt and answer together; left out: the model's own limit."
+    )
+    gpu_memory: float = unkeyed(0.9, gt=0, le=1, description="Share of a GPU's memory that the engine may use.")
+    prefix_caching: bool = unkeyed(True, description="Re-use the computation for equal beginnings of prompts.")
+    enforce_eager: bool = unkeyed(False, description="Use no CUDA graphs: the engine is slower but starts sooner.")
     lora: str | None = Field(default=None, description="Folder of an adapter on the model.")
     max_gap: float = unkeyed(
         0.05,
         gt=0,
-        description="Largest mean difference of a log-prob from the training stack's, nats a token, before it stops.",
+        description="The run stops when log-probs differ on average by more than this from the training stack's, in "
+        "nats per token.",
     )
 
 
 class Pool:
-    """The engines of one model: requests go to the one with the least to do."""
+    """The engines of one model. Requests go to the engine with the fewest open requests."""
 
     def __init__(self, folder: Path, settings: EngineSettings):
         gpus = visible_gpus()
@@ -80,7 +85,7 @@ class Pool:
         self.lock = threading.Lock()
 
     def outputs(self, requests: Sequence[EngineRequest]) -> list[dict[str, Any]]:
-        """One output a request, in order; callable from several threads. Raises ChildDied, InputError."""
+        """One output per request, in order. Callable from several threads. Raises ChildDied and InputError."""
         with self.lock:
             engine = min(self.engines, key=lambda e: e.outstanding)
             future = engine.submit(requests)
@@ -92,7 +97,7 @@ class Pool:
 
 
 def pool(folder: Path, settings: EngineSettings) -> Pool:
-    """The engines of this model, started when first asked; uses that differ in other settings share them."""
+    """The engines of this model, started on first use. Settings that are not the engine's own share the engines."""
     engine = EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
     key = f"{folder} {engine.model_dump_json()}"
     with _lock:
@@ -102,7 +107,7 @@ def pool(folder: Path, settings: EngineSettings) -> Pool:
 
 
 def close_pools() -> None:
-    """End all engines, so that their GPUs are free."""
+    """Stop all engines, which frees their GPUs."""
     while _pools:
         _pools.popitem()[1].close()
 
@@ -112,11 +117,11 @@ _lock = threading.Lock()
 
 
 class Engine:
-    """One worker process."""
+    """One worker process with a vLLM engine."""
 
     def __init__(self, folder: Path, settings: EngineSettings, gpus: Sequence[str]):
         environment = {**os.environ, **ENVIRONMENT, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})}
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  it lives as long as the process
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  open as long as the process runs
         self.process = subprocess.Popen(
             [interpreter(settings), "-I", str(WORKER)],
             stdin=subprocess.PIPE,
@@ -124,7 +129,7 @@ class Engine:
             stderr=self.log,
             text=True,
             env=environment,
-            start_new_session=True,  # vLLM has processes of its own; they end with it
+            start_new_session=True,  # `close` also kills the processes that vLLM starts
         )
         self.waiting: dict[int, Future[list[dict[str, Any]]]] = {}
         self.outstanding = self.number = 0
@@ -135,7 +140,7 @@ class Engine:
         atexit.register(self.close)
 
     def submit(self, requests: Sequence[EngineRequest]) -> Future[list[dict[str, Any]]]:
-        """A chunk of requests, answered together."""
+        """Send a chunk of requests, which are answered together."""
         future: Future[list[dict[str, Any]]] = Future()
         if self.error is not None:
             raise self.error
@@ -147,7 +152,7 @@ class Engine:
         return future
 
     def close(self) -> None:
-        """End the process and all that it started."""
+        """Kill the process and all processes that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -161,32 +166,32 @@ class Engine:
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # its end is noticed where its answers are read
+            pass  # `_listen` notices the end of the process
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            said = json.loads(line)
-            if "ready" in said:
-                self.ready.set_result(said["ready"])
-            elif "error" in said:
-                self.waiting.pop(said["id"]).set_exception(InputError(f"vLLM refuses a request: {said['error']}"))
+            message = json.loads(line)
+            if "ready" in message:
+                self.ready.set_result(message["ready"])
+            elif "error" in message:
+                self.waiting.pop(message["id"]).set_exception(InputError(f"vLLM refuses a request: {message['error']}"))
             else:
-                self.waiting.pop(said["id"]).set_result(said["outputs"])
+                self.waiting.pop(message["id"]).set_result(message["outputs"])
         code = self.process.wait()
         self.close()
-        self.error = ChildDied(f"the vLLM process ended with code {code}: {self._last_words()}")
+        self.error = ChildDied(f"the vLLM process ended with code {code}: {self._last_error()}")
         for future in list(self.waiting.values()):
             future.set_exception(self.error)
 
-    def _last_words(self) -> str:
+    def _last_error(self) -> str:
         self.log.seek(0)
         lines = [line.strip() for line in self.log if "Error" in line]
         return lines[-1] if lines else "no word of why"
 
 
 def interpreter(settings: EngineSettings) -> str:
-    """Which Python runs the engine. Raises InputError when none is known to have vLLM."""
+    """The Python interpreter for the engine. Raises InputError when no interpreter with vLLM is known."""
     given = settings.python or os.environ.get(VARIABLE)
     if given:
         if not Path(given).exists():
@@ -204,7 +209,7 @@ def interpreter(settings: EngineSettings) -> str:
 
 
 def visible_gpus() -> list[str]:
-    """Numbers of the GPUs that this process may use."""
+    """The numbers of the GPUs that this process may use."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [gpu for gpu in given.split(",") if gpu]
@@ -212,10 +217,10 @@ def visible_gpus() -> list[str]:
 
 
 def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
-    """Of vllm.LLM, and `lora`.
+    """The arguments of vllm.LLM, and `lora`.
 
-    Without a GPU prompts go in whole: vLLM winds a seeded generator back after a part of one, and generators on the CPU
-    cannot be wound back.
+    Without a GPU chunked prefill is off: vLLM rewinds a seeded generator after a part of a prompt, and generators on
+    the CPU cannot be rewound.
     """
     optional = {"max_model_len": settings.max_model_len, "lora": settings.lora}
     return {

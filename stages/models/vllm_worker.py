@@ -1,15 +1,16 @@
-"""A vLLM engine behind a pipe: one JSON line in, one JSON line out. Run by the interpreter that has vLLM.
+"""A vLLM engine behind a pipe: one JSON line in, one JSON line out.
 
-It needs nothing of this project, so that interpreter may live in an environment of its own.
+The interpreter that has vLLM runs this file. The file imports nothing of this project, so the interpreter may belong to
+another environment.
 
     in   {"engine": {...}}                                              first, the arguments of vllm.LLM
     out  {"ready": version}
     in   {"id": 7, "prompts": [[ids, sampling or scoring], ...]}        requests of one chunk, any number of chunks
-    out  {"id": 7, "outputs": [...]}                                    when all of its requests are done
+    out  {"id": 7, "outputs": [...]}                                    when all requests of the chunk are done
     out  {"id": 7, "error": "..."}
 
-Requests of all chunks run in one continuous batch. When its standard input ends, because its parent is gone, it kills
-its whole session, the engine's own processes included, whatever they are at.
+Requests of all chunks run in one continuous batch. When standard input ends, because the parent process has ended, the
+worker kills its whole session, including the engine's own processes.
 """
 
 import json
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def _speaker():
-    """Writes lines to the real standard output; what the libraries print goes to standard error."""
+    """A function that writes lines to standard output; everything that libraries print goes to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -72,7 +73,7 @@ class _Loop:
             for i, (prompt, how, adapter) in enumerate(requests):
                 self.engine.add_request(f"{number}/{i}", prompt, how, lora_request=adapter)
                 begun.append(f"{number}/{i}")
-        except Exception as error:  # vLLM has exceptions of its own for what it does not take
+        except Exception as error:  # vLLM raises exceptions of its own for requests that it refuses
             self.engine.abort_request(begun)
             self.say({"id": number, "error": str(error)})
             return
@@ -110,7 +111,7 @@ class _Loop:
 
 
 def _plain(output):
-    """Samples of a prompt by number, and the log-probs of the prompt's own tokens where they were asked for."""
+    """The samples of a prompt in order, and the log-probs of the prompt's own tokens if they were asked for."""
     return {
         "samples": [
             {

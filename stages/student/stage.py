@@ -151,7 +151,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from hasse.stages.models.load import move
+    from hasse.stages.models.load import to_device
 
     torch.manual_seed(settings.seed)
     config = LlamaConfig(
@@ -166,7 +166,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return move(LlamaForCausalLM(config))
+    return to_device(LlamaForCausalLM(config))
 
 
 def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:

@@ -22,7 +22,7 @@ from hasse.stages.generate.answers import (
     views_that_fit,
 )
 from hasse.stages.models.end_tokens import end_token_ids
-from hasse.stages.models.sample import Sampled, spoken
+from hasse.stages.models.sample import Sampled, split_sample
 from hasse.stages.models.vllm_engine import EngineSettings, pool
 
 RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
@@ -90,7 +90,7 @@ def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any, ends
     ids, stop = answer["token_ids"], answer["stop_reason"]
     text = tokenizer.decode(ids[:-1] if ids and ids[-1] in ends else ids, skip_special_tokens=True)
     cut = isinstance(stop, str)
-    spoken_text, reasoning = spoken(text.partition(stop)[0] if cut else text, prompt, tokenizer)
+    spoken_text, reasoning = split_sample(text.partition(stop)[0] if cut else text, prompt, tokenizer)
     return Sampled(
         token_ids=() if cut else tuple(answer["token_ids"]),
         logprobs=() if cut else tuple(answer["logprobs"]),

@@ -6,7 +6,7 @@ from hasse.stages.generate.answers import row_seed, views_that_fit
 from hasse.stages.generate.samplers import transformers as sampler
 from hasse.stages.generate.samplers.transformers import Settings
 from hasse.stages.models.lazy import LoadedModel
-from hasse.stages.models.sample import generate, gumbel_noise, spoken
+from hasse.stages.models.sample import generate, gumbel_noise, split_sample
 from hasse.stages.scoring.batch import collate
 from hasse.stages.scoring.score import sequence_logps
 from tests.scripted_model import scripted
@@ -153,6 +153,6 @@ class Opening:
 
 
 def test_a_template_that_opens_the_thinking_leaves_no_answer_before_it_is_closed():
-    assert spoken("maybe 42", [1, 2], Opening()) == ("", "maybe 42")
-    assert spoken("maybe 42</think>\n\n41", [1, 2], Opening()) == ("41", "maybe 42")
-    assert spoken("maybe 42", [], Opening()) == ("maybe 42", None)
+    assert split_sample("maybe 42", [1, 2], Opening()) == ("", "maybe 42")
+    assert split_sample("maybe 42</think>\n\n41", [1, 2], Opening()) == ("41", "maybe 42")
+    assert split_sample("maybe 42", [], Opening()) == ("maybe 42", None)
