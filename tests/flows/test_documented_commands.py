@@ -15,7 +15,7 @@ COMMANDS = {shlex.join(arguments): arguments for page in ALL for arguments in pa
 def _is_quick(arguments: list[str]) -> bool:
     if arguments[0] == "run":
         return "--dry-run" in arguments and arguments[1] in shipped_recipes()
-    return arguments[0] in LOOK | NEED_NO_STORE and "--yes" not in arguments
+    return arguments[0] in LOOK | NEED_NO_STORE and not {"--yes", "--plugin"} & set(arguments)
 
 
 @pytest.mark.parametrize("command", sorted(command for command in COMMANDS if _is_quick(COMMANDS[command])))
