@@ -103,9 +103,15 @@ class Candidate:
     max_tokens: int | None = None
     seed: int | None = None
     source: str
-    """human, student, teacher, document, flipped, or the name of one of `models`."""
+    """Who answered: human (an expert), student, teacher (the model that scores), the name of a further model,
+    document (one document of the context alone), or flipped (a rewritten answer)."""
     status: Status = "ok"
     error: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The name of the sampling group: the candidate_id without its number."""
+        return self.candidate_id.rpartition("-")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,10 +89,9 @@ def _tables(job: Job, record: type) -> Iterator[Path]:
 
 def _groups(path: Path, record: type, bound_elsewhere: set[str]) -> dict[str, FailureCounts]:
     found: defaultdict[str, FailureCounts] = defaultdict(FailureCounts)
-    by_prompt = record is Candidate
     needed = [f.name for f in fields(record) if f.default is MISSING]
     for row in read_records(path, record, columns=[*needed, "status", "error"]):
-        group = found[row.candidate_id.rpartition("-")[0] if by_prompt else ""]
+        group = found[row.group if isinstance(row, Candidate) else ""]
         group.rows[row.prompt_id] += 1
         group.usable += row.status in USABLE[record]
         if row.status in LOST[record] - bound_elsewhere:

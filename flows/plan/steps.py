@@ -228,7 +228,9 @@ def _feedback(r: Round) -> Step:
     return Step(
         name=r.named("feedback"),
         labels=r.labels,
-        stage=replace(feedback.STAGE, estimate=feedback.estimate if feedback.asks(r.recipe.feedback) else None),
+        stage=replace(
+            feedback.STAGE, estimate=feedback.estimate if feedback.asks_endpoint(r.recipe.feedback) else None
+        ),
         settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
         inputs={
             "prompts": ("prompts",),

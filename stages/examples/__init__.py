@@ -1,5 +1,5 @@
 """Examples: orders, candidates and feedback become tokenised training examples.
 
-`from_orders` serves the methods that learn from candidates, `from_feedback` serves LaFFi, and `reference` adds the
-log-probs of the frozen student for the methods that need them.
+`from_orders` makes the examples of the methods that learn from candidates, and `from_feedback` those of LaFFi.
+`reference` adds the log-probs under the frozen student, for the methods that need them.
 """

@@ -1,7 +1,7 @@
-"""Stage feedback_examples: prompt, question and answer in, feedback out; and the question itself with its gold answer.
+"""Stage feedback_examples: the student learns to predict the feedback on an answer, and to give the expert's answer.
 
-No gold answer stands in a prompt. What is too long loses words of its context, from the end, never of the answer or the
-feedback; what then still does not fit is left out and counted.
+No prompt contains a gold answer. An example that is too long loses words at the end of its context, never words of the
+answer or the feedback. An example that still does not fit is left out and counted.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class FeedbackExamplesSettings(Config):
 
     template: str = Field(
         default="{prompt}\n\nA proposed answer:\n{answer}\n\nIs it right, and why?\n",
-        description="The prompt that feedback answers, with {prompt} and {answer}.",
+        description="The text to which the feedback is the answer, with {prompt} and {answer}.",
     )
     max_length: int = Field(default=512, ge=8, description="Tokens of prompt and completion together.")
 
@@ -37,7 +37,7 @@ class FeedbackExamplesSettings(Config):
 
 
 UNUSABLE = {"refused", "truncated", "unparsable", "filtered", "duplicate", "budget_stopped", "failed"}
-"""Statuses of feedback that nothing is learned from."""
+"""Statuses of feedback that becomes no example. A status that is neither `ok` nor here makes the stage fail."""
 
 
 def run(job: Job) -> None:
@@ -58,9 +58,9 @@ def _examples(
 ) -> Iterator[TrainingExample]:
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok")
     candidates = job.input("candidates").records(Candidate)
-    for prompt, found, told in join(prompts, candidates, job.input("feedback").records(Feedback)):
-        answers = {candidate.candidate_id: candidate.text for candidate in found}
-        usable = [feedback for feedback in told if feedback.status == "ok"]
+    for prompt, answered, comments in join(prompts, candidates, job.input("feedback").records(Feedback)):
+        answers = {candidate.candidate_id: candidate.text for candidate in answered}
+        usable = [feedback for feedback in comments if feedback.status == "ok"]
         for feedback in usable:
             counts["feedback"] += 1
             example, shortened = feedback_example(prompt, answers[feedback.candidate_id], feedback, tokenizer, settings)
@@ -73,7 +73,7 @@ def _examples(
 def feedback_example(
     prompt: Prompt, answer: str, feedback: Feedback, tokenizer: Any, settings: FeedbackExamplesSettings
 ) -> tuple[TrainingExample, bool]:
-    """The example, and whether its context was shortened."""
+    """The example of one feedback, and whether its context was shortened."""
     ids = completion_token_ids(tokenizer, feedback.text)
     asked, context, shortened = prompt, prompt.context or "", False
     while True:
@@ -96,7 +96,7 @@ def _with_context(prompt: Prompt, context: str, shorter: str) -> Prompt:
 
 
 def answer_example(prompt: Prompt, tokenizer: Any, max_length: int) -> TrainingExample:
-    """The question as it is, with the expert's answer."""
+    """The example of the prompt itself, with the expert's answer."""
     prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
     ids = completion_token_ids(tokenizer, prompt.reference or "")
     completion = Completion(candidate_id="reference", token_ids=tuple(ids), source="human")

@@ -1,4 +1,4 @@
-"""Stage examples: orders and candidates as the trainer needs them, tokenised once for every method."""
+"""Stage examples: orders and candidates become training examples, tokenised once for every method."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ class ExamplesSettings(Config):
     max_length: int = Field(
         default=512,
         ge=8,
-        description="Tokens of prompt and completion together; what is longer is left out. Rescue: 512.",
+        description="The most tokens of prompt and completion together; longer completions are left out. Rescue: 512.",
     )
     splits: list[str] = Field(default=["train"], description="Splits whose orders become examples.")
 
@@ -38,7 +38,7 @@ def run(job: Job) -> None:
 
 
 def _num_orders(job: Job, settings: ExamplesSettings) -> tuple[int, int]:
-    """How many orders there are, and how many of them belong to prompts of splits that are not asked for."""
+    """(number of orders, number of those whose prompts are in splits that the settings do not name)"""
     elsewhere = {p.prompt_id for p in job.input("prompts").records(Prompt) if p.split not in settings.splits}
     ids = [order.prompt_id for order in job.input("orders").records(PartialOrder)]
     return len(ids), sum(prompt_id in elsewhere for prompt_id in ids)
@@ -50,10 +50,10 @@ def _examples(
     prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split in settings.splits)
     candidates = job.input("candidates").records(Candidate)
     orders = job.input("orders").records(PartialOrder)
-    for prompt, found, order in join(prompts, candidates, orders):
+    for prompt, answers, order in join(prompts, candidates, orders):
         if order:
             counts["orders"] += 1
-            yield _example(prompt, found, order[0], tokenizer, digest, settings, counts)
+            yield _example(prompt, answers, order[0], tokenizer, digest, settings, counts)
 
 
 def _example(
@@ -65,7 +65,7 @@ def _example(
     settings: ExamplesSettings,
     counts: dict[str, int],
 ) -> TrainingExample:
-    """The example of one prompt; completions that do not fit are left out and counted, never cut."""
+    """The example of one prompt. A completion that does not fit is left out and counted; no completion is cut."""
     prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
     by_id = {candidate.candidate_id: candidate for candidate in candidates}
     completions = []
@@ -82,7 +82,7 @@ def _example(
 def assemble(
     prompt: Prompt, prompt_ids: list[int], completions: list[Completion], order: PartialOrder
 ) -> TrainingExample:
-    """Pairs and target by position among the completions that are left."""
+    """The example, with pairs and target as positions among the completions that are left."""
     position = {completion.candidate_id: i for i, completion in enumerate(completions)}
     pairs = tuple(
         PairIndex(above=position[pair.above], below=position[pair.below], margin=pair.margin)
@@ -104,7 +104,7 @@ def assemble(
 
 
 def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
-    """As sampled by this tokenizer, or tokenised from the text when the answer came from elsewhere."""
+    """The token ids as sampled by this tokenizer, or those of the text if the answer came from elsewhere."""
     if candidate.token_ids and candidate.tokenizer_digest == digest:
         return list(candidate.token_ids)
     return completion_token_ids(tokenizer, candidate.text, ended=candidate.finish_reason != "length")

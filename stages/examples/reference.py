@@ -1,6 +1,7 @@
-"""Stage reference: log-probs of every completion under the frozen student, once, for the methods that brake by them.
+"""Stage reference: the log-prob of every completion under the frozen student, computed once for all methods.
 
-Row by row, keyed by the token ids and the model's digest, in float32 whatever the training's precision.
+It is computed in float32, whatever the precision of training. A row is one example; its key holds the token ids and the
+model's digests.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ from hasse.stages.models.lazy import LazyModel
 class ReferenceSettings(Config):
     """Settings of the reference stage."""
 
-    micro_batch_tokens: int = unkeyed(16384, ge=1, description="Padded tokens at a time; memory only.")
+    micro_batch_tokens: int = unkeyed(
+        16384, ge=1, description="Padded tokens in a batch; it only affects memory and speed."
+    )
     chunk_size: int = unkeyed(2000, ge=1, description="Prompts between two commits to the store.")
 
 
@@ -43,7 +46,7 @@ def run(job: Job) -> None:
 
 
 def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) -> Iterator[TrainingExample]:
-    """The examples with their reference log-probs, in order; one that is of no use stays as it is."""
+    """The examples with their reference log-probs, in nats and in order; an example that is not ok stays as it is."""
     import torch
 
     from hasse.stages.models.load import device
@@ -65,7 +68,7 @@ def score(model: Any, examples: list[TrainingExample], micro_batch_tokens: int) 
 
 
 def _row_key(start: str, example: TrainingExample) -> str:
-    """The whole example: its order is part of the row that comes out."""
+    """The key of the whole example: its pairs and target are part of the row that comes out."""
     return text_digest(start, repr(example))
 
 

@@ -1,9 +1,17 @@
-"""Feedback: what annotators say, in words, about the student's own answers.
+"""Feedback: annotators comment in words on the answers of models.
 
-`annotators/` holds the annotators, one file each; `queue` writes answers for people to annotate and reads the filled
-files back.
+`annotators/` holds the annotators, one file each. `queue` writes answers for people to annotate and reads the filled
+files back. `items` is what an annotator sees.
 """
 
-from hasse.stages.feedback.stage import ANNOTATORS, STAGE, FeedbackInputs, FeedbackSettings, asks, estimate, external
+from hasse.stages.feedback.stage import (
+    ANNOTATORS,
+    STAGE,
+    FeedbackInputs,
+    FeedbackSettings,
+    asks_endpoint,
+    estimate,
+    external,
+)
 
-__all__ = ["ANNOTATORS", "STAGE", "FeedbackInputs", "FeedbackSettings", "asks", "estimate", "external"]
+__all__ = ["ANNOTATORS", "STAGE", "FeedbackInputs", "FeedbackSettings", "asks_endpoint", "estimate", "external"]

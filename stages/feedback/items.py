@@ -1,4 +1,4 @@
-"""What an annotator sees: one answer to one prompt, and what is known of it."""
+"""What an annotator sees: one answer to one prompt, and its judgement."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,11 @@ class AnnotationItem:
 
 
 def right_answer(prompt: Prompt, task: TaskSettings) -> str:
-    """What a wrong answer should have said."""
+    """The right answer to the prompt; empty where none is known."""
     return prompt.label or next(iter(prompt.answers), None) or task.no_answer or ""
 
 
 def names_answer(text: str, prompt: Prompt, task: TaskSettings) -> bool:
-    """Whether the text has a right answer in it as whole words, even one that it denies."""
+    """Whether the text contains a right answer as whole words, even if it denies it."""
     golds = [prompt.label] if prompt.label else list(prompt.answers) or [task.no_answer or ""]
     return any(gold.strip() and names(text, gold) for gold in golds)

@@ -1,9 +1,9 @@
-"""Feedback by people: a queue of answers as JSONL goes out, filled copies come back, checked line by line.
+"""Feedback by people: write a queue of answers as JSONL, then read filled copies back and check each line.
 
     {"item": "1f0c...", "prompt": ..., "answer": ..., "right_answer": ..., "verdict": "", "feedback": "", ...}
 
-A filled line states a verdict (right or wrong), the feedback and who wrote it. Lines without feedback are left for
-later; several people may annotate one item.
+A filled line states a verdict (right or wrong), the feedback and who wrote it. A line without feedback is skipped, and
+several people may annotate the same item.
 """
 
 import json
@@ -36,7 +36,7 @@ Leave a line as it is if you cannot tell. A file that is only partly filled can 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLine:
-    """One line of the queue. item: digest of the ids and texts, so that a changed text is noticed."""
+    """One line of the queue. item: a digest of the ids and texts, by which a changed text is noticed."""
 
     item: str
     prompt_id: str
@@ -54,12 +54,12 @@ GIVEN = ("prompt_id", "candidate_id", "prompt", "answer", "right_answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotatorAgreement:
-    """How far people agree who annotated the same items.
+    """How far people who annotated the same items agree.
 
-    num_pairs: pairs of verdicts by two people on one item; agreement: the share of these that are alike, None without
-    a pair. kappa: Cohen's, of two people; of more, the mean over every two who share items, weighted by how many they
-    share. Two people who both gave one and the same verdict throughout have no kappa, for agreement by chance would be
-    certain; they are left out of the mean, and kappa is None where nobody else is left.
+    num_pairs: the pairs of verdicts by two people on one item. agreement: the share of these pairs that are equal, None
+    without a pair. kappa: Cohen's kappa of two people; of more, the mean over every two who share items, weighted by
+    the number of shared items. Two people who gave the same verdict throughout have no kappa, because agreement by
+    chance is certain; they are left out of the mean, and kappa is None if nobody else is left.
     """
 
     num_pairs: int
@@ -68,13 +68,14 @@ class AnnotatorAgreement:
 
 
 def queue(items: Iterable[AnnotationItem], task: TaskSettings) -> Iterator[QueueLine]:
+    """One empty line for each item."""
     for item in items:
         given = (*item.ids, prompt_as_text(item.prompt), item.candidate.text, right_answer(item.prompt, task))
         yield QueueLine(item=short_digest(*given), **dict(zip(GIVEN, given, strict=True)))
 
 
 def write_queue(lines: Iterable[QueueLine], path: Path) -> int:
-    """The queue, and the guidelines beside it; gives the number of lines."""
+    """Write the queue, with the guidelines beside it, and return the number of lines."""
     written = [json.dumps(asdict(line), ensure_ascii=False) for line in lines]
     path.write_text("".join(line + "\n" for line in written), encoding="utf-8")
     path.with_suffix(".guidelines.md").write_text(GUIDELINES, encoding="utf-8")
@@ -82,29 +83,29 @@ def write_queue(lines: Iterable[QueueLine], path: Path) -> int:
 
 
 def read_filled(path: Path, queue_path: Path) -> list[Feedback]:
-    """The filled lines of a file, as feedback of people, in the order of the queue.
+    """The feedback in the filled lines of a file, in the order of the queue.
 
-    Raises SourceError, naming the line, for a line that is not of the queue, whose texts were changed, whose verdict is
-    unknown, that does not say who wrote it, or that one person filled twice.
+    Raises SourceError, naming the line, for a line that is not in the queue, has changed texts or an unknown verdict,
+    does not say who wrote it, or was filled twice by one person.
     """
     known = {str(row["item"]): row for _, row in read_rows(queue_path, "jsonl")}
-    found: dict[tuple[str, str], Feedback] = {}
+    filled: dict[tuple[str, str], Feedback] = {}
     for number, row in read_rows(path, "jsonl"):
         feedback = _checked(row, known, path, number)
         if feedback is None:
             continue
         key = (str(row["item"]), feedback.annotator_id)
-        if key in found:
+        if key in filled:
             raise SourceError(
                 f"{feedback.annotator_id!r} has annotated this item before", file=path, row=number, field="annotator"
             )
-        found[key] = feedback
+        filled[key] = feedback
     place = {item: i for i, item in enumerate(known)}
-    return [found[key] for key in sorted(found, key=lambda key: (place[key[0]], key[1]))]
+    return [filled[key] for key in sorted(filled, key=lambda key: (place[key[0]], key[1]))]
 
 
 def agreement(rows: Iterable[Feedback]) -> AnnotatorAgreement:
-    """How far every two people agree on the same items. Raises InputError where one person judged an item twice."""
+    """How far every two people agree on the same items. Raises InputError if one person judged an item twice."""
     shared = _shared(rows)
     pairs = [pair for verdicts in shared.values() for pair in verdicts]
     if not pairs:
@@ -129,25 +130,25 @@ def cohen_kappa(verdicts: Sequence[tuple[str, str]]) -> float | None:
 
 
 def _shared(rows: Iterable[Feedback]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Every two people, in the order of their names -> their verdicts on each item that both gave one."""
+    """Two people, sorted by name -> the verdicts of both on each item that both judged."""
     by_item: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        said = by_item.setdefault((row.prompt_id, row.candidate_id), {})
-        if row.annotator_id in said:
+        verdicts = by_item.setdefault((row.prompt_id, row.candidate_id), {})
+        if row.annotator_id in verdicts:
             raise InputError(
                 f"{row.annotator_id!r} has annotated answer {row.candidate_id} to prompt {row.prompt_id} twice; "
                 "remove one of the two lines"
             )
-        said[row.annotator_id] = row.verdict or ""
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for said in by_item.values():
-        for one, other in combinations(sorted(name for name, verdict in said.items() if verdict), 2):
-            found.setdefault((one, other), []).append((said[one], said[other]))
-    return found
+        verdicts[row.annotator_id] = row.verdict or ""
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for verdicts in by_item.values():
+        for first, second in combinations(sorted(name for name, verdict in verdicts.items() if verdict), 2):
+            shared.setdefault((first, second), []).append((verdicts[first], verdicts[second]))
+    return shared
 
 
 def _checked(row: dict[str, Any], known: dict[str, dict[str, Any]], path: Path, number: int) -> Feedback | None:
-    """None for a line that is still to be filled."""
+    """The feedback in one line, or None for a line that is not filled."""
     line = known.get(str(row.get("item")))
     if line is None:
         raise SourceError(f"{row.get('item')!r} is not in the queue", file=path, row=number, field="item")

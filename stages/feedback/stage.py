@@ -1,8 +1,8 @@
-"""Stage feedback: what annotators say, in words, of the student's own answers.
+"""Stage feedback: annotators comment in words on the answers of models.
 
-Items are chosen first, by hashes of their ids: at most `per_prompt` answers a prompt, balanced between right and wrong
-ones, `num_items` in all. Then each item goes to people or to the other annotator, so a sweep over the share of people
-keeps its items. What does not pass the gates is kept as a row with status `filtered` and the reasons.
+Items are chosen first, by hashes of their ids: at most `per_prompt` answers to a prompt, as many right as wrong ones,
+`num_items` in all. Then each item goes to people or to the annotator, so that a sweep over the share of people keeps
+its items. Feedback that does not pass the gates stays in the table with status `filtered` and the reasons.
 """
 
 import math
@@ -27,7 +27,7 @@ from hasse.pipeline.rows import PendingItems, map_rows, missing_units
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import Artifact
 from hasse.stages.chat.money.estimate import Planned
-from hasse.stages.chat.money.estimate import estimate as estimated
+from hasse.stages.chat.money.estimate import estimate as estimate_of
 from hasse.stages.chat.money.spending import Spending
 from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, names_answer
 from hasse.stages.grading import TaskSettings
@@ -37,24 +37,28 @@ Annotator = registry.settings_union(ANNOTATORS, "annotator")
 
 
 class Gates(Config):
-    """What a feedback must satisfy to be learned from."""
+    """What feedback must satisfy to become a training example."""
 
     min_chars: int = Field(default=10, ge=0, description="Shorter feedback is left out.")
     max_chars: int = Field(default=2000, ge=1, description="Longer feedback is left out.")
-    verdict: bool = Field(default=True, description="A verdict must be stated and agree with the judge's.")
-    names_answer: bool = Field(default=True, description="Feedback on a wrong answer must name the right one.")
+    verdict: bool = Field(default=True, description="Whether feedback must state a verdict that agrees with the judge.")
+    names_answer: bool = Field(default=True, description="Whether feedback on a wrong answer must name the right one.")
 
 
 class FeedbackSettings(Config):
     """The recipe's section `feedback`."""
 
-    annotator: Annotator = Field(description="Who annotates what people do not.")  # type: ignore[valid-type]
-    human: str | None = unkeyed(None, description="Feedback of people, as `hasse annotate import` writes it.")
+    annotator: Annotator = Field(description="Who annotates the items that people do not.")  # type: ignore[valid-type]
+    human: str | None = unkeyed(
+        None, description="File with the feedback of people, written by `hasse annotate import`."
+    )
     human_share: float = Field(default=0.0, ge=0, le=1, description="Share of the items that people annotate.")
-    num_items: int | None = Field(default=None, ge=1, description="Items in all, whoever annotates; all if left out.")
-    per_prompt: int = Field(default=1, ge=1, description="Answers of a prompt that get feedback, at most.")
-    balance: bool = Field(default=True, description="As many right answers as wrong ones, whichever are fewer.")
-    seed: Seed = Field(default=0, description="Another seed, other items.")
+    num_items: int | None = Field(
+        default=None, ge=1, description="Number of items, whoever annotates them; left out: all."
+    )
+    per_prompt: int = Field(default=1, ge=1, description="The most answers to a prompt that get feedback.")
+    balance: bool = Field(default=True, description="Whether to take as many right answers as wrong ones.")
+    seed: Seed = Field(default=0, description="Another seed chooses other items.")
     gates: Gates = Gates()
     chunk_size: int = unkeyed(500, ge=1, description="Items between two commits to the store.")
 
@@ -66,14 +70,14 @@ class FeedbackSettings(Config):
 
 
 class FeedbackInputs(Config):
-    """Settings of the feedback stage, with the task that says what is right."""
+    """Settings of the feedback stage, with the task that says which answers are right."""
 
     feedback: FeedbackSettings
     task: TaskSettings
 
 
 def external(settings: FeedbackSettings) -> dict[str, str]:
-    """Digests of files that the stage reads."""
+    """Digests of the files that the stage reads. Raises SourceError for a file that does not exist."""
     if settings.human is None:
         return {}
     if not Path(settings.human).is_file():
@@ -111,14 +115,14 @@ def run(job: Job) -> None:
 
 
 def estimate(job: Job) -> dict[str, Any] | None:
-    """What the annotations that are missing take in questions and money; None where no endpoint is asked."""
-    return estimated(planned(job))
+    """The questions and the money that missing feedback would take; None where no endpoint is asked."""
+    return estimate_of(planned(job))
 
 
 def planned(job: Job) -> Iterator[Planned] | None:
-    """The questions to an endpoint."""
+    """The questions to an endpoint that missing feedback would take; None where no endpoint is asked."""
     inputs: FeedbackInputs = job.settings
-    if not asks(inputs.feedback):
+    if not asks_endpoint(inputs.feedback):
         return None
     items, people = _chosen(job)
     asked = (unit.item for unit in missing_units(job, annotation_units(inputs, items, people), Feedback))
@@ -128,13 +132,13 @@ def planned(job: Job) -> Iterator[Planned] | None:
     )
 
 
-def asks(settings: FeedbackSettings) -> bool:
+def asks_endpoint(settings: FeedbackSettings) -> bool:
     """Whether the annotator asks a chat endpoint."""
     return hasattr(registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator"), "questions")
 
 
 def choose(items: list[AnnotationItem], settings: FeedbackSettings) -> list[AnnotationItem]:
-    """The items that get feedback, sorted by ids. Raises InputError when there is none."""
+    """The items that get feedback, sorted by their ids. Raises InputError if no item is left."""
     drawn = sorted(items, key=lambda item: unit_hash("feedback", settings.seed, *item.ids))
     kept: list[AnnotationItem] = []
     used: dict[str, int] = {}
@@ -156,7 +160,7 @@ def choose(items: list[AnnotationItem], settings: FeedbackSettings) -> list[Anno
 
 
 def by_people(items: list[AnnotationItem], settings: FeedbackSettings) -> dict[tuple[str, str], Feedback]:
-    """The share of the items that people annotated. Raises InputError when they did not annotate so many."""
+    """Ids of an item -> the feedback of people, for their share of the items. Raises InputError if they gave less."""
     if settings.human is None or settings.human_share == 0:
         return {}
     given: dict[tuple[str, str], Feedback] = {}
@@ -174,7 +178,7 @@ def by_people(items: list[AnnotationItem], settings: FeedbackSettings) -> dict[t
 
 
 def gated(item: AnnotationItem, feedback: Feedback, gates: Gates, task: TaskSettings) -> Feedback:
-    """The feedback, with status `filtered` and the reasons where it does not pass."""
+    """The feedback, with status `filtered` and the reasons if it does not pass the gates."""
     if feedback.status != "ok":
         return feedback
     problems = []
@@ -191,7 +195,7 @@ def gated(item: AnnotationItem, feedback: Feedback, gates: Gates, task: TaskSett
 
 
 def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> Iterator[AnnotationItem]:
-    """Every judged answer of a model to a training prompt."""
+    """Every judged answer of a model to a training prompt; answers by an expert get no feedback."""
     asked = (p for p in prompts.records(Prompt) if p.status == "ok" and p.split == "train")
     for prompt, found, judged in join(asked, candidates.records(Candidate), judgements.records(Judgement)):
         verdicts = {j.candidate_id: j for j in judged if j.status == "ok" and j.correct is not None}
@@ -201,7 +205,7 @@ def answers(prompts: Artifact, candidates: Artifact, judgements: Artifact) -> It
 
 
 def _chosen(job: Job) -> tuple[list[AnnotationItem], dict[tuple[str, str], Feedback]]:
-    """The items, and what people said of those that are theirs."""
+    """The chosen items, and ids of an item -> feedback of people, for the items that people annotate."""
     settings: FeedbackSettings = job.settings.feedback
     items = choose(list(answers(*(job.input(name) for name in ("prompts", "candidates", "judgements")))), settings)
     return items, by_people(items, settings)

@@ -1,9 +1,9 @@
-"""What prompts keep from an earlier run when the source has grown: cluster, split, and the expert's answer.
+"""What prompts keep from an earlier run when the source has grown: their cluster, split and expert's answer.
 
-By themselves, clusters and splits follow from the rows alone, and a row that is appended moves no other unless it is a
-near-duplicate of two that stand in different clusters, or comes before its near-duplicates in the order of the source.
-A model that was trained last night must not be tested tonight on a prompt that it has seen, so here nothing moves at
-all: a new row goes to the cluster and split of its near-duplicates, and is set aside where these are in two splits.
+Without an earlier run, clusters and splits follow from the rows alone. A new row can then move other prompts: if it is
+a near-duplicate of rows in different clusters, or precedes its near-duplicates in the source. But a model that was
+trained last night must not be tested tonight on a prompt that it has seen, so with an earlier run nothing moves: a new
+row joins the cluster and split of its near-duplicates, and is set aside if these are in two splits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from hasse.pipeline.fingerprint import file_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
-    """Of one usable prompt of the earlier run."""
+class EarlierPrompt:
+    """What one usable prompt of the earlier run keeps."""
 
     cluster_id: str
     split: str
@@ -27,7 +27,7 @@ class Carried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitPlacement:
-    """Cluster and split of a row, and the split that it cannot stand beside, if any."""
+    """The cluster and split of a row, and the split in which its near-duplicates clash with that, if any."""
 
     cluster_id: str
     split: str
@@ -35,7 +35,7 @@ class SplitPlacement:
 
 
 def external(before: str | None) -> dict[str, str]:
-    """The digest of the earlier run's prompts. Raises InputError when there is no such file."""
+    """The digest of the file with the earlier run's prompts. Raises InputError for a file that does not exist."""
     if before is None:
         return {}
     if not Path(before).is_file():
@@ -43,30 +43,33 @@ def external(before: str | None) -> dict[str, str]:
     return {"before": file_digest(Path(before))}
 
 
-def read(before: str | None) -> dict[str, Carried]:
-    """prompt_id -> what it keeps; of prompts that were set aside nothing is kept."""
+def read(before: str | None) -> dict[str, EarlierPrompt]:
+    """prompt_id -> what the prompt keeps; a prompt that was set aside keeps nothing."""
     if before is None:
         return {}
     return {
-        p.prompt_id: Carried(cluster_id=p.cluster_id, split=p.split, has_reference=p.reference is not None)
+        p.prompt_id: EarlierPrompt(cluster_id=p.cluster_id, split=p.split, has_reference=p.reference is not None)
         for p in read_records(Path(before), Prompt)
         if p.status == "ok"
     }
 
 
-def members(ids: Sequence[str], roots: Sequence[int], before: Mapping[str, Carried]) -> dict[int, list[Carried]]:
-    """Root of a cluster -> what its rows of the earlier run keep, in the order of the source."""
-    found: dict[int, list[Carried]] = {}
+def members(
+    ids: Sequence[str], roots: Sequence[int], before: Mapping[str, EarlierPrompt]
+) -> dict[int, list[EarlierPrompt]]:
+    """Root of a cluster -> its prompts of the earlier run, in the order of the source."""
+    by_root: dict[int, list[EarlierPrompt]] = {}
     for prompt_id, root in zip(ids, roots, strict=True):
         if prompt_id in before:
-            found.setdefault(root, []).append(before[prompt_id])
-    return found
+            by_root.setdefault(root, []).append(before[prompt_id])
+    return by_root
 
 
-def place(given: str | None, mine: Carried | None, earlier: Sequence[Carried]) -> SplitPlacement:
-    """Where a row goes that was there before (`mine`) or has near-duplicates that were (`earlier`, at least one).
+def place(given: str | None, mine: EarlierPrompt | None, earlier: Sequence[EarlierPrompt]) -> SplitPlacement:
+    """The cluster and split of a row of which the earlier run had the same prompt or near-duplicates.
 
-    given: the split that the source gives it.
+    given: the row's split in the source. mine: the same prompt in the earlier run. earlier: its near-duplicates there,
+    at least one.
     """
     first = mine or earlier[0]
     split = given or first.split

@@ -1,4 +1,4 @@
-"""The proof that what is trained on and what is held out share nothing."""
+"""The proof that training prompts and held-out prompts share nothing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from hasse.data.text import normalise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitProof:
-    """Two sets of prompts that share no id, no cluster and no normalised text."""
+    """The sizes of two sets of prompts that share no id, no cluster and no normalised text."""
 
     num_trained: int
     num_held_out: int
@@ -21,9 +21,9 @@ class SplitProof:
 
 
 def prove_disjoint(trained: Iterable[Prompt], held_out: Iterable[Prompt]) -> SplitProof:
-    """Count both sets, after a check that nothing stands in both; only ids and digests are kept in memory.
+    """Check that no prompt is in both sets, and count them; only ids and digests are kept in memory.
 
-    Raises InputError that names an offender.
+    Raises InputError that names two prompts which share an id, a cluster or a text.
     """
     kinds = {"id": _by_id, "near-duplicate cluster": _by_cluster, "text": _by_text}
     seen: dict[str, dict[str | bytes, str]] = {what: {} for what in kinds}

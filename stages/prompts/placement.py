@@ -1,7 +1,7 @@
-"""Where every prompt goes: its id, its near-duplicate cluster, its split and its status.
+"""The id, near-duplicate cluster, split and status of every prompt.
 
-Rows are looked at one at a time and not kept. Of each stay its id, a few digests and what decides about it, some
-hundred bytes, so that a source may have any number of rows.
+Rows are read one at a time and not kept. Memory holds the id of each row, a few digests and what decides its split,
+some hundred bytes, so that a source may have any number of rows.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from hasse.data.rendering import comparison_text
 from hasse.data.settings.registry import unknown
 from hasse.data.text import normalise, short_digest, unit_hash
 from hasse.stages.grading.tokens import canonical
-from hasse.stages.prompts import carry_over as carried
-from hasse.stages.prompts.carry_over import Carried, SplitPlacement
+from hasse.stages.prompts import carry_over
+from hasse.stages.prompts.carry_over import EarlierPrompt, SplitPlacement
 from hasse.stages.prompts.splits import SplitSettings, split_of
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What is kept of a row."""
+class RowSummary:
+    """What is kept in memory of a row."""
 
     prompt_id: str
     copy_of: int | None
@@ -35,7 +35,7 @@ class Seen:
 
 
 class Placement:
-    """Takes all rows of a source in order (`add`), settles what they are (`settle`), and makes prompts of them."""
+    """Decides the placement of prompts: `add` all rows in order, then `settle`, then ask for each row's `prompt`."""
 
     def __init__(
         self,
@@ -43,24 +43,24 @@ class Placement:
         *,
         source: str,
         labels: tuple[str, ...],
-        before: Mapping[str, Carried] | None = None,
+        before: Mapping[str, EarlierPrompt] | None = None,
         folder: Path | None = None,
     ):
         self.settings, self.source, self.labels, self.before = settings, source, labels, before or {}
         self.clusters = Clusters(threshold=settings.near_duplicate_threshold, folder=folder)
-        self.rows: list[Seen] = []
+        self.rows: list[RowSummary] = []
         self.places: list[SplitPlacement] = []
         self.notes: dict[int, tuple[Status, str]] = {}
-        """Number of a row -> its status and error, where it is not ok."""
+        """Number of a row -> its status and error, for rows that are not ok."""
         self.without_reference: set[int] = set()
         self.first: dict[bytes, int] = {}
         self.repeats: dict[str, int] = {}
         self.given: dict[str, tuple[str | None, int | None]] = {}
 
     def add(self, row: RawPrompt) -> None:
-        """The next row. Raises SourceError for a label outside the set, for gold answers that are blank, and for an id
+        """Take the next row.
 
-        that was given before.
+        Raises SourceError for an unknown label, for blank gold answers, and for an id that another row has.
         """
         canonical_label(row, self.labels)
         _check_gold(row)
@@ -68,7 +68,7 @@ class Placement:
         turns = [(m.role, normalise(m.content)) for m in row.messages or ()] or [("user", normalise(row.text))]
         first = self.first.setdefault(_identity(row, turns), number)
         self.rows.append(
-            Seen(
+            RowSummary(
                 prompt_id=self._given(row) if row.prompt_id is not None else self._digest(row, turns),
                 copy_of=first if first != number else None,
                 split=row.split,
@@ -80,7 +80,7 @@ class Placement:
         self.clusters.add(text, row.cluster_key)
 
     def settle(self) -> None:
-        """Clusters, splits and statuses of all rows. Raises SourceError when there is none."""
+        """Decide the clusters, splits and statuses of all rows. Raises SourceError for a source without rows."""
         if not self.rows:
             raise SourceError(f"the source {self.source!r} holds no rows")
         roots = self.clusters.roots()
@@ -97,7 +97,7 @@ class Placement:
         self._hide_experts()
 
     def prompt(self, number: int, row: RawPrompt) -> Prompt:
-        """The prompt that a row is, given the row again."""
+        """The prompt made of a row, which the caller gives again with its number."""
         place = self.places[number]
         status, error = self.notes.get(number, ("ok", None))
         return Prompt(
@@ -119,20 +119,20 @@ class Placement:
         )
 
     def _placed(self, roots: list[int]) -> list[SplitPlacement]:
-        """Cluster and split of every row: as carried over, as the source says, or by the cluster's hash."""
+        """The cluster and split of every row: carried over, given by the source, or by the cluster's hash."""
         ids = [row.prompt_id for row in self.rows]
-        earlier = carried.members(ids, roots, self.before) if self.before else {}
+        earlier = carry_over.members(ids, roots, self.before) if self.before else {}
         places = []
         for row, root in zip(self.rows, roots, strict=True):
             if root in earlier:
-                places.append(carried.place(row.split, self.before.get(row.prompt_id), earlier[root]))
+                places.append(carry_over.place(row.split, self.before.get(row.prompt_id), earlier[root]))
             else:
                 split = row.split or split_of(ids[root], self.settings)
                 places.append(SplitPlacement(cluster_id=ids[root], split=split))
         return places
 
     def _hide_experts(self) -> None:
-        """Only `num_expert` training prompts keep their reference: those that had it, then by the smallest hash."""
+        """Keep the reference of only `num_expert` training prompts: first those that had one before, then by hash."""
         if self.settings.num_expert is None:
             return
         training = [i for i, place in enumerate(self.places) if place.split == "train"]
@@ -146,14 +146,14 @@ class Placement:
         return not had_it, unit_hash("expert", self.settings.split_seed, prompt_id)
 
     def _digest(self, row: RawPrompt, turns: list[tuple[str, str]]) -> str:
-        """A digest of the texts; a prompt that occurs again gets a number behind its id."""
+        """The id of a row without one: a digest of its texts, with a number behind it for a repeated prompt."""
         parts = [part for turn in turns for part in turn] if row.messages else []
         base = short_digest(self.source, normalise(row.text) if row.messages else turns[0][1], *parts)
         self.repeats[base] = self.repeats.get(base, 0) + 1
         return base if self.repeats[base] == 1 else f"{base}-{self.repeats[base]}"
 
     def _given(self, row: RawPrompt) -> str:
-        """The source's own id. Raises SourceError, naming both rows, when another row has it."""
+        """The id that the source gives. Raises SourceError, naming both rows, for an id that another row has."""
         assert row.prompt_id is not None
         if row.prompt_id in self.given:
             file, number = self.given[row.prompt_id]
@@ -169,23 +169,25 @@ class Placement:
 
 
 def canonical_label(row: RawPrompt, labels: tuple[str, ...]) -> str | None:
-    """As the task spells it. Raises SourceError for a label that is not one of the task's."""
+    """The row's label as the task spells it. Raises SourceError for a label that the task does not have."""
     if row.label is None or not labels:
         return row.label
-    found = next((label for label in labels if label.lower() == row.label.strip().lower()), None)
-    if found is None and row.error is None:
+    label = next((label for label in labels if label.lower() == row.label.strip().lower()), None)
+    if label is None and row.error is None:
         raise SourceError(unknown(row.label, list(labels), kind="label"), file=row.file, row=row.row, field="label")
-    return found
+    return label
 
 
 def _identity(row: RawPrompt, turns: list[tuple[str, str]]) -> bytes:
-    """Equal for rows that are the same prompt."""
+    """A digest that is equal for rows that are the same prompt."""
     given = [row.prompt_id] if row.prompt_id is not None else ["", *(part for turn in turns for part in turn)]
     return blake2b("\x1f".join(given).encode(), digest_size=16).digest()
 
 
-def _note(row: Seen, place: SplitPlacement, held_out_as: str | None, copy_of: str | None) -> tuple[Status, str] | None:
-    """Status and error of a row that is no usable prompt."""
+def _note(
+    row: RowSummary, place: SplitPlacement, held_out_as: str | None, copy_of: str | None
+) -> tuple[Status, str] | None:
+    """The status and error of a row that cannot be used; None for a usable row."""
     if row.error is not None:
         return "failed", row.error
     if copy_of is not None:
@@ -200,7 +202,7 @@ def _note(row: Seen, place: SplitPlacement, held_out_as: str | None, copy_of: st
 
 
 def _check_gold(row: RawPrompt) -> None:
-    """Raises SourceError for gold answers that are all blank: no answer could ever be right."""
+    """Raise SourceError for gold answers that are all blank, with which no answer could be right."""
     if row.answers and row.error is None and not any(canonical(answer).strip() for answer in row.answers):
         raise SourceError(
             f"the gold answers {list(row.answers)} are blank, so that no answer could be right; leave them out where a "

@@ -1,4 +1,4 @@
-"""Splits: shares of the clusters, and which split a cluster falls into."""
+"""Splits: the share of the clusters in each split, and the split of a cluster."""
 
 from typing import Protocol
 
@@ -10,12 +10,12 @@ from hasse.data.text import unit_hash
 
 
 class Fractions(Config):
-    """Share of the clusters in each split; they add up to 1."""
+    """The share of the clusters in each split; the shares add up to 1."""
 
-    pretrain: float = Field(default=0.0, ge=0, le=1, description="For a student trained from scratch.")
-    train: float = Field(default=0.8, ge=0, le=1, description="To learn from.")
-    validation: float = Field(default=0.1, ge=0, le=1, description="To choose settings on.")
-    test: float = Field(default=0.1, ge=0, le=1, description="To report.")
+    pretrain: float = Field(default=0.0, ge=0, le=1, description="Prompts for a student that is trained from scratch.")
+    train: float = Field(default=0.8, ge=0, le=1, description="Prompts to train on.")
+    validation: float = Field(default=0.1, ge=0, le=1, description="Prompts to choose settings by.")
+    test: float = Field(default=0.1, ge=0, le=1, description="Prompts for the reported results.")
 
     @model_validator(mode="after")
     def _add_up(self) -> "Fractions":
@@ -26,7 +26,7 @@ class Fractions(Config):
 
 
 class SplitSettings(Protocol):
-    """What decides where prompts go; a part of the recipe's section `prompts`."""
+    """The settings that decide the split of a prompt, part of the recipe's section `prompts`."""
 
     @property
     def fractions(self) -> Fractions: ...
@@ -39,7 +39,7 @@ class SplitSettings(Protocol):
 
 
 def split_of(cluster_id: str, settings: SplitSettings) -> str:
-    """By a hash of the cluster alone: no row that comes or goes moves another cluster."""
+    """The split of a cluster, by a hash of its id alone: adding or removing rows moves no other cluster."""
     position = unit_hash("split", settings.split_seed, cluster_id)
     for split in SPLITS:
         share = getattr(settings.fractions, split)

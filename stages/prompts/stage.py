@@ -1,4 +1,4 @@
-"""Stage prompts: raw rows become prompts with an id, a near-duplicate cluster and a split; nothing is lost."""
+"""Stage prompts: the rows of a source become prompts with an id, a near-duplicate cluster and a split."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from hasse.pipeline.disk import disk_errors
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.stage import Job, Stage
 from hasse.pipeline.store import content_digest, describe_files
-from hasse.stages.prompts import carry_over as carried
-from hasse.stages.prompts.carry_over import Carried
+from hasse.stages.prompts import carry_over
+from hasse.stages.prompts.carry_over import EarlierPrompt
 from hasse.stages.prompts.held_out import SplitProof, prove_disjoint
 from hasse.stages.prompts.placement import Placement
 from hasse.stages.prompts.splits import Fractions
 
 SPOOL = "rows.arrow"
 ROWS_SORTED = 20_000
-"""Prompts that are in memory together."""
+"""The number of prompts that are in memory at the same time."""
 
 SOURCES = "hasse.data.sources"
 Source = registry.settings_union(SOURCES, "kind")
@@ -37,17 +37,17 @@ class PromptsSection(Config):
 
     fractions: Fractions = Fractions()
     split_seed: Seed = Field(
-        default=0, description="Another seed, other splits; ignored for rows whose source gives a split."
+        default=0, description="Another seed gives other splits; not used for rows whose source gives a split."
     )
     near_duplicate_threshold: float = Field(
         default=0.8,
         gt=0,
         le=1,
-        description="Jaccard similarity of 3-grams from which prompts share a cluster; of words, or of characters "
-        "in scripts without spaces.",
+        description="Jaccard similarity from which prompts share a cluster, of 3-grams of words, or of characters in "
+        "scripts without spaces.",
     )
     num_expert: int | None = Field(
-        default=None, ge=0, description="Keep the expert's answer for only so many training prompts; all when left out."
+        default=None, ge=0, description="Number of training prompts that keep the expert's answer; left out: all."
     )
     before: str | None = unkeyed(
         None,
@@ -71,7 +71,7 @@ def run(job: Job) -> None:
         settings.prompts,
         source=settings.source.kind,
         labels=settings.labels,
-        before=carried.read(settings.prompts.before),
+        before=carry_over.read(settings.prompts.before),
         folder=job.path,
     )
     with disk_errors(job.store.root), spool(job.path) as path:
@@ -97,12 +97,12 @@ def build_prompts(
     *,
     source: str,
     labels: tuple[str, ...],
-    before: Mapping[str, Carried] | None = None,
+    before: Mapping[str, EarlierPrompt] | None = None,
 ) -> list[Prompt]:
-    """One prompt a row, sorted by id. Raises SourceError for a label outside the set and for ids given twice.
+    """One prompt for each row, sorted by id. Raises SourceError for an unknown label and for an id given twice.
 
-    A text that occurs again, a training row whose cluster the source also put into a held-out split, and a row that
-    cannot stand beside what is carried over from `before`, are kept with status `duplicate`.
+    These rows have the status `duplicate`: a repeated prompt, a training row whose cluster the source also put into a
+    held-out split, and a row whose near-duplicates were in another split in `before`.
     """
     placement = Placement(settings, source=source, labels=labels, before=before)
     for row in raw:
@@ -112,12 +112,12 @@ def build_prompts(
 
 
 def sorted_prompts(rows: MappedRecords[RawPrompt], placement: Placement) -> Iterator[Prompt]:
-    """The prompts by id, of which a part at a time is in memory: the rows are gone through once for each part."""
+    """The prompts, sorted by id. A part of them is in memory at a time, and the rows are read once for each part."""
     order = sorted(range(len(placement.rows)), key=lambda i: placement.rows[i].prompt_id)
     for begin in range(0, len(order), ROWS_SORTED):
         part = order[begin : begin + ROWS_SORTED]
-        found = {i: placement.prompt(i, row) for i, row in rows.selected(set(part))}
-        yield from (found[i] for i in part)
+        prompts = {i: placement.prompt(i, row) for i, row in rows.selected(set(part))}
+        yield from (prompts[i] for i in part)
 
 
 @dataclass
@@ -129,7 +129,7 @@ class PromptCounts:
     num_experts: int = 0
     num_carried: int = 0
 
-    def counted(self, prompts: Iterable[Prompt], before: Mapping[str, Carried]) -> Iterator[Prompt]:
+    def counted(self, prompts: Iterable[Prompt], before: Mapping[str, EarlierPrompt]) -> Iterator[Prompt]:
         for prompt in prompts:
             self.clusters[prompt.cluster_id] += 1
             if prompt.status == "ok":
@@ -147,7 +147,7 @@ def add_rows(rows: Iterable[RawPrompt], placement: Placement) -> Iterator[RawPro
 
 @contextmanager
 def spool(folder: Path) -> Iterator[Path]:
-    """A place for the rows while they are sorted; nothing is left there, not even by a run that was killed."""
+    """A file for the rows while they are sorted; it is deleted at the end, and before that if a killed run left it."""
     path = folder / SPOOL
     path.unlink(missing_ok=True)
     try:
@@ -161,8 +161,8 @@ def _usable(path: Path, *, held_out: bool) -> Iterator[Prompt]:
 
 
 def identity(path: Path) -> dict[str, str]:
-    """The digest of all, and one of each split's usable rows, on which a step may depend alone."""
-    parts = {split: Digest() for split in SPLITS}
+    """The digest of the whole table, and one of the usable prompts of each split, on which a step may depend alone."""
+    parts = {split: ListDigest() for split in SPLITS}
     for prompt in read_records(path / "prompt.parquet", Prompt):
         if prompt.status == "ok":
             parts[prompt.split].add(repr(prompt))
@@ -170,8 +170,8 @@ def identity(path: Path) -> dict[str, str]:
     return {"content": content_digest(describe_files(path)), **digests}
 
 
-class Digest:
-    """The digest of a list, as `hasse.pipeline.fingerprint.digest` gives it, whose items are added one at a time."""
+class ListDigest:
+    """The digest of a list whose items are added one at a time; equal to `hasse.pipeline.fingerprint.digest`."""
 
     def __init__(self) -> None:
         self.state, self.separator = sha256(b"["), b""

@@ -1,4 +1,4 @@
-"""Student: the model to be improved, given by the user or trained from scratch on a small task."""
+"""Student: the model to be improved, which the user gives or which is trained from scratch on a small task."""
 
 from hasse.stages.student.stage import STAGE, StudentSettings, external
 

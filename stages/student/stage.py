@@ -1,4 +1,4 @@
-"""Stage student: the model to be improved, named by the user or trained here from scratch on a small task."""
+"""Stage student: the model to be improved, which the user names or which is trained here on a small task."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ScratchSettings(Config):
     """A small Llama with a byte-level BPE tokenizer, trained on the answers of the split `pretrain`."""
 
     vocab_size: int = Field(default=400, ge=261, description="Tokens; 256 bytes and 4 special ones are always there.")
-    hidden_size: int = Field(default=128, ge=8, description="Width.")
-    num_layers: int = Field(default=3, ge=1, description="Depth.")
-    num_heads: int = Field(default=4, ge=1, description="Attention heads; must divide hidden_size.")
+    hidden_size: int = Field(default=128, ge=8, description="Width of the hidden states.")
+    num_layers: int = Field(default=3, ge=1, description="Number of layers.")
+    num_heads: int = Field(default=4, ge=1, description="Number of attention heads; divides hidden_size.")
     context_length: int = Field(default=256, ge=16, description="Tokens, prompt and answer together.")
-    seed: Seed = Field(default=0, description="Of the initial weights and the order of the examples.")
+    seed: Seed = Field(default=0, description="Decides the initial weights and the order of the examples.")
     optimiser: OptimiserSettings = OptimiserSettings(steps=480, prompts_per_step=64, learning_rate=2e-3, warmup=0.05)
 
     @model_validator(mode="after")
@@ -43,7 +43,7 @@ class ScratchSettings(Config):
 
 
 class StudentSettings(Config):
-    """Exactly one of `model` and `scratch`."""
+    """A model that exists (`model`), or one that is trained from scratch (`scratch`): exactly one of the two."""
 
     model: str | None = unkeyed(
         None, description="A hub name or a local folder of a model or of a LoRA adapter, digested by its content."
@@ -59,10 +59,10 @@ class StudentSettings(Config):
 
 
 def external(settings: StudentSettings, *, is_trained: bool = True) -> dict[str, str]:
-    """Digests of a model that lies outside the store; of an adapter, also those of its base.
+    """Digests of a model that lies outside the store; for an adapter, also those of its base.
 
-    Raises InputError for a folder that could not be used, so that a run does not begin. `is_trained`: weights that can
-    only be asked, such as quantised ones, will not do.
+    Raises InputError for a folder that cannot be used, before the run begins. `is_trained`: the model will be trained,
+    so weights that can only be sampled from, such as quantised weights, are refused.
     """
     if settings.model is None:
         return {}
@@ -83,7 +83,7 @@ def run(job: Job) -> None:
 
 
 def publish_given(job: Job, folder: Path) -> None:
-    """A model that stays where it lies, or an adapter merged into its base. Raises InputError for an unusable one."""
+    """Publish a model where it lies, or an adapter merged into its base. Raises InputError for an unusable model."""
     from hasse.stages.models.load import check_vocabulary
 
     if is_adapter(folder):
@@ -94,7 +94,7 @@ def publish_given(job: Job, folder: Path) -> None:
 
 
 def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
-    """Tokenizer and model from the `pretrain` answers alone. Raises InputError when there are none."""
+    """Train tokenizer and model on the `pretrain` answers. Raises InputError if there are no such answers."""
     from hasse.stages.models.load import save_model
     from hasse.stages.train.fit import fit
     from hasse.stages.train.methods import sft
@@ -128,7 +128,7 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
 
 
 def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrainedTokenizerBase:
-    """Byte-level BPE over prompts and answers, with a chat template that ends the prompt by a separator."""
+    """A byte-level BPE tokenizer trained on the prompts and answers; its chat template ends a prompt by a separator."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -170,7 +170,7 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
 
 
 def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:
-    """One example a prompt, and how many were left out because they do not fit."""
+    """One example for each prompt that fits into the context, and the number of prompts that do not."""
     from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
     examples = []

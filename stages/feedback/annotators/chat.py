@@ -1,4 +1,4 @@
-"""Annotator `chat`: a chat model says whether an answer is right, why, and what would have been right."""
+"""Annotator `chat`: a chat model says whether an answer is right, why, and which answer would be right."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -38,20 +38,20 @@ VERDICT = re.compile(
 
 class Settings(Config):
     annotator: Literal["chat"] = "chat"
-    chat: ChatSettings = Field(description="Which model is asked.")
-    system: str = Field(default=SYSTEM, description="What the annotator is told first.")
+    chat: ChatSettings = Field(description="The chat model that is asked.")
+    system: str = Field(default=SYSTEM, description="The system message for the annotator.")
 
 
 def annotate(
     items: Iterable[AnnotationItem], settings: Settings, task: TaskSettings, *, payer: Payer
 ) -> Iterator[Feedback]:
-    """A reply without a verdict is `unparsable`, never guessed."""
+    """The feedback on each item; a reply without a verdict is `unparsable`, for a verdict is never guessed."""
     version = short_digest(settings.system, USER)
     yield from converse((_conversation(item, settings, task, version) for item in items), settings.chat, payer=payer)
 
 
 def questions(items: Iterable[AnnotationItem], settings: Settings, task: TaskSettings) -> Iterator[Planned]:
-    """One an item."""
+    """One question for each item."""
     for item in items:
         yield Planned(request=_request(item, settings, task), chat=settings.chat)
 
@@ -74,11 +74,11 @@ def _feedback(item: AnnotationItem, reply: Reply, settings: Settings, version: s
     if status == "ok" and stated is None:
         status, error = "unparsable", "the reply does not start with a verdict"
     verdict = None if stated is None else RIGHT if stated[1].lower() == "right" else WRONG
-    said = text[stated.end() :].strip() if stated else text.strip()
+    comment = text[stated.end() :].strip() if stated else text.strip()
     return Feedback(
         prompt_id=item.prompt.prompt_id,
         candidate_id=item.candidate.candidate_id,
-        text=f"The answer is {verdict}. {said}" if verdict else said,
+        text=f"The answer is {verdict}. {comment}" if verdict else comment,
         verdict=verdict,
         annotator=KIND,
         annotator_id=settings.chat.model,

@@ -1,4 +1,4 @@
-"""Annotator `rule`: a verdict, a reason and the right answer, put together from what is known of the prompt."""
+"""Annotator `rule`: a verdict, a reason and the right answer, made from what the prompt and its judgement say."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -14,7 +14,7 @@ PROMPT_VERSION = "rule-1"
 
 
 class Settings(Config):
-    """Nothing to set: the task says what is right."""
+    """This annotator has no settings: the task says which answers are right."""
 
     annotator: Literal["rule"] = "rule"
 
@@ -44,7 +44,7 @@ def _words(item: AnnotationItem, verdict: str, task: TaskSettings) -> str:
 
 
 def _reason(item: AnnotationItem, task: TaskSettings) -> str:
-    """The expert's explanation where there is one; of an answer that states nothing, just that."""
+    """The expert's explanation, if there is one; for an answer without a label, that it states none."""
     if item.judgement.label is None and task.labels:
         return "It states no label."
     lines = (item.prompt.reference or "").strip().splitlines()

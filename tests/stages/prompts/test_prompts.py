@@ -12,7 +12,7 @@ from hasse.data.record_file import MappedRecords
 from hasse.data.records import Message, Prompt
 from hasse.pipeline.fingerprint import digest
 from hasse.pipeline.settings_file import validate
-from hasse.stages.prompts.carry_over import Carried, external
+from hasse.stages.prompts.carry_over import EarlierPrompt, external
 from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.prompts.placement import Placement
 from hasse.stages.prompts.splits import split_of
@@ -146,7 +146,7 @@ def test_the_proof_counts_and_names_an_offender():
 def again(before, rows, **settings):
     """The prompts of a source that has grown, by text; what was there before is carried over."""
     kept = {
-        p.prompt_id: Carried(cluster_id=p.cluster_id, split=p.split, has_reference=p.reference is not None)
+        p.prompt_id: EarlierPrompt(cluster_id=p.cluster_id, split=p.split, has_reference=p.reference is not None)
         for p in before
         if p.status == "ok"
     }
