@@ -1,4 +1,7 @@
-"""The sentences: what runs after what. Telemetry of every library below is off unless the user turned it on."""
+"""Flows: a recipe becomes a plan of steps, and a plan becomes a run.
+
+Telemetry of every library is off, unless the user has turned it on.
+"""
 
 from hasse.flows import environment
 

@@ -1,4 +1,4 @@
-"""The environment of everything that is started here. What the user has set stays as it is."""
+"""Environment variables of this process and of all it starts. A variable that the user has set keeps its value."""
 
 import os
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ QUIET = {
     "VLLM_DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""No telemetry of the libraries below."""
+"""Turn off the telemetry of libraries."""
 
 HEARTBEAT_SECONDS = 30
-"""Of a flow run; the shortest that Prefect allows."""
+"""Seconds between two heartbeats of a flow run: the shortest time that Prefect allows."""
 
 PREFECT = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
-    # An ephemeral server needs longer to start than Prefect waits for it.
+    # An ephemeral server needs longer to start than Prefect waits by default.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
@@ -29,24 +29,24 @@ SERVER = {
     "PREFECT_SERVER_UI_API_URL": "/api",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-    # A machine that trains meanwhile lets the database wait.
+    # The database is slow on a machine that also trains.
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
-    # The recorder of task runs falls behind with batches of one.
+    # With batches of one, the recorder of task runs falls behind.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
 }
 
 
 def apply() -> None:
-    """Set what this process and its children need, before a library reads it."""
+    """Set the variables that this process and its children need, before a library reads them."""
     for name, value in (QUIET | PREFECT).items():
         os.environ.setdefault(name, value)
 
 
 def server_environment(*, url: str, home: str, auth: str | None) -> Mapping[str, str]:
-    """The environment of a server whose pages are at `url`, and of its clients: its own pages may call it, no other."""
-    found = {
+    """The environment of a server whose pages are at `url`, and of its clients. Other pages may not call it."""
+    environment = {
         **QUIET,
         **PREFECT,
         **SERVER,
@@ -56,4 +56,4 @@ def server_environment(*, url: str, home: str, auth: str | None) -> Mapping[str,
         **os.environ,
         "PREFECT_API_URL": f"{url}/api",
     }
-    return found | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})
+    return environment | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})

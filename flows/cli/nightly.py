@@ -57,17 +57,17 @@ def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) 
     Also shows the last nights of RECIPE. Without RECIPE, shows the latest model of each recipe.
     """
     from hasse.flows.recipe.recipe import load_recipe
-    from hasse.flows.run import views
+    from hasse.flows.run.night_rows import latest_model, latest_models
     from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     if recipe is None:
         if path_only:
             raise click.UsageError("--path needs a RECIPE")
-        print_rows(views.latest_models(store), as_json=as_json)
+        print_rows(latest_models(store), as_json=as_json)
         return
     name = load_recipe(recipe, []).name if recipe.endswith((".yaml", ".yml")) else recipe
-    found = views.latest_model(store, name, with_model=path_only)
+    found = latest_model(store, name, with_model=path_only)
     if path_only:
         click.echo(found["model"])
     elif as_json:
@@ -77,12 +77,13 @@ def latest(recipe: str | None, store_path: str, path_only: bool, as_json: bool) 
 
 
 def _show(found: dict[str, Any]) -> None:
-    from hasse.flows.run import views
+    from hasse.flows.cli.tables import as_yaml
+    from hasse.flows.run.night_rows import night_row
 
     shown = {name: value for name, value in found.items() if name not in ("nights", "latest")}
-    click.echo(views.as_yaml({**shown, **(found["latest"] or {})}))
+    click.echo(as_yaml({**shown, **(found["latest"] or {})}))
     click.echo()
-    print_rows([views.night_row(night) for night in found["nights"][-SHOWN_NIGHTS:]], as_json=False)
+    print_rows([night_row(night) for night in found["nights"][-SHOWN_NIGHTS:]], as_json=False)
 
 
 COMMANDS = (nightly, latest)

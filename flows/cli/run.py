@@ -67,9 +67,9 @@ def recipes(reference: bool, as_json: bool) -> None:
 
         click.echo(recipes_page(), nl=False)
         return
-    from hasse.flows.run import views
+    from hasse.flows.recipe.catalogue import recipe_rows
 
-    print_rows(views.recipes(), as_json=as_json)
+    print_rows(recipe_rows(), as_json=as_json)
 
 
 @click.command()
@@ -77,9 +77,9 @@ def recipes(reference: bool, as_json: bool) -> None:
 @JSON
 def methods(as_json: bool) -> None:
     """List the training methods with their settings."""
-    from hasse.flows.run import views
+    from hasse.flows.recipe.catalogue import method_rows
 
-    print_rows(views.methods(), as_json=as_json)
+    print_rows(method_rows(), as_json=as_json)
 
 
 COMMANDS = (run, recipes, methods)

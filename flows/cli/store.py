@@ -35,11 +35,10 @@ def show(ref: str, store_path: str, run_name: str | None, as_json: bool) -> None
     A manifest holds the cache key, the inputs, the counts of rows, the metrics and the files. REF is a step, such as
     `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint, or the beginning of one of these.
     """
-    from hasse.flows.run import views
+    from hasse.flows.run.artifact_rows import manifest
     from hasse.pipeline.remote.store import open_store
 
-    manifest = views.manifest(named_artifact(open_store(store_path), ref, run_name))
-    click.echo(json.dumps(manifest, indent=1) if as_json else views.as_yaml(manifest))
+    _print_values(manifest(named_artifact(open_store(store_path), ref, run_name)), as_json=as_json)
 
 
 @click.command()
@@ -67,16 +66,16 @@ def inspect(
 
     REF is a step, such as `judge` or `evaluate/rescue/seed-0`, or stage/fingerprint.
     """
-    from hasse.flows.run import views
+    from hasse.flows.run.artifact_rows import rows
     from hasse.flows.run.query import query
     from hasse.pipeline.remote.store import open_store
 
     artifact = named_artifact(open_store(store_path), ref, run_name)
     if sql is not None:
-        rows = query(artifact, sql)
+        found = query(artifact, sql)
     else:
-        rows = views.rows(artifact, table=table, prompt_id=prompt_id, status=status, limit=limit)
-    print_rows(rows, as_json=as_json)
+        found = rows(artifact, table=table, prompt_id=prompt_id, status=status, limit=limit)
+    print_rows(found, as_json=as_json)
 
 
 @click.command()
@@ -91,13 +90,13 @@ def explain(ref: str, other: str | None, store_path: str, run_name: str | None, 
     Prints the parts of the cache key of REF, and which of them differ from OTHER, or from the previous artifact of the
     same step.
     """
-    from hasse.flows.run import views
+    from hasse.flows.run import artifact_rows
     from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
     artifact = named_artifact(store, ref, run_name)
-    explanation = views.explain(store, artifact, named_artifact(store, other) if other else None)
-    click.echo(json.dumps(explanation, indent=1) if as_json else views.as_yaml(explanation))
+    explanation = artifact_rows.explain(store, artifact, named_artifact(store, other) if other else None)
+    _print_values(explanation, as_json=as_json)
 
 
 @click.command("verify")
@@ -182,11 +181,11 @@ def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json
     Prints the prompt, and the text whose tokens are trained on. REF is a step `examples` or `feedback_examples`, or
     stage/fingerprint.
     """
-    from hasse.flows.run import views
+    from hasse.flows.run import artifact_rows
     from hasse.pipeline.remote.store import open_store
 
     store = open_store(store_path)
-    print_rows(views.preview(store, named_artifact(store, ref, run_name), limit=limit), as_json=as_json)
+    print_rows(artifact_rows.preview(store, named_artifact(store, ref, run_name), limit=limit), as_json=as_json)
 
 
 @click.command()
@@ -245,6 +244,12 @@ def replies(store_path: str, as_json: bool) -> None:
     from hasse.pipeline.remote.store import open_store
 
     print_rows(shown(open_store(store_path)), as_json=as_json)
+
+
+def _print_values(values: dict[str, Any], *, as_json: bool) -> None:
+    from hasse.flows.cli.tables import as_yaml
+
+    click.echo(json.dumps(values, indent=1) if as_json else as_yaml(values))
 
 
 COMMANDS = (list_artifacts, show, inspect, explain, preview, fetch, export_command, verify_command, replies, prune)

@@ -1,10 +1,11 @@
-"""Rows of plain values as a table on the terminal. It loads little, since listing commands are to be quick."""
+"""Rows of plain values as a table on the terminal. This module imports little, so that listing commands are quick."""
 
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +15,11 @@ console = Console(highlight=False, soft_wrap=False)
 
 MAX_CELL = 80
 MANY_ROWS = 500
-"""More rows than this are printed without the layout of a table, which takes seconds for thousands of rows."""
+"""Longer lists are printed as plain columns, since the layout of a table takes seconds for thousands of rows."""
 
 
 def show_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """A table; long cells are cut on a terminal and in the middle of nothing else."""
+    """Print the rows as a table. Long cells are cut."""
     if not rows:
         console.print("nothing")
         return
@@ -36,7 +37,7 @@ def show_rows(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_plainly(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Lines with aligned columns."""
+    """Print the rows as lines with aligned columns."""
     lines = [list(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
@@ -50,3 +51,8 @@ def _cell(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
     text = text.replace("\n", "⏎")
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+
+
+def as_yaml(values: dict[str, Any]) -> str:
+    """Nested values as YAML, for values that do not fit into a table."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120).rstrip()

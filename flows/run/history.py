@@ -1,8 +1,9 @@
-"""The nights of each recipe: which model is the latest, and all verdicts that led there.
+"""The nights of each recipe: the latest model, and the verdict of every night.
 
     store/latest/<recipe>.json      {"recipe", "terms", "latest": night or null, "nights": [night, ...]}
 
-The file is replaced as a whole, so that the pointer and its history always agree, and carries a digest of itself.
+The file is replaced as a whole, so that the pointer to the latest model and the list of nights always agree. The file
+holds a digest of itself.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -16,12 +17,12 @@ from hasse.pipeline.sealed import read_sealed, seal
 from hasse.pipeline.store import Store
 
 FOLDER = "latest"
-REMEDY = "restore it, or remove it to begin the nights anew"
+REMEDY = "restore the file, or remove it to begin the nights anew"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelComparison:
-    """How much better tonight's model is on the same prompts; points, with the 95 % interval."""
+    """How much better tonight's model is than its rival on the same prompts, in points, with the 95 % interval."""
 
     metric: str
     gain: float
@@ -40,9 +41,10 @@ class ModelComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """What one night made and what became of it; artifacts by their references.
+    """One night: the references of its artifacts, and the verdict.
 
-    rival: `latest`, or `student` while nothing has been promoted; previous: the model that was the latest before.
+    `rival` is `latest`, or `student` if no model has been promoted before. `previous` is the model that was the latest
+    before this night.
     """
 
     night: str
@@ -63,20 +65,20 @@ class Night:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """The nights of one recipe, oldest first; terms: what must stay the same from night to night."""
+    """The nights of one recipe, oldest first. `terms` are the settings that must stay the same from night to night."""
 
     recipe: str
     terms: dict[str, Any] = field(default_factory=dict)
     nights: tuple[Night, ...] = ()
     version: str | None = field(default=None, compare=False)
-    """That of the record it was read from; None when there was none."""
+    """The version of the record that this history was read from, or None without a record."""
 
     @property
     def latest(self) -> Night | None:
         return next((night for night in reversed(self.nights) if night.promoted), None)
 
     def references(self) -> set[str]:
-        """Artifacts that must stay: the latest model, the one before it, and the prompts whose splits are carried."""
+        """Artifacts that later nights need: the latest model, the one before it, and the prompts with their splits."""
         found = {self.nights[-1].prompts} if self.nights else set()
         if self.latest:
             found |= {self.latest.checkpoint, self.latest.evaluation, self.latest.report}
@@ -89,7 +91,7 @@ def history_path(store: Store, recipe: str) -> Path:
 
 
 def read_history(store: Store, recipe: str) -> History:
-    """Without nights when there has been none. Raises CorruptFile."""
+    """Read the nights of a recipe: none if there is no record. Raises CorruptFile."""
     path = history_path(store, recipe)
     version = store.refresh(path)
     if not path.exists():
@@ -107,7 +109,7 @@ def read_history(store: Store, recipe: str) -> History:
 
 
 def read_histories(store: Store) -> tuple[list[History], list[str]]:
-    """Of every recipe that has had a night, by name; and what is wrong with records that cannot be read."""
+    """The histories of all recipes with nights, and a message for each record that cannot be read."""
     store.gather(store.root / FOLDER, "*.json")
     found, problems = [], []
     for path in sorted((store.root / FOLDER).glob("*.json")):
@@ -119,7 +121,7 @@ def read_histories(store: Store) -> tuple[list[History], list[str]]:
 
 
 def write_history(store: Store, history: History) -> None:
-    """Raises Conflict where the record is no longer that which the history was read from."""
+    """Write the record. Raises Conflict if the record has changed since the history was read."""
     path = history_path(store, history.recipe)
     latest = asdict(history.latest) if history.latest else None
     values = {"recipe": history.recipe, "terms": history.terms, "latest": latest}
@@ -128,7 +130,7 @@ def write_history(store: Store, history: History) -> None:
 
 
 def pinned(store: Store) -> set[str]:
-    """References of the artifacts that no recipe's nights can do without. Raises CorruptFile where they are unknown."""
+    """References of the artifacts that nights need. Raises CorruptFile if a record cannot be read."""
     histories, problems = read_histories(store)
     if problems:
         raise CorruptFile(problems[0])

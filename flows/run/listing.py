@@ -1,4 +1,4 @@
-"""What the commands that look at a whole store know of its artifacts and runs, by way of an index."""
+"""Lists of all artifacts and all runs of a store, read from an index that is kept up to date."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,12 +16,12 @@ Row = dict[str, Any]
 
 
 def artifact_summaries(store: Store) -> dict[str, Summary]:
-    """Reference -> what is listed of the artifact, oldest first; under `broken` why it cannot be."""
+    """Reference -> summary of the artifact, oldest first. A broken artifact has only its problem."""
     return index.summaries(store.root / index.FOLDER / "artifacts.json", store.manifest_files(), _of_manifest)
 
 
 def run_summaries(store: Store) -> dict[str, Summary]:
-    """Run id -> what is listed of the run, oldest first, broken records last; under `broken` why it cannot be."""
+    """Run id -> summary of the run, oldest first, broken records last. A broken record has only its problem."""
     files = {path.rpartition("/")[2].removesuffix(ENDING): path for path in record_files(store)}
     found = index.summaries(store.root / index.FOLDER / "runs.json", files, _of_record)
     return dict(sorted(found.items(), key=lambda item: (BROKEN in item[1], item[1].get("started", item[0]))))
@@ -37,14 +37,14 @@ def run_rows(store: Store) -> list[Row]:
 
 
 def sizes(store: Store, names: list[str]) -> list[Row]:
-    """Megabytes below folders of these names."""
+    """The size of each of these folders of the store, in megabytes."""
     known = artifact_summaries(store) if names else {}
     found = {name: known.get(name, {}).get("num_bytes") for name in names}
     return [{"path": name, "mb": round((size or store.num_bytes(name)) / 1e6, 3)} for name, size in found.items()]
 
 
 def rows_names(stage: str, summary: Summary) -> Iterable[str]:
-    """Folders of row chunks that an artifact's code, and that of each of several judges, keeps its rows in."""
+    """Names of the folders with the row chunks of an artifact, and of each of several judges."""
     return (f"{stage}/rows/{code[:24]}" for code in summary["codes"])
 
 

@@ -1,8 +1,8 @@
-"""What of a store can go: artifacts that no recent run used, abandoned work, row chunks of code that is no more.
+"""What can be deleted from a store: artifacts that no recent run used, abandoned work, row chunks of old code.
 
-Some things are kept however old they are: what the nights of a recipe go on from; and what a run that goes on, was
-killed or failed has used and was working at, until the same recipe has run to its end. Where a record cannot be read,
-nothing can be known to be unused, and nothing goes.
+Always kept are the artifacts from which nights continue, and everything that a running, killed or failed run has used,
+until the same recipe has run to its end. If a record cannot be read, nothing is deleted, since the record may name any
+artifact.
 """
 
 import re
@@ -24,13 +24,13 @@ from hasse.pipeline.store import WORK, Store
 RUN_ID = re.compile(r"(?P<recipe>.+)-(?P<day>\d{8})-(?P<time>\d{6})-[0-9a-f]{4}")
 
 BATCH = 50
-"""So many folders are deleted while runs wait to begin their next step."""
+"""The number of folders that are deleted at a time. Meanwhile runs wait before their next step."""
 
 
 def prunable(store: Store, *, keep_runs: int, unfinished: bool = False) -> list[str]:
-    """Names of folders that the last `keep_runs` runs of every recipe did without; nothing while no run is recorded.
+    """Names of folders that the last `keep_runs` runs of each recipe did not use; none if no run is recorded.
 
-    unfinished: what only runs that were killed or have failed would go on with, too.
+    With `unfinished`, also what only killed or failed runs would continue from.
     """
     runs = run_summaries(store)
     if _unknown(store, runs, keep_runs):
@@ -47,12 +47,12 @@ def prunable(store: Store, *, keep_runs: int, unfinished: bool = False) -> list[
 
 
 def unknown(store: Store, *, keep_runs: int) -> list[str]:
-    """What is wrong with records that would have to be read to know what is unused."""
+    """Messages for records that cannot be read, and without which it is unknown what is unused."""
     return _unknown(store, run_summaries(store), keep_runs)
 
 
 def delete_unused(store: Store, names: Iterable[str]) -> list[str]:
-    """Delete these folders but for those that are in use by now; gives the names of the deleted ones."""
+    """Delete these folders, except those that are in use by now. Returns the names of the deleted folders."""
     deleted = []
     for part in batched(names, BATCH):
         with locked(gate_of(store)):
@@ -63,9 +63,9 @@ def delete_unused(store: Store, names: Iterable[str]) -> list[str]:
 
 
 def outdated(store: Store, recipe: str, *, keep_runs: int) -> list[str]:
-    """Artifacts that only earlier runs of this recipe used: what can go while other recipes are running.
+    """Artifacts that only older runs of this recipe used. These can be deleted while other recipes are running.
 
-    All runs of other recipes keep theirs, finished or not, and so do the last `keep_runs` of this one.
+    Kept is everything that a run of another recipe, or one of the last `keep_runs` runs of this recipe, has used.
     """
     found = run_summaries(store)
     if _unknown(store, found, keep_runs):
@@ -91,13 +91,13 @@ def _unknown(store: Store, runs: dict[str, Summary], keep_runs: int) -> list[str
 def _recent(runs: list[Summary], keep_runs: int) -> list[Summary]:
     by_recipe = defaultdict(list)
     for run in runs:
-        if run["refs"]:  # a run that has just begun takes no older one's place
+        if run["refs"]:  # a run that has just begun does not push out an older run
             by_recipe[run["recipe"]].append(run)
     return [run for found in by_recipe.values() for run in (found[-keep_runs:] if keep_runs else [])]
 
 
 def _open_runs(store: Store, runs: Iterable[Summary], *, running_only: bool = False) -> Iterator[Summary]:
-    """Runs that came to no end, unless the same recipe has since."""
+    """Runs that did not reach their end, unless the same recipe has done so since."""
     ended: set[str] = set()
     for run in reversed(list(runs)):
         status = status_of(store, run)
@@ -116,7 +116,7 @@ def _pinned(store: Store) -> set[str]:
 
 
 def _is_recent(run_id: str, started: dict[str, list[str]], keep_runs: int) -> bool:
-    """Whether a run whose record is broken may be among those that are kept, as far as its name tells."""
+    """Whether a run with a broken record may be among the newest runs, as far as its name tells."""
     found = RUN_ID.fullmatch(run_id)
     if found is None:
         return True
@@ -131,7 +131,7 @@ def _is_running(store: Store, run: Summary) -> bool:
 def _unused_chunks(
     store: Store, artifacts: dict[str, Summary], kept: set[str], open_runs: list[Summary]
 ) -> Iterator[str]:
-    """Open runs keep all rows of the stage that they were working at, whatever code made them."""
+    """Row chunks that no kept artifact uses. Open runs keep all rows of their stage, whatever code made them."""
     live = _used(open_runs)
     for ref in kept & artifacts.keys():
         if BROKEN not in artifacts[ref]:
@@ -152,23 +152,26 @@ def _unused_work(store: Store, open_runs: list[Summary]) -> Iterator[str]:
 
 
 def _is_new(store: Store, name: str, since: int | None) -> bool:
-    """Whether an open run that began then may have made it."""
+    """Whether an open run that began at `since` may have made this folder."""
     if since is None:
         return False
     try:
         return (store.root / name).stat().st_mtime_ns >= since
-    except OSError:  # it lies elsewhere
+    except OSError:  # the folder is only in the remote store
         return False
 
 
 def _first_start(open_runs: Iterable[Summary]) -> int | None:
-    """Of runs whose records are of an earlier version and do not tell what they were working at; in nanoseconds."""
+    """When the first open run with a record of an earlier version began, in nanoseconds.
+
+    Such a record does not tell what the run was working at.
+    """
     starts = [datetime.fromisoformat(run["started"]) for run in open_runs if run["format"] < SEALED_SINCE]
     return int(min(starts).timestamp()) * 10**9 if starts else None
 
 
 def _delete(store: Store, name: str) -> bool:
-    """Gives whether it was deleted: what a process builds or reads is left alone."""
+    """Delete a folder and return True, unless a process builds or reads it."""
     path = PurePosixPath(name)
     with ExitStack() as stack:
         if len(path.parts) == 2:

@@ -1,4 +1,4 @@
-"""SQL over the tables of an artifact, by DuckDB, which gets no access to files, network or extensions."""
+"""SQL over the tables of an artifact, by DuckDB without access to files, network or extensions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,17 +21,21 @@ LOCKED = {
 
 
 def query(artifact: Artifact, sql: str) -> list[dict[str, Any]]:
-    """The query's rows; each Parquet file of the artifact is a table by its name. Raises InputError as `select`."""
+    """Run a query over the artifact's tables and return its rows. Raises InputError as `select` does."""
     return select({name: artifact.file(file) for name, file in table_files(artifact).items()}, sql).to_pylist()
 
 
 def select(
     tables: Mapping[str, Path], sql: str, *, views: Mapping[str, str] = MappingProxyType({}), known: Sequence[str] = ()
 ) -> pa.Table:
-    """The query's rows; without columns for a statement that gives none.
+    """Run a query over Parquet files and return its rows. A statement without rows gives a table without columns.
 
-    tables: name -> Parquet file. views: name -> SQL over these tables. known: the names that an error lists.
-    Raises InputError for a query that DuckDB refuses, and for one that reads or writes anything but these tables.
+    Raises InputError for a query that DuckDB refuses, and for a query that reads or writes anything else.
+
+    Args:
+        tables: Name -> Parquet file.
+        views: Name -> SQL over these tables.
+        known: The names that an error message lists.
     """
     import duckdb
     import pyarrow.dataset as ds
@@ -56,7 +60,7 @@ def select(
 
 
 def table_files(artifact: Artifact) -> dict[str, str]:
-    """Table -> its file in the artifact."""
+    """Name -> file of every table of an artifact."""
     return {name.removesuffix(".parquet"): name for name in sorted(artifact.manifest.files) if is_table(name)}
 
 

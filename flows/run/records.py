@@ -1,7 +1,7 @@
 """Records of runs: store/runs/<run_id>.json, one file a run, rewritten after each of its steps.
 
-A record carries a digest of itself. A record that cannot be read is shown as broken by `hasse ls --runs` and by `hasse
-verify`; every other command goes on as if that run had not been.
+A record holds a digest of itself. A record that cannot be read is shown as broken by `hasse ls --runs` and `hasse
+verify`. Every other command ignores that run.
 """
 
 import os
@@ -20,7 +20,7 @@ from hasse.pipeline.store import Store
 RUNS, ENDING = "runs", ".json"
 RUNNING, DONE, KILLED = "running", "done", "killed"
 NAMED_BY = ("flow_run", "flow_run_name")
-"""What a run of Prefect is also known by."""
+"""Fields of a record's `how` that also identify a run of Prefect."""
 
 
 class _Recipe(BaseModel):
@@ -38,7 +38,7 @@ class _Step(BaseModel):
 
 
 class _Record(BaseModel):
-    """The form of a record; those of earlier versions lack `how`, `host`, `working` and the format."""
+    """The form of a record. Records of earlier versions lack `how`, `host`, `working` and `format`."""
 
     model_config = ConfigDict(extra="allow")
     run_id: str
@@ -63,7 +63,7 @@ def write_record(store: Store, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """One run as it was recorded. Raises CorruptFile."""
+    """Read one record of a run. Raises CorruptFile."""
     values = read_sealed(path, kind="record of a run")
     try:
         found = _Record.model_validate(values)
@@ -72,28 +72,28 @@ def read_record(path: Path) -> dict[str, Any]:
         field = ".".join(map(str, first["loc"]))
         raise CorruptFile(f"{path} is not a record of a run: {field}: {first['msg']}") from error
     if found.run_id != path.stem:
-        raise CorruptFile(f"{path} is not a record of its run: it is that of {found.run_id}; was a file renamed?")
+        raise CorruptFile(f"{path} is the record of another run, {found.run_id}; was the file renamed?")
     return found.model_dump()
 
 
 def record_files(store: Store) -> list[str]:
-    """Paths of the records of all runs, broken ones among them."""
+    """Paths of all records of runs, including broken records."""
     folder = store.root / RUNS
     store.gather(folder, f"*{ENDING}")
     try:
-        names = os.listdir(folder)  # noqa: PTH208  thousands of paths are not made objects
+        names = os.listdir(folder)  # noqa: PTH208  faster for thousands of files
     except OSError:  # no run has been recorded
         return []
     return [f"{folder}/{name}" for name in sorted(names) if name.endswith(ENDING) and name[0] != "."]
 
 
 def read_runs(store: Store) -> list[dict[str, Any]]:
-    """Every recorded run whose record can be read, oldest first; `ls --runs` and `verify` show the others."""
+    """All runs whose records can be read, oldest first."""
     return all_records(store)[0]
 
 
 def all_records(store: Store) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The runs whose records can be read, oldest first; and run id -> what is wrong, of the others."""
+    """The runs whose records can be read, oldest first; and run id -> problem for the other records."""
     runs, broken = [], {}
     for path in map(Path, record_files(store)):
         try:
@@ -104,9 +104,9 @@ def all_records(store: Store) -> tuple[list[dict[str, Any]], dict[str, str]]:
 
 
 def find_run(store: Store, name: str) -> dict[str, Any]:
-    """The run of that id, of a unique beginning of it, or the newest of that Prefect flow run, by id or name.
+    """The run with this id, with an id that begins so, or the newest run of the Prefect flow run with this id or name.
 
-    Raises InputError when there is none, or more than one, and CorruptFile where its record cannot be read.
+    Raises InputError if no run fits, or several, and CorruptFile if the record of the run cannot be read.
     """
     runs, broken = all_records(store)
     by_flow = [run for run in runs if name in [run.get("how", {}).get(key) for key in NAMED_BY]]
@@ -117,28 +117,29 @@ def find_run(store: Store, name: str) -> dict[str, Any]:
         ids = [*(run["run_id"] for run in found), *unread]
         raise InputError(f"{name!r} fits {len(ids)} runs: {', '.join(ids)}")
     if unread:
-        raise CorruptFile(f"{broken[unread[0]]}; restore the file, or run the recipe again: what is done is kept")
+        raise CorruptFile(f"{broken[unread[0]]}; restore the file, or run the recipe again: finished steps are kept")
     if not found:
         raise InputError(f"no run {name!r} in {store}; {_elsewhere(broken)}")
     return found[0]
 
 
 def status_of(store: Store, run: dict[str, Any]) -> str:
-    """Of a recorded run; "killed" where its process, on this machine, is gone without a word."""
+    """The status of a recorded run. It is "killed" if the run's process, on this machine, no longer exists."""
     if run["status"] != RUNNING or run["host"] != platform.node():
         return run["status"]
     return RUNNING if is_held(lock_of(store, run["run_id"])) else KILLED
 
 
 def gate_of(store: Store) -> Path:
-    """Held by who deletes, and shared by a run while it records what its next step works at."""
+    """The lock that `prune` holds while it deletes, and that a run shares while it records its next step."""
     return store.root / ".locks" / "prune"
 
 
 def lock_of(store: Store, run_id: str) -> Path:
+    """The lock that a run holds as long as its process lives."""
     return store.root / ".locks" / f"run-{run_id}"
 
 
 def _elsewhere(broken: Mapping[str, str]) -> str:
-    known = "`hasse ls --runs` lists those that are there"
-    return f"{known}, and {len(broken)} of their records cannot be read" if broken else known
+    known = "`hasse ls --runs` lists the runs"
+    return f"{known}; {len(broken)} of their records cannot be read" if broken else known

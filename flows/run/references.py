@@ -1,4 +1,4 @@
-"""What a command calls an artifact by: the name of a step, or `stage/fingerprint`."""
+"""How a user names an artifact: by the name of a step, or by `stage/fingerprint`."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,18 +14,19 @@ NUM_NEAR = 5
 """How many known names a message for an unknown one suggests."""
 
 RunRecord = dict[str, Any]
-"""A run as store/runs/<run_id>.json holds it."""
+"""A run as it is recorded in store/runs/<run_id>.json."""
 
 
 def find_artifact(
     store: Store, name: str, *, run: str | None = None, say: Callable[[str], None] = lambda line: None
 ) -> Artifact:
-    """The artifact of that name.
+    """Find an artifact by name. Raises InputError, with the nearest known names, if no artifact fits, or several.
 
-    name: a step, such as `judge` or `evaluate/rescue/seed-0`; a beginning of steps that fits one step alone, such as
-    `train`; or `stage/fingerprint`, or a beginning of the fingerprint. A step is looked up in the run that `run`
-    names, else in the newest run of the store that has it, and `say` is told which run that is.
-    Raises InputError that gives the nearest known names when the name fits no artifact, or more than one.
+    Args:
+        name: A step, such as `judge` or `evaluate/rescue/seed-0`; the beginning of one step's name, such as `train`;
+            `stage/fingerprint`; or the beginning of a fingerprint.
+        run: The run that the step belongs to. Default: the newest run of the store that has the step.
+        say: Called with a sentence that tells which run was chosen.
     """
     if run is not None:
         return _of_run(store, find_run(store, run), name)
@@ -63,13 +64,13 @@ def _steps(run: RunRecord) -> dict[str, str]:
 
 
 def _fitting(name: str, steps: Iterable[str]) -> list[str]:
-    """The step of that name; else the steps whose names begin with these parts."""
+    """The step with this name, or else the steps whose names begin so."""
     known = list(steps)
     return [name] if name in known else [step for step in known if step.startswith(f"{name.rstrip('/')}/")]
 
 
 def _is_beginning(name: str, ref: str) -> bool:
-    """Whether the name is the reference or a beginning of it that holds a part of the fingerprint."""
+    """Whether the name is the reference, or a beginning of it that includes part of the fingerprint."""
     stage, slash, part = name.partition("/")
     if not FINGERPRINT.fullmatch(part if slash else stage):
         return False
@@ -78,10 +79,10 @@ def _is_beginning(name: str, ref: str) -> bool:
 
 def _chosen(name: str, run: RunRecord, newest: RunRecord) -> str:
     if run is newest:
-        return f"{name} of run {run['run_id']}, the newest of the store; --run chooses another"
+        return f"{name} of run {run['run_id']}, the newest run of the store; --run chooses another run"
     return (
-        f"{name} of run {run['run_id']}, for the newest run {newest['run_id']} has no finished step of that name; "
-        "--run chooses another"
+        f"{name} of run {run['run_id']}, since the newest run, {newest['run_id']}, has no finished step of that name; "
+        "--run chooses another run"
     )
 
 

@@ -1,4 +1,4 @@
-"""A recorded run, found by what the user knows of it, and started again with its recipe, arguments and store."""
+"""Find a recorded run by its id or its Prefect flow run, and continue it with the same recipe and arguments."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def recipe_of(run: dict[str, Any]) -> Recipe:
 
 
 def arguments_of(run: dict[str, Any]) -> dict[str, str | None]:
-    """`since`: what has been computed anew since the run first began need not be computed anew again."""
+    """The arguments of `walk` to continue this run. What was computed anew since the run first began is kept."""
     how = run.get("how", {})
     return {
         "from_stage": how.get("from_stage"),
@@ -32,7 +32,7 @@ def resume(store: Store, run: dict[str, Any], listener: Listener) -> Run:
 
 
 def read_run(store: Store, run_id: str, recipe: Recipe) -> Run:
-    """A recorded run with its artifacts."""
+    """Read a recorded run together with its artifacts."""
     described = find_run(store, run_id)
     done = [
         Done(

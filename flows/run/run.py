@@ -1,4 +1,4 @@
-"""Walk a plan: each step from the store, or computed. The Prefect flow calls the same functions, one task a step."""
+"""Walk through a plan: each step is taken from the store or computed. The Prefect flow calls the same functions."""
 
 import logging
 import platform
@@ -26,11 +26,11 @@ from hasse.pipeline.store import Artifact, Store
 LOG = logging.getLogger("hasse")
 
 DAMAGED_TRIES = 4
-"""So often a run looks its steps up again because one read an artifact that was damaged, before it gives up."""
+"""How many times a run goes through its steps if a step finds that an artifact is damaged."""
 
 
 class Listener(Protocol):
-    """Who is told how far a run is."""
+    """Receives the progress of a run."""
 
     def started(self, step: Step) -> Progress: ...
 
@@ -39,7 +39,7 @@ class Listener(Protocol):
 
 @dataclass
 class Run:
-    """One walk through a plan, kept as store/runs/<run_id>.json."""
+    """One walk through a plan, recorded as store/runs/<run_id>.json."""
 
     run_id: str
     recipe: Recipe
@@ -47,12 +47,12 @@ class Run:
     done: list[Done] = field(default_factory=list)
     status: str = RUNNING
     how: dict[str, Any] = field(default_factory=dict)
-    """What `hasse resume` needs beside the recipe: from_stage, only, and the Prefect flow run, where there is one."""
+    """What `hasse resume` needs besides the recipe: from_stage, only, since, and the Prefect flow run, if any."""
     host: str = field(default_factory=platform.node)
     working: list[str] = field(default_factory=list)
-    """Names of what the step that goes on reads and writes: its artifact, its work folder and its folder of rows."""
+    """What the current step reads and writes: names of its artifact, its work folder and its folder of rows."""
     alive: TextIO | None = None
-    """Locked while the run goes on, so that others see when its process has been killed."""
+    """A file that is locked as long as the run's process lives, so that other processes notice if it is killed."""
 
     @property
     def artifacts(self) -> dict[str, Artifact]:
@@ -64,7 +64,7 @@ class Run:
             write_record(store, self.describe())
 
     def work_at(self, step: Step, store: Store) -> None:
-        """Record what the step may read and write, so that it is not deleted; waits for who is deleting now."""
+        """Record what the step may read and write, so that `prune` keeps it. Waits while `prune` deletes."""
         self.working = names_of(step, self.artifacts)
         with disk_errors(store.root), shared(gate_of(store)):
             self.save(store)
@@ -94,9 +94,9 @@ class Run:
 
 
 def begin(recipe: Recipe, store: Store, **how: Any) -> Run:
-    """A new run, recorded at once, so that one that is killed can be resumed.
+    """Begin a run and record it at once, so that it can be resumed if it is killed.
 
-    Raises InputError when the store cannot be written.
+    Raises InputError if the store cannot be written.
     """
     store.check_writable()
     now = datetime.now(UTC)
@@ -117,11 +117,12 @@ def walk(
     only: str | None = None,
     since: str | None = None,
 ) -> Run:
-    """Every step in order. What is done stays done: the same call again goes on where this one ended.
+    """Run every step of a recipe in order. The same call again continues where an earlier call ended.
 
-    from_stage: the stages before it must be in the store; it and all after it are computed anew.
-    only: just that stage's steps; the stages before it must be in the store.
-    since: what from_stage has had computed anew since then, UTC, is not computed anew again.
+    Args:
+        from_stage: This stage and all later stages are computed anew. Earlier stages must be in the store.
+        only: Only the steps of this stage run. Earlier stages must be in the store.
+        since: With from_stage: what was computed since this time (UTC) is not computed anew again.
     """
     steps = plan(recipe)
     first, last = span(steps, from_stage, only)
@@ -143,9 +144,9 @@ def go_through(
     compute: Callable[[Step, bool], Done],
     finished: Callable[[Step, Done], None] = lambda step, done: None,
 ) -> Run:
-    """Every step of a run that has begun, by `compute(step, whether it is made anew)`; recorded after each.
+    """Go through the steps of a run by `compute(step, whether to compute it anew)`. Each finished step is recorded.
 
-    Those before `first` must be in the store.
+    The steps before number `first` must be in the store.
     """
     try:
         _through(run, store, steps, first, compute, finished)
@@ -166,7 +167,7 @@ def _through(
     compute: Callable[[Step, bool], Done],
     finished: Callable[[Step, Done], None],
 ) -> None:
-    """Begins again where a step reads a damaged or deleted artifact: what is good is found, that artifact made anew."""
+    """Go through the steps; if one reads a damaged or deleted artifact, begin again and make that artifact anew."""
     anew, since = run.how.get("from_stage") is not None, run.how.get("since")
     for tries_left in reversed(range(DAMAGED_TRIES)):
         try:
@@ -184,12 +185,12 @@ def _through(
         except DamagedArtifact as error:
             if not tries_left:
                 raise
-            LOG.warning("%s. The steps are looked up again, and what is damaged is made anew.", error)
+            LOG.warning("%s. The run goes through its steps again and computes the damaged artifact anew.", error)
             run.done, since = [], since or run.started
 
 
 def _end(run: Run, store: Store) -> None:
-    """Record how the run ended, and let go of its lock even where the record cannot be written."""
+    """Record how the run ended, and release its lock even if the record cannot be written."""
     try:
         run.save(store)
     finally:
@@ -199,19 +200,19 @@ def _end(run: Run, store: Store) -> None:
 
 
 def names_of(step: Step, artifacts: dict[str, Artifact]) -> list[str]:
-    """Names in the store of what a step may read or write: its artifact, its work folder, and its folder of rows."""
+    """What a step may read or write, by name in the store: its artifact, its work folder and its folder of rows."""
     stage, key = step.stage.name, fingerprint(step.key(artifacts))
     return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{step.row_code()[:24]}"]
 
 
 def is_anew(store: Store, step: Step, artifacts: dict[str, Artifact], since: str | None) -> bool:
-    """Whether the step's artifact was made since then."""
+    """Whether the step's artifact was made at the time `since` or later."""
     found = look_up(store, step, artifacts) if since else None
     return found is not None and found.manifest.created >= str(since)
 
 
 def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[int, int]:
-    """Positions of the first step that may be computed and of the end. Raises InputError for an unknown stage."""
+    """Numbers of the first step that may be computed and of the step after the last. Raises InputError."""
     names = [step.stage.name for step in steps]
     for stage in filter(None, (from_stage, only)):
         if stage not in names:
@@ -222,7 +223,7 @@ def span(steps: list[Step], from_stage: str | None, only: str | None) -> tuple[i
 
 
 def up_to(last: Step, steps: Mapping[str, Step]) -> list[Step]:
-    """The step and all that it depends on, in the order of the plan. steps: those of the plan, by name."""
+    """The step `last` and all steps that it depends on, in the order of the plan. `steps`: name -> step of the plan."""
     needed = {last.name}
     for step in reversed(list(steps.values())):
         if step.name in needed:
@@ -231,7 +232,7 @@ def up_to(last: Step, steps: Mapping[str, Step]) -> list[Step]:
 
 
 def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
-    """The step's artifact, which must be there, though perhaps with open rows. Raises InputError."""
+    """The step's artifact from the store, which may have open rows. Raises InputError if it is not there."""
     artifact = store.find(step.stage.name, fingerprint(step.key(artifacts)))
     if artifact is None:
         raise InputError(f"step {step.name} is not in the store {store}; run without --from-stage and --only first")
@@ -240,5 +241,6 @@ def stored(store: Store, step: Step, artifacts: dict[str, Artifact]) -> Done:
 
 
 def report_path(run: Run) -> Path | None:
+    """The page of the report, if the run has made one."""
     artifact = run.artifacts.get("report")
     return artifact.file("report.html") if artifact else None

@@ -1,4 +1,4 @@
-"""A recipe run once for each combination of some settings; what the runs share is computed once."""
+"""Run a recipe once for each combination of some settings. What the runs share is computed once."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MAX_SEEDS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Rows of results with the swept settings in front; page: where the table and the plot are."""
+    """The results of a sweep: rows with the swept settings first, and the page with the table and the plot."""
 
     rows: list[dict[str, Any]]
     page: Path
@@ -50,13 +50,18 @@ def sweep(
     seeds: int | None,
     admit: Callable[[Recipe], object] = lambda one: None,
 ) -> Sweep:
-    """Every combination, one run after the other in one store. Raises RecipeError before the first run.
+    """Run every combination, one after the other, in one store. Raises RecipeError before the first run.
 
-    recipe: a shipped one's name, a file, or one that is read already.
-    admit: raises InputError for a recipe that may not run; it is asked about each before the first run.
+    Args:
+        recipe: The name of a shipped recipe, a file, or a recipe.
+        run_one: Runs one recipe.
+        over: Settings and their values, such as `order.strategy=hp,lp`.
+        assignments: Settings that all runs share, such as `train.steps=10`.
+        seeds: How many training seeds each arm has; those of the recipe if None.
+        admit: Called for each recipe before the first run. Raises InputError for a recipe that may not run.
     """
     if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
-        raise InputError(f"seeds: {seeds:.6g} training seeds are asked for; a sweep takes 1 to {MAX_SEEDS}")
+        raise InputError(f"seeds: {seeds:.6g} training seeds were given; a sweep takes 1 to {MAX_SEEDS}")
     swept = axes(over)
     if not swept:
         raise InputError("a sweep needs at least one --over")
@@ -67,8 +72,8 @@ def sweep(
         admit(one)
     rows: list[dict[str, Any]] = []
     runs: list[tuple[dict[str, str], Run]] = []
-    for combination, loaded in zip(combinations, recipes, strict=True):
-        run = run_one(loaded)
+    for combination, one in zip(combinations, recipes, strict=True):
+        run = run_one(one)
         runs.append((combination, run))
         results = run.artifacts["report"].manifest.metrics["results"]
         rows += [{**combination, **row} for row in results]

@@ -1,4 +1,4 @@
-"""Every file of a store against what is known of it: digests, and the form of what has none."""
+"""Check every file of a store: against its digest, or by its form if it has no digest."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 def verify(store: Store) -> list[Row]:
-    """A row for each artifact, folder of row chunks and work folder, for the runs, and for the record of nights."""
+    """One row for each artifact, folder of row chunks and work folder, one for the runs, and one for the nights."""
     artifacts = [_row(a.ref, _num_files(a), a.problems(full=True)) for a in store.artifacts()]
     return [*artifacts, *map(_chunks(store), store.rows()), *_work(store), *_runs(store), *_nights(store)]
 
@@ -46,7 +46,7 @@ def _chunks(store: Store) -> Callable[[str], Row]:
 
 
 def _work(store: Store) -> Iterator[Row]:
-    """Folders in which nobody is at work now; a run that goes on with one checks what it takes from there."""
+    """Work folders that no process uses now. A run that continues from such a folder checks what it takes."""
     for name in store.abandoned():
         stage, _, folder = name.partition("/")
         if folder.startswith(WORK) and not is_held(store.root / ".locks" / f"{stage}-{folder.removeprefix(WORK)}"):
@@ -55,7 +55,7 @@ def _work(store: Store) -> Iterator[Row]:
 
 
 def _form_problem(path: Path) -> str | None:
-    """What is wrong with a file that has no digest yet, as far as its form tells."""
+    """What is wrong with a file that has no digest yet, as far as its form shows."""
     try:
         if path.suffix == ".json":
             read_json(path, kind="JSON file")

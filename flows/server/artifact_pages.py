@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hasse.data.records import Candidate, Judgement, PartialOrder
-from hasse.flows.run.views import rows
+from hasse.flows.run.artifact_rows import rows
 from hasse.pipeline.manifest import Manifest
 from hasse.pipeline.run import Done
 from hasse.pipeline.stage import Step, producer

@@ -140,7 +140,7 @@ def test_a_broken_record_is_shown_and_keeps_what_its_run_may_have_used(pristine,
     for name in (path.stem, path.stem[:-3]):
         with pytest.raises(CorruptFile, match=rf"{path.name} is not a record of a run: .*; restore the file, or run"):
             find_run(store, name)
-    with pytest.raises(InputError, match=r"no run 'another' in .*, and 1 of their records cannot be read"):
+    with pytest.raises(InputError, match=r"no run 'another' in .*; 1 of their records cannot be read"):
         find_run(store, "another")
     other = recipe.model_copy(update={"name": "other", "judge": recipe.judge.model_copy()})
     run(other, store)

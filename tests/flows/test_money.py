@@ -128,7 +128,7 @@ def test_estimates_before_candidates_are_known_are_of_the_longest(hasse, tmp_pat
     assert (found["calls"], found["calls_at_most"], found["output_tokens"]) == (48, 48, 48 * 20)
     assert found["rough"]
     assert more["input_tokens"] - found["input_tokens"] == 48 * 2 * 8  # two sampled answers with 8 tokens more
-    assert "with the longest candidates" in expected(found)
+    assert "if candidates are as long as allowed" in expected(found)
 
 
 def test_the_command_tells_stops_and_goes_on(finished, hasse):
@@ -141,7 +141,7 @@ def test_the_command_tells_stops_and_goes_on(finished, hasse):
         assert plan["judge"]["estimate"]["calls"] == 48
         assert "48 calls; " in hasse(*run, "--dry-run")
         said = hasse(*run, code=1)
-        assert "of 24 are not done, for budget_usd is used up ($0." in said
+        assert "of 24 are not done, because budget_usd is used up ($0." in said
         assert "Traceback" not in said
         (row,) = [row for row in hasse.json("ls", "--stage", "judge") if "budget_stopped" in row["rows"]]
         assert row["dollars"] > 0.1

@@ -24,7 +24,7 @@ def twice(finished, make_hasse, tmp_path_factory):
 @pytest.mark.parametrize("step", ["judge", "evaluate/rescue/seed-0", "evaluate/student", "train/sft/seed-0"])
 def test_a_step_is_that_of_the_newest_run_and_says_so(twice, step):
     assert twice.json("show", step)["fingerprint"] == twice.second[step]["ref"].partition("/")[2]
-    assert f"{step} of run {twice.newer}, the newest of the store; --run chooses another" in twice("show", step)
+    assert f"{step} of run {twice.newer}, the newest run of the store; --run chooses another run" in twice("show", step)
 
 
 def test_run_chooses_the_run(twice):
@@ -60,7 +60,7 @@ def test_a_step_that_the_newest_run_has_not_is_of_the_run_that_has_it(twice, mak
     command.run("--only", "prompts", "--set", "source.num_test=13")
     newest = command.json("ls", "--runs")[-1]["run"]
     text = command("show", "judge")
-    assert f"judge of run {twice.newer}, for the newest run {newest} has no finished step of that name" in text
+    assert f"judge of run {twice.newer}, since the newest run, {newest}, has no finished step of that name" in text
     assert f"prompts of run {newest}, the newest" in command("show", "prompts")
 
 

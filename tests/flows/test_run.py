@@ -209,7 +209,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(hasse):
     process.send_signal(signal.SIGINT)
     _out, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the same command goes on from there" in error
+    assert "the same command continues from there" in error
     assert "Traceback" not in error
     assert _count(hasse, "prompts/*/manifest.json") == 1
 
