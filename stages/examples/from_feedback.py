@@ -17,6 +17,7 @@ from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config
 from hasse.data.template import check_placeholders, fill
 from hasse.pipeline.stage import Job, Stage
+from hasse.stages.examples.example import example_of
 from hasse.stages.models.checkpoints import model_folder
 from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
@@ -86,7 +87,8 @@ def feedback_example(
         shorter = " ".join(words[: -min(len(words), max(1, over // 2))])
         asked, context, shortened = _with_context(asked, context, shorter), shorter, True
     completion = Completion(candidate_id=feedback.candidate_id, token_ids=tuple(ids), source="feedback")
-    return _example(prompt, prompt_ids, completion, over <= 0), shortened
+    example = example_of(prompt, prompt_ids, [completion], target=0, max_length=settings.max_length)
+    return example, shortened
 
 
 def _with_context(prompt: Prompt, context: str, shorter: str) -> Prompt:
@@ -100,19 +102,7 @@ def answer_example(prompt: Prompt, tokenizer: Any, max_length: int) -> TrainingE
     prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
     ids = completion_token_ids(tokenizer, prompt.reference or "")
     completion = Completion(candidate_id="reference", token_ids=tuple(ids), source="human")
-    return _example(prompt, prompt_ids, completion, len(prompt_ids) + len(ids) <= max_length)
-
-
-def _example(prompt: Prompt, prompt_ids: list[int], completion: Completion, fits: bool) -> TrainingExample:
-    return TrainingExample(
-        prompt_id=prompt.prompt_id,
-        cluster_id=prompt.cluster_id,
-        prompt_token_ids=tuple(prompt_ids),
-        completions=(completion,) if fits else (),
-        target=0 if fits else None,
-        status="ok" if fits else "filtered",
-        error=None if fits else "prompt and completion do not fit into max_length",
-    )
+    return example_of(prompt, prompt_ids, [completion], target=0, max_length=max_length)
 
 
 STAGE = Stage(

@@ -1,4 +1,4 @@
-"""Improve answers from a file by PIT's improver, with the calibrated gap of each where there is a reward model."""
+"""Improve the answers of a file by PIT's improver, and measure by how much where there is a reward model."""
 
 import json
 from dataclasses import asdict
@@ -16,9 +16,9 @@ BATCH_SIZE = 64
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:
-    """Rows with `prompt`, or with a conversation as `messages`, and perhaps with `answer`.
+    """The rows of a file, with `prompt` or a conversation as `messages`, and perhaps with `answer`.
 
-    Of a conversation the whole is the prompt, and its last turn by the assistant is the answer. Raises SourceError for
+    A conversation is the prompt, except that its last turn, if by the assistant, is the answer. Raises SourceError for
     a row without a prompt and for values that are no text.
     """
     rows = [_checked(_with_prompt(row, path, number), path, number) for number, row in read_rows(path)]
@@ -69,9 +69,11 @@ def improve(
     max_tokens: int,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """The rows with `answer` (the policy's where none was given), `improved`, `rounds` taken and, with a reward model,
+    """The rows with `answer`, `improved`, `rounds` and, with a reward model, `gap`.
 
-    `gap`: the calibrated gap between the two. A row whose prompt does not fit keeps its answer, with 0 rounds.
+    A row without an answer gets one from the policy. `rounds` is the number of the last round that changed the answer;
+    a row whose prompt does not fit into the context keeps its answer, with 0 rounds. `gap` is the calibrated gap
+    between the improved answer and the first.
     """
     from hasse.stages.generate.answers import row_seed
     from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer
@@ -90,8 +92,8 @@ def improve(
     rows = _answered(rows, policy, temperature=temperature, max_tokens=max_tokens, seed=seed)
     for number in range(rounds):
         seeds = [row_seed(seed, str(i), f"round {number}") for i in range(len(rows))]
-        found = writer.improved([(row["prompt"], row["improved"]) for row in rows], seeds)
-        for row, sampled in zip(rows, found, strict=True):
+        new = writer.improved([(row["prompt"], row["improved"]) for row in rows], seeds)
+        for row, sampled in zip(rows, new, strict=True):
             if sampled is not None:
                 row |= {"improved": sampled.text, "rounds": number + 1}
     if judge:
@@ -104,7 +106,10 @@ def improve(
 def _answered(
     rows: list[dict[str, Any]], policy: Path | None, *, temperature: float, max_tokens: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Copies of the rows, each with an answer to start from. Raises SourceError when one has none and no policy is."""
+    """Copies of the rows, each with an answer to start from.
+
+    Raises SourceError for a row without an answer where no policy is given.
+    """
     from hasse.stages.generate.answers import row_seed
     from hasse.stages.models.load import load_model, load_tokenizer
     from hasse.stages.models.sample import generate

@@ -1,7 +1,7 @@
-"""PIT's parts that improver, reward model and RL share: the prompt with an answer in it, triples, rewards, gaps.
+"""Parts that PIT's improver, reward model and RL share: folds, triples, the improver's prompt, gaps, improved answers.
 
 "Enabling Language Models to Implicitly Learn Self-Improvement", arXiv 2310.00898: given a prompt and an answer to it,
-an improver writes one that a human would prefer, and learns what is better from preferences alone.
+an improver writes an answer that a human would prefer. It learns what is better from preferences only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDS = ("sft", "reward", "rl")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Triple:
-    """A prompt with a preferred and another answer."""
+    """A prompt with a preferred answer and another one."""
 
     prompt: Prompt
     preferred: str
@@ -32,21 +32,27 @@ class Triple:
 
 
 def fold_of(prompt: Prompt) -> str:
-    """One of three disjoint folds, a third each, by a hash of the prompt's cluster."""
+    """The fold of a prompt, by a hash of its cluster. Each of the three folds gets about a third of the clusters."""
     return FOLDS[int(unit_hash("fold", prompt.cluster_id) * len(FOLDS))]
 
 
-def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: int) -> Iterator[Triple]:
-    """The ordered pairs of a fold's training prompts, the first by a hash where there are more.
+def prompts_of(job: Job, fold: str) -> Iterator[Prompt]:
+    """The training prompts of a fold."""
+    prompts = job.input("prompts").records(Prompt)
+    return (p for p in prompts if p.status == "ok" and p.split == "train" and fold_of(p) == fold)
 
-    A pair of identical answers is dropped and counted.
+
+def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: int) -> Iterator[Triple]:
+    """At most `pairs_per_prompt` ordered pairs of each training prompt of a fold, chosen by a hash.
+
+    Pairs of identical answers are left out and counted in counts["identical"].
     """
-    prompts = (p for p in job.input("prompts").records(Prompt) if p.status == "ok" and p.split == "train")
+    prompts = prompts_of(job, fold)
     candidates = job.input("candidates").records(Candidate)
-    for prompt, found, order in join(prompts, candidates, job.input("orders").records(PartialOrder)):
-        if not order or fold_of(prompt) != fold:
+    for prompt, answers, order in join(prompts, candidates, job.input("orders").records(PartialOrder)):
+        if not order:
             continue
-        text = {c.candidate_id: c.text for c in found}
+        text = {c.candidate_id: c.text for c in answers}
         pairs = [(text[pair.above], text[pair.below]) for pair in order[0].pairs]
         different = [pair for pair in pairs if pair[0].strip() != pair[1].strip()]
         counts["identical"] = counts.get("identical", 0) + len(pairs) - len(different)
@@ -56,21 +62,21 @@ def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: in
 
 
 def improver_ids(tokenizer: Any, prompt: str, reference: str, template: str) -> list[int]:
-    """The improver's prompt as token ids; with an answer behind it, it is also the reward model's text."""
+    """The token ids of the improver's prompt. With an answer behind them they are the reward model's text."""
     from hasse.stages.models.tokens import prompt_token_ids
 
     return prompt_token_ids(tokenizer, fill(template, {"prompt": prompt, "reference": reference}))
 
 
 class GapJudge:
-    """A reward model that reads (prompt, reference, candidate)."""
+    """PIT's reward model, which tells by how much a candidate is better than a reference answer."""
 
     def __init__(self, model: Any, tokenizer: Any, template: str, *, micro_batch_tokens: int = 16384):
         self.model, self.tokenizer, self.template = model, tokenizer, template
         self.micro_batch_tokens = micro_batch_tokens
 
     def gaps(self, asked: Sequence[tuple[str, str, str]]) -> list[float]:
-        """r_gap of each (prompt, candidate, reference). Its zero is free: only differences mean something."""
+        """r_gap of each (prompt, candidate, reference). It has no fixed zero, so only differences have a meaning."""
         from hasse.stages.models.tokens import completion_token_ids
         from hasse.stages.scoring.score_texts import rewards_of
 
@@ -81,7 +87,7 @@ class GapJudge:
         return rewards_of(self.model, pairs, micro_batch_tokens=self.micro_batch_tokens)
 
     def calibrated(self, asked: Sequence[tuple[str, str, str]]) -> list[float]:
-        """r_gap(y, ref) - (r_gap(y, y) + r_gap(ref, ref)) / 2: above 0 where the candidate is the better of the two."""
+        """r_gap(y, ref) - (r_gap(y, y) + r_gap(ref, ref)) / 2, which is above 0 where the candidate is better."""
         gap, same_y, same_ref = (
             self.gaps(list(part))
             for part in (asked, [(x, y, y) for x, y, _ in asked], [(x, ref, ref) for x, _, ref in asked])
@@ -91,7 +97,10 @@ class GapJudge:
 
 @dataclass(frozen=True, kw_only=True)
 class Improver:
-    """A model that improves answers. threshold: of the calibrated gap, by `judge`; None: every new answer is taken."""
+    """A model that improves answers.
+
+    threshold: calibrated gap, by `judge`, that a new answer must exceed to be taken; None takes every new answer.
+    """
 
     model: Any
     tokenizer: Any
@@ -105,9 +114,10 @@ class Improver:
     def improved(
         self, asked: Sequence[tuple[str, str]], seeds: Sequence[int], current: Sequence[str] | None = None
     ) -> list[Sampled | None]:
-        """One round: a new answer to each (prompt, answer); None where the prompt does not fit or it is no better.
+        """One round: a new answer for each (prompt, answer), or None.
 
-        current: what a new answer must be better than, where that is not the answer it was made from.
+        None where the prompt does not fit into the context, or where the new answer is no better. current: the answers
+        that new answers must be better than; left out, those that they were made from.
         """
         from hasse.stages.models.load import context_length
         from hasse.stages.models.sample import generate

@@ -1,4 +1,4 @@
-"""REINFORCE with a leave-one-out baseline, by TRL's trainer, on prompts that are tokenised as everywhere else."""
+"""REINFORCE with a leave-one-out baseline, by TRL's trainer."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from hasse.stages.train.methods.pit import RlSettings
 
 Reference = tuple[str, str]
-"""(prompt, answer to be improved)"""
+"""(prompt, answer that is to be improved)"""
 
 
 class PromptTrainer(RLOOTrainer):
-    """TRL would read control tokens out of the prompts' texts, and put today's date into some chat templates."""
+    """TRL's trainer with this project's tokenisation of prompts.
+
+    TRL's own would read control tokens in the text of a prompt, and put today's date into some chat templates.
+    """
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         texts = [prompt if isinstance(prompt, str) else prompt[0]["content"] for prompt in prompts]
@@ -47,11 +50,11 @@ def reinforce(
     folder: Path,
     on_step: Callable[[int, int], None],
 ) -> list[dict[str, float]]:
-    """Train `model` in place, resuming from the last whole checkpoint in `folder`; gives the trainer's log.
+    """Train `model` in place, resuming from the last whole checkpoint in `folder`, and return the trainer's log.
 
-    References are laid out beforehand, an order an epoch, as in the trainer of the offline methods: TRL's own sampler
-    begins with the order of the first epoch again when a run is resumed in a later one. Dropout is off: the log-probs
-    that the clipped ratio and the penalty compare must be those of the same network.
+    The order of the references is fixed before the first step, with a new permutation for each epoch. TRL's own sampler
+    would repeat the order of the first epoch when a run resumes in a later epoch. Dropout is off, because the clipped
+    ratio and the penalty compare log-probs of the same network.
     """
     set_dropout(model, 0.0)
     model.generation_config.eos_token_id = end_token_ids(tokenizer, model)

@@ -1,8 +1,8 @@
-"""Stage improve_rl: the improver learns by REINFORCE with a leave-one-out baseline, from the gap reward model.
+"""Stage improve_rl: one phase of RL, which trains the improver by REINFORCE with the gap reward model.
 
-The reward of a sampled answer is r_gap(answer, reference) - beta (log pi - log pi_anchor), where the anchor is the
-supervised improver, whatever this phase starts from. So TRL's trainer is given no penalty of its own: it would take as
-its anchor the model that it starts with.
+The reward of a sampled answer is r_gap(answer, reference) - beta (log pi - log pi_anchor). The anchor is the supervised
+improver, whatever model this phase starts from. TRL's own penalty is off, because its anchor would be the model that
+the phase starts from.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config, Seed
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import identity, model_folder, publish_model
-from hasse.stages.pit.improver import GapJudge, fold_of, improver_ids, triples
+from hasse.stages.pit.improver import improver_ids, prompts_of, triples
 from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.train.loss_terms import penalised_reward
 from hasse.stages.train.methods.pit import TEMPLATE, RlSettings
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
-"""What of TRL's log becomes the curve."""
+"""The metrics of TRL's log that become the curve."""
 PASSES = 5
-"""Of each sampled answer through a model: sampled, scored by the policy and the anchor, rewarded, trained on."""
+"""How often a sampled answer goes through a model: it is sampled, scored by policy and anchor, rewarded, trained on."""
 
 
 class ImproveRlSettings(Config):
@@ -35,10 +35,10 @@ class ImproveRlSettings(Config):
     references: Literal["easy", "hard"] = Field(
         description="easy: both answers of each triple; hard: answers that the policy samples."
     )
-    reference_temperature: float = Field(default=0.8, ge=0, description="Of the policy's answers.")
+    reference_temperature: float = Field(default=0.8, ge=0, description="Temperature of the policy's answers.")
     blind: bool = Field(default=False, description="The reward model does not see the reference (additive ablation).")
     template: str = TEMPLATE
-    pairs_per_prompt: int = Field(default=1, ge=1, description="Ordered pairs of a prompt, at most.")
+    pairs_per_prompt: int = Field(default=1, ge=1, description="The most ordered pairs of a prompt that are used.")
     seed: Seed = 0
 
 
@@ -87,13 +87,13 @@ def run(job: Job) -> None:
 
 
 class Reward:
-    """What TRL asks for the reward of each sampled answer."""
+    """The reward function that TRL calls with the sampled answers of a step."""
 
     __name__ = "gap"
 
     def __init__(self, reward_model: Any, *, policy: Any, anchor: Any, tokenizer: Any, settings: ImproveRlSettings):
-        self.judge = GapJudge(reward_model, tokenizer, settings.template)
-        self.policy, self.anchor, self.tokenizer, self.settings = policy, anchor, tokenizer, settings
+        self.reward_model, self.policy, self.anchor = reward_model, policy, anchor
+        self.tokenizer, self.settings = tokenizer, settings
 
     def __call__(self, completion_ids: list[list[int]], x: list[str], y_ref: list[str], **_: Any) -> list[float]:
         import torch
@@ -103,7 +103,7 @@ class Reward:
         template = self.settings.template
         asked = [improver_ids(self.tokenizer, a, b, template) for a, b in zip(x, y_ref, strict=True)]
         seen = [improver_ids(self.tokenizer, a, "", template) for a in x] if self.settings.blind else asked
-        gaps = rewards_of(self.judge.model, list(zip(seen, completion_ids, strict=True)))
+        gaps = rewards_of(self.reward_model, list(zip(seen, completion_ids, strict=True)))
         pairs = list(zip(asked, completion_ids, strict=True))
         was_training = self.policy.training
         self.policy.eval()
@@ -113,7 +113,7 @@ class Reward:
 
 
 def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
-    """(prompt, answer to be improved) of the fold `rl`. Raises InputError when there is none."""
+    """(prompt, answer that is to be improved) of the fold `rl`. Raises InputError when there are none."""
     if settings.references == "easy":
         found = list(triples(job, "rl", {}, pairs_per_prompt=settings.pairs_per_prompt))
         asked = [(prompt_as_text(t.prompt), answer) for t in found for answer in (t.other, t.preferred)]
@@ -125,15 +125,11 @@ def _references(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
 
 
 def _sampled(job: Job, settings: ImproveRlSettings) -> list[tuple[str, str]]:
-    """Answers of the policy that is to be improved."""
+    """The prompts of the fold `rl` with answers that the policy samples."""
     from hasse.stages.generate.samplers import transformers
     from hasse.stages.models.lazy import LazyModel
 
-    prompts = [
-        p
-        for p in job.input("prompts").records(Prompt)
-        if p.status == "ok" and p.split == "train" and fold_of(p) == "rl"
-    ]
+    prompts = list(prompts_of(job, "rl"))
     sampling = transformers.Settings(
         num_samples=1,
         temperature=settings.reference_temperature,

@@ -13,6 +13,7 @@ from hasse.data.rendering import comparison_text
 from hasse.data.settings import Config, Seed, unkeyed
 from hasse.pipeline.fingerprint import model_digests
 from hasse.pipeline.stage import Job, Stage
+from hasse.stages.examples.example import example_of
 from hasse.stages.models.adapters import adapter_digests, check_adapter, save_merged
 from hasse.stages.models.checkpoints import MODEL, identity, locate, publish_model
 from hasse.stages.models.model_folders import check_model_folder, is_adapter
@@ -174,21 +175,13 @@ def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple
     from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
     examples = []
-    for p in prompts:
-        prompt_ids = prompt_token_ids(tokenizer, p.text, p.messages)
-        answer_ids = completion_token_ids(tokenizer, _answer(p) or "")
-        if len(prompt_ids) + len(answer_ids) <= context_length:
-            completion = Completion(candidate_id="reference", token_ids=tuple(answer_ids), source="human")
-            examples.append(
-                TrainingExample(
-                    prompt_id=p.prompt_id,
-                    cluster_id=p.cluster_id,
-                    prompt_token_ids=tuple(prompt_ids),
-                    completions=(completion,),
-                    target=0,
-                )
-            )
-    return examples, len(prompts) - len(examples)
+    for prompt in prompts:
+        prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
+        answer_ids = completion_token_ids(tokenizer, _answer(prompt) or "")
+        completion = Completion(candidate_id="reference", token_ids=tuple(answer_ids), source="human")
+        examples.append(example_of(prompt, prompt_ids, [completion], target=0, max_length=context_length))
+    usable = [example for example in examples if example.status == "ok"]
+    return usable, len(prompts) - len(usable)
 
 
 def _is_lesson(prompt: Prompt) -> bool:
