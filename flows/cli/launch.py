@@ -49,7 +49,7 @@ def launch(
     from hasse.data.errors import InputError
     from hasse.flows.recipe.recipe import load_recipe
     from hasse.pipeline.remote.store import open_store
-    from hasse.stages.train.distributed.machines import Meeting
+    from hasse.stages.train.distributed.machines import MachineGroup
 
     given = {"machines": machines, "main_address": main_address, "main_port": main_port}
     assignments += tuple(f"launch.{name}={json.dumps(value)}" for name, value in given.items() if value is not None)
@@ -60,12 +60,12 @@ def launch(
         click.echo(line, err=not only_print)
     if only_print:
         return
-    meeting = Meeting.of(store, settings.launch)
+    meeting = MachineGroup.of(store, settings.launch)
     if machine_rank > 0:
         store.check_writable()
         follow(meeting, machine_rank)
         return
-    with meeting.hosted(lambda text: click.echo(text, err=True)):
+    with meeting.waited_for(lambda text: click.echo(text, err=True)):
         context.invoke(run, recipe=recipe, store_path=store_path, assignments=assignments)
 
 
@@ -77,8 +77,8 @@ def commands(recipe: Any, store: Any, machine_rank: int) -> Iterator[str]:
     from hasse.stages.train.distributed.launcher import FOLDER, SPEC
     from hasse.stages.train.trainer_folder import TRAINER
 
-    settled = recipe.launch.settled(recipe.train.prompts_per_step)
-    if not settled.is_launched:
+    settled = recipe.launch.with_processes(recipe.train.prompts_per_step)
+    if not settled.needs_launcher:
         yield "Training runs in one process here, which needs no launcher."
         return
     folder = store.root / "train" / ".work-KEY" / TRAINER / FOLDER
@@ -94,10 +94,10 @@ def follow(meeting: Any, machine_rank: int) -> None:
 
     Raises WorkError if the run failed, or if machine 0 sends no more heartbeats.
     """
-    from hasse.stages.train.distributed.machines import BEAT_SECONDS, Heard, beating
+    from hasse.stages.train.distributed.machines import BEAT_SECONDS, ObservedMachine, heartbeat
 
-    main, joined = Heard(meeting.folder, 0), ""
-    with beating(meeting.folder, machine_rank):
+    main, joined = ObservedMachine(meeting.folder, 0), ""
+    with heartbeat(meeting.folder, machine_rank):
         click.echo("waiting for machine 0")
         while (status := main.status()) != "done":
             if status != "absent":
@@ -113,16 +113,16 @@ def follow(meeting: Any, machine_rank: int) -> None:
 def _join(spec: Path, machine_rank: int, main: Any) -> None:
     """Run this machine's part of a training step. An error is reported to machine 0, which then fails as well."""
     from hasse.data.errors import HasseError
-    from hasse.stages.train.distributed.launcher import take_part, write_report
+    from hasse.stages.train.distributed.launcher import run_processes, write_error
     from hasse.stages.train.run_spec import RunSpec
 
     folder = spec.parent
     click.echo(f"joining the training step in {folder}")
     try:
-        take_part(RunSpec.read(spec, folder.parent.parent), folder, machine_rank, watch=[main.check])
+        run_processes(RunSpec.read(spec, folder.parent.parent), folder, machine_rank, watch=[main.check])
     except HasseError as error:
         if folder.exists():
-            write_report(folder, f"machine-{machine_rank}", error, traceback.format_exc())
+            write_error(folder, f"machine-{machine_rank}", error, traceback.format_exc())
         click.echo(f"the training step failed here: {error}", err=True)
 
 

@@ -39,13 +39,13 @@ def run(
     from hasse.flows.run.forecast import forecast
     from hasse.flows.run.run import walk
     from hasse.pipeline.remote.store import open_store
-    from hasse.stages.train.distributed.machines import Meeting
+    from hasse.stages.train.distributed.machines import MachineGroup
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if dry_run:
         screen.show_forecast(forecast(settings, store), as_json=as_json)
         return
-    Meeting.of(store, settings.launch).check_hosted()
+    MachineGroup.of(store, settings.launch).check_hasse_launch()
     if prefect:
         from hasse.flows.server.flows import run_recipe_as_flow
 

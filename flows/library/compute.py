@@ -13,7 +13,7 @@ from hasse.flows.run.run import walk
 from hasse.pipeline.remote.store import open_store
 from hasse.pipeline.run import Done
 from hasse.pipeline.stage import Progress, Step
-from hasse.stages.train.distributed.machines import Meeting
+from hasse.stages.train.distributed.machines import MachineGroup
 
 OnProgress = Callable[[str, int, int], None]
 """Called with a step's name, and how many of its parts are done, of how many."""
@@ -41,7 +41,7 @@ def run(
     """
     settings = load_recipe(recipe, set)
     opened = store.store if isinstance(store, StoreReader) else open_store(store)
-    Meeting.of(opened, settings.launch).check_hosted()
+    MachineGroup.of(opened, settings.launch).check_hasse_launch()
     finished = walk(settings, opened, _Listener(progress), from_stage=from_stage, only=only)
     return StoreReader(opened).run(finished.run_id)
 

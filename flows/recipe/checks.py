@@ -86,7 +86,7 @@ def _check_launch(recipe: RecipeSections) -> None:
         for arm in [name for name, method in settings.arms.items() if method.method != "pit"]:
             optimiser = recipe.train.optimiser(arm, settings.optimiser)
             try:
-                recipe.launch.settled(optimiser.prompts_per_step)
+                recipe.launch.with_processes(optimiser.prompts_per_step)
             except RecipeError as error:
                 raise ValueError(f"arm {arm!r}: {error}") from error
             if optimiser.compile and recipe.launch.fsdp is not None:

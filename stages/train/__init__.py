@@ -1,8 +1,9 @@
-"""Train: one method, one seed, from the student to a checkpoint.
+"""Train: from the student to a checkpoint, with one method and one seed.
 
-`methods/` holds the methods, one file each; `loss_terms` is what their losses share. `fit` turns a model and examples
-into a trained model with `trainer`; `passes`, `memory` and `throughput` decide how many examples go through the model
-at once. `distributed/` runs the same training on several processes and machines.
+`methods/` has one file for each method, `loss_terms` the terms that their losses share, and `losses` the losses on
+plain tensors. `fit` trains a model on examples by means of `trainer`; `passes` and `memory` decide how many examples go
+through the model at once, and `throughput` measures the speed. `distributed/` runs the same training in several
+processes and on several machines.
 """
 
 from hasse.stages.train.settings import (

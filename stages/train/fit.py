@@ -1,4 +1,4 @@
-"""From a model and examples to a trained model: its plan, the trainer's arguments, checkpoints, and the curve."""
+"""Train a model on examples: make the plan, set up the trainer, resume from checkpoints, and read the curve."""
 
 import os
 import time
@@ -23,8 +23,8 @@ from hasse.stages.train.throughput import Costs, useful_tokens
 from hasse.stages.train.trainer import CandidateTrainer, Schedule, epochs_of
 from hasse.stages.train.whole_checkpoints import last_checkpoint
 
-NOT_OF_THE_RUN = frozenset({"step", "epoch", "prompts_per_second", "useful_tokens_per_second", "mfu", "passes"})
-"""Logged numbers that depend on the clock or the machine."""
+MACHINE_METRICS = frozenset({"step", "epoch", "prompts_per_second", "useful_tokens_per_second", "mfu", "passes"})
+"""Logged numbers that depend on the clock or on the machine."""
 
 
 def fit(
@@ -38,18 +38,19 @@ def fit(
     folder: Path,
     on_step: Callable[[int, int], None],
 ) -> tuple[list[CurvePoint], Plan]:
-    """Train in place, resuming from the last whole checkpoint in `folder`; gives every logged number, and the plan.
+    """Train the model in place, resuming from the last whole checkpoint in `folder`.
 
-    TensorBoard events go to `folder/logs`. A resumed run keeps to the plan of its beginning.
+    Returns the curve and the plan. TensorBoard events go to `folder`. A resumed run uses the plan of its beginning.
+    Raises InputError for what cannot fit into memory or cannot be honoured.
     """
     is_reward = getattr(method, "HEAD", None) == "reward"
     last = last_checkpoint(folder)
     _check_same_sharding(last)
-    kept = Plan.kept(folder) if last else None
-    plan = kept or make_plan(model, examples, settings, is_reward=is_reward)
-    _check_together(plan, is_reward)
-    if kept is None and is_main_process():
-        plan.keep(folder)
+    old_plan = Plan.read(folder) if last else None
+    plan = old_plan or make_plan(model, examples, settings, is_reward=is_reward)
+    _check_reward_layout(plan, is_reward)
+    if old_plan is None and is_main_process():
+        plan.write(folder)
     if settings.liger:
         apply_liger(model)
     with prepared(model, plan.layout):
@@ -72,9 +73,9 @@ def estimate(
     folder: Path,
     num_steps: int = 3,
 ) -> dict[str, Any]:
-    """What `fit` would take: steps, useful tokens, operations, bytes at the peak, and seconds by a few real steps.
+    """The cost of `fit`: steps, useful tokens, operations, peak bytes, and seconds extrapolated from a few real steps.
 
-    Raises InputError, as `fit` would, for what cannot fit.
+    Raises InputError, as `fit` would, for what cannot fit into memory.
     """
     plan = make_plan(model, examples, settings, is_reward=getattr(method, "HEAD", None) == "reward")
     times: list[float] = []
@@ -130,12 +131,12 @@ def _trainer(
 
 
 def _shard(trainer: CandidateTrainer) -> None:
-    """Layers compute in the trainer's precision; what they give, log-probs among it, and gradients stay float32.
+    """Let sharded layers compute in the trainer's precision, with outputs and gradients in float32.
 
     Raises InputError where accelerate has not turned sharding on.
     """
     if not trainer.is_fsdp_enabled:
-        raise InputError("launch.fsdp: accelerate shards weights over GPUs alone; leave fsdp out on this machine")
+        raise InputError("launch.fsdp: accelerate shards weights only over GPUs; leave fsdp out on this machine")
     low = torch.bfloat16 if trainer.args.bf16 else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32 if low else None)
     trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = policy  # type: ignore[union-attr]  it is there
@@ -148,13 +149,13 @@ def _check_same_sharding(checkpoint: str | None) -> None:
     if was_sharded != is_sharded():
         how = "with" if was_sharded else "without"
         raise InputError(
-            f"the training that is to go on was begun {how} launch.fsdp; go on {how} it, or begin anew by "
+            f"this training began {how} launch.fsdp and cannot resume otherwise; run {how} it, or start again with "
             "--from-stage train"
         )
 
 
-def _check_together(plan: Plan, is_reward: bool) -> None:
-    """Padded rows reach a reward model's parts past the wrapper that exchanges gradients."""
+def _check_reward_layout(plan: Plan, is_reward: bool) -> None:
+    """Refuse several processes for padded rows, which call a reward model past the wrapper that exchanges gradients."""
     if is_reward and plan.layout == "padded" and (int(os.environ.get("WORLD_SIZE", "1")) > 1 or is_sharded()):
         raise InputError(
             f"a reward model in padded rows ({plan.why}) trains in one process only; set launch.processes: 1"
@@ -162,7 +163,7 @@ def _check_together(plan: Plan, is_reward: bool) -> None:
 
 
 def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, seed: int) -> dict[str, int]:
-    """What a run uses, forward and backward: completions, and their tokens with a prompt's for each of them."""
+    """The completions that a run trains on, and their tokens with the tokens of a prompt for each completion."""
     sizes = np.array(
         [(len(lengths), len(lengths) * prompt + sum(lengths)) for prompt, lengths in map(group_of, examples)]
     )
@@ -172,13 +173,13 @@ def cost(examples: Iterable[TrainingExample], settings: OptimiserSettings, *, se
 
 
 def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
-    """The log as rows, in the same order whether the run was resumed or not, without what depends on the clock."""
+    """The log as rows, without the numbers that depend on the machine. A resumed run gives the same rows."""
     return [
         CurvePoint(step=int(entry["step"]), metric=metric, value=float(value))
         for entry in history
         if "loss" in entry
         for metric, value in sorted(entry.items())
-        if metric not in NOT_OF_THE_RUN
+        if metric not in MACHINE_METRICS
     ]
 
 
@@ -213,11 +214,13 @@ def _arguments(
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one GPU; several are accelerate's
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one GPU per process; accelerate runs several processes
     return arguments
 
 
 class StepReport(TrainerCallback):
+    """Calls on_step(steps done, all steps) after each optimiser step."""
+
     def __init__(self, on_step: Callable[[int, int], None]):
         self.on_step = on_step
 

@@ -1,4 +1,4 @@
-"""The hinge over ordered pairs that the ranking methods share.
+"""Terms that several losses share, above all the hinge over ordered pairs.
 
     L_rank = sum over pairs (i above j) of w_ij * max(0, margin_ij - (s_i - s_j)),     s_i = S_i / n_i^e
 
@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
     from hasse.stages.scoring.batch import CandidateBatch, SequenceLogps
 
 
 def scores(policy: SequenceLogps, exponent_N: Tensor | float) -> Tensor:
-    """Length-scaled log-likelihood, [N]."""
+    """The summed log-prob of each completion divided by its length to the power of the exponent, [N], nats."""
     return policy.sum_N / policy.length_N.to(policy.sum_N.dtype) ** exponent_N
 
 
 def pair_hinge(score_N: Tensor, pairs_P2: Tensor, margin_P: Tensor | float) -> Tensor:
-    """max(0, margin - (better - worse)) of every pair, [P]."""
+    """max(0, margin - (score of the better - score of the worse)) of every pair, [P], in the unit of the scores."""
     gap_P = score_N[pairs_P2[:, 0]] - score_N[pairs_P2[:, 1]]
     return (_like(margin_P, gap_P) - gap_P).relu()
 
@@ -46,14 +42,14 @@ def per_prompt(value_P: Tensor, batch: CandidateBatch, *, reduction: str) -> Ten
 
 
 def log_ratio(policy: SequenceLogps, batch: CandidateBatch) -> Tensor:
-    """R = S - S_reference, summed over a completion's tokens, nats, [N]. Raises ValueError without a reference."""
+    """R = S - S_reference, summed over tokens, [N], nats. Raises ValueError for an example without S_reference."""
     if bool(batch.reference_N.isnan().any()):
         raise ValueError("an example has no reference log-probs; a method that needs them says so in needs_reference")
     return policy.sum_N - batch.reference_N.to(policy.sum_N.dtype)
 
 
 def target_nll(policy: SequenceLogps, batch: CandidateBatch) -> Tensor:
-    """Mean negative log-likelihood a token of each prompt's target, [B]; 0 for a prompt without a target."""
+    """Mean negative log-likelihood per token of each prompt's target, [B], nats; 0 for a prompt without a target."""
     has_target_B = batch.target_B >= 0
     return -policy.mean_N[batch.target_B.clamp(min=0)] * has_target_B
 
@@ -66,5 +62,5 @@ def log_sigmoid(value: Tensor) -> Tensor:
 
 
 def penalised_reward(gap_N: Tensor, logp_N: Tensor, anchor_logp_N: Tensor, *, beta: float) -> Tensor:
-    """r_gap - beta (log pi - log pi_anchor) of sampled answers, with log-probs summed over their tokens, nats, [N]."""
+    """r_gap - beta (log pi - log pi_anchor) of sampled answers, [N]; log-probs are summed over tokens, nats."""
     return gap_N - beta * (logp_N - anchor_logp_N)

@@ -1,7 +1,7 @@
-"""What one forward pass of training may hold: from a probe of the longest group, before the first step.
+"""How many tokens fit into one forward pass of training, by a probe before the first step.
 
-Activations are counted as what autograd keeps for backward, so the probe is the same on every device. Beside them a
-training run holds gradients and the optimiser's two moments; weights are loaded already when the probe is made.
+The probe counts the activations that autograd keeps for backward, so it is the same on every device. Training also
+holds gradients and the two moments of the optimiser. The weights are already loaded when the probe is made.
 """
 
 import os
@@ -21,18 +21,18 @@ from hasse.stages.scoring.score import Layout, group_of, tokens_of
 NOT_IN_KEYS = "it decides in which processes and in how much memory work is done; results agree up to rounding"
 
 MOST_TOKENS = 16_384
-"""Of one forward pass: more does not go faster."""
+"""The most tokens of one forward pass; more tokens are not faster."""
 SHARE = 0.8
-"""Of the free memory that is planned with; the rest is for what is not counted and for fragmentation."""
+"""The share of free memory that is planned with; the rest is for uncounted tensors and fragmentation."""
 MOMENTS_AND_GRADIENT = 12
-"""Bytes of a trained parameter in float32, beside its weight."""
+"""Bytes for each trained parameter in float32, besides its weight."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed; peak_bytes: with the longest
+    """What one forward pass may hold.
 
-    pass that will be made.
+    max_tokens: tokens of a pass; checkpointing: whether activations are recomputed; peak_bytes: in the longest pass.
     """
 
     max_tokens: int
@@ -42,7 +42,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The longest group of completions and the longest single one, in tokens of a forward pass."""
+    """The longest group of completions of a prompt and the longest single completion, in tokens of a forward pass."""
 
     group: int
     single: int
@@ -65,7 +65,7 @@ class Sizes:
 
 def plan_memory(
     model: Any,
-    forward: Callable[[Any, CandidateBatch, Layout], Tensor],
+    outputs_of: Callable[[Any, CandidateBatch, Layout], Tensor],
     sizes: Sizes,
     layout: Layout,
     *,
@@ -73,14 +73,14 @@ def plan_memory(
     checkpointing: bool | str = "auto",
     free_bytes: int | None = None,
 ) -> MemoryPlan:
-    """The budget of one forward pass. `forward` gives the outputs of a batch with their graph.
+    """The memory of one forward pass. outputs_of: gives the outputs of a batch with their graph.
 
-    Raises InputError that names the prompt whose longest answer cannot fit even alone and with checkpointing.
+    Raises InputError, with the prompt, for an answer that does not fit even alone and with checkpointing.
     """
     room = SHARE * (free_memory() if free_bytes is None else free_bytes) - fixed_bytes(model)
     for on in [False, True] if checkpointing == "auto" else [bool(checkpointing)]:
         set_checkpointing(model, on)
-        per_token = _bytes_per_token(model, forward, sizes, layout)
+        per_token = _bytes_per_token(model, outputs_of, sizes, layout)
         fits = int(max(room, 0) / per_token)
         if fits >= sizes.single:
             tokens = max_tokens or min(MOST_TOKENS, fits)
@@ -94,7 +94,7 @@ def plan_memory(
 
 
 def fixed_bytes(model: Any) -> int:
-    """Gradients and moments of what is trained; for a model that will be sharded a share of them and of its weights."""
+    """Bytes of gradients and moments; for a model that will be sharded, this process's share of them and of weights."""
     held = MOMENTS_AND_GRADIENT * sum(p.numel() for p in model.parameters() if p.requires_grad)
     if not is_sharded():
         return held
@@ -105,7 +105,7 @@ def fixed_bytes(model: Any) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take, on the device that it trains on."""
+    """Bytes that this process can still allocate on the device of the training."""
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
@@ -115,7 +115,7 @@ def free_memory() -> int:
 
 
 def set_checkpointing(model: Any, on: bool) -> None:
-    """Recompute activations in backward, or keep them."""
+    """Have the model recompute activations in backward, or keep them."""
     if on:
         model.activation_checkpointing_enable()
         if any(not p.requires_grad for p in model.parameters()):
@@ -125,7 +125,7 @@ def set_checkpointing(model: Any, on: bool) -> None:
 
 
 def activation_bytes(run: Callable[[], Any], model: Any) -> int:
-    """What autograd keeps of a forward pass, parameters left out; each storage counts once."""
+    """Bytes that autograd keeps of a forward pass, without parameters. Each storage counts once."""
     kept: dict[int, int] = {}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -142,12 +142,12 @@ def activation_bytes(run: Callable[[], Any], model: Any) -> int:
     return total
 
 
-def _bytes_per_token(model: Any, forward: Any, sizes: Sizes, layout: Layout) -> float:
+def _bytes_per_token(model: Any, outputs_of: Any, sizes: Sizes, layout: Layout) -> float:
     batch = collate([sizes.group_example]).only([_longest(sizes.group_example)])
     was_training = model.training
     model.train()
     try:
-        kept = activation_bytes(lambda: forward(model, batch.to(next(model.parameters()).device), layout), model)
+        kept = activation_bytes(lambda: outputs_of(model, batch.to(next(model.parameters()).device), layout), model)
     finally:
         model.train(was_training)
     tokens = len(batch.prompt_ids[0]) + len(batch.completion_ids[0])

@@ -1,4 +1,4 @@
-"""One training run in this process, alone or as one of several: from what `RunSpec` names to a saved model."""
+"""One training run in this process, which trains alone or with others: from a `RunSpec` to a saved model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,26 +15,26 @@ from hasse.stages.train.run_spec import RunSpec
 from hasse.stages.train.settings import LoraSettings
 
 
-def learn(work: RunSpec, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:
-    """Train and save the model; several processes do so together, and the main one saves."""
-    model = student_of(work)
-    points, plan = fit(model, work.examples(), **work.what(), on_step=on_step)
-    _save(work, model)
+def train_model(run_spec: RunSpec, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:
+    """Train and save the model. Of several processes that train together, the main one saves."""
+    model = model_to_train(run_spec)
+    points, plan = fit(model, run_spec.examples(), **run_spec.fit_arguments(), on_step=on_step)
+    _save(run_spec, model)
     return points, plan
 
 
-def student_of(work: RunSpec) -> Any:
-    """The model as training begins with it."""
-    settings = work.settings
-    if getattr(work.method, "HEAD", None) == "reward":
-        model = load_reward_model(work.student, from_body=True)
+def model_to_train(run_spec: RunSpec) -> Any:
+    """The student as training begins with it: with a reward head, an adapter and dropout where the settings say so."""
+    settings = run_spec.settings
+    if getattr(run_spec.method, "HEAD", None) == "reward":
+        model = load_reward_model(run_spec.student, from_body=True)
     else:
-        model = load_model(work.student, dtype=torch.float32)
+        model = load_model(run_spec.student, dtype=torch.float32)
     set_dropout(model, settings.optimiser.dropout)
-    return with_adapter(model, settings.lora, settings.seed)
+    return add_adapter(model, settings.lora, settings.seed)
 
 
-def with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
+def add_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
     if lora is None:
         return model
     from peft import LoraConfig, get_peft_model
@@ -50,20 +50,20 @@ def with_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
     return get_peft_model(model, config)
 
 
-def _save(work: RunSpec, model: Any) -> None:
-    whole = _gathered(work, model) if is_sharded() else model
+def _save(run_spec: RunSpec, model: Any) -> None:
+    whole = _gathered(run_spec, model) if is_sharded() else model
     if is_main_process():
-        save_model(work.path / MODEL, _merged(whole), load_tokenizer(work.student), like=work.student)
+        save_model(run_spec.path / MODEL, _merged(whole), load_tokenizer(run_spec.student), like=run_spec.student)
 
 
-def _gathered(work: RunSpec, model: Any) -> Any:
-    """The sharded model as a whole one in the main process's memory; every process takes part."""
+def _gathered(run_spec: RunSpec, model: Any) -> Any:
+    """The sharded model as a whole model in the main process, None in others. Every process must call this."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if not is_main_process():
         return None
-    whole = student_of(work)
+    whole = model_to_train(run_spec)
     whole.load_state_dict(state)
     return whole
 

@@ -1,7 +1,7 @@
-"""How examples go through a model in training: the layout, the size of a pass, one pass or two, checkpointing.
+"""The plan of how examples go through a model: the layout, the size of a pass, one or two passes, checkpointing.
 
-A plan changes time and memory, and results by no more than rounding. A resumed run keeps to the plan of its beginning,
-so that it ends where the undisturbed one does to the last bit.
+A plan changes time and memory, and results only by rounding. A resumed run uses the plan of its beginning, so that it
+ends with exactly the model of a run that was not interrupted.
 """
 
 import json
@@ -37,9 +37,10 @@ FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """max_tokens: of one forward pass; checkpointing: whether activations are recomputed in backward; peak_bytes: by
+    """How examples go through the model.
 
-    the probe, weights included.
+    why: the reason for the layout; max_tokens: tokens of one forward pass; checkpointing: whether activations are
+    recomputed in backward; peak_bytes: by the probe, weights included.
     """
 
     layout: Layout
@@ -50,30 +51,33 @@ class Plan:
     peak_bytes: int
 
     def summary(self) -> dict[str, Any]:
-        """What does not depend on the machine's memory of the moment."""
+        """The parts of the plan that do not depend on the memory that happens to be free."""
         return {"layout": self.layout, "why": self.why, "passes": self.passes, "checkpointing": self.checkpointing}
 
-    def keep(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / FILE, json.dumps(asdict(self)))
 
     @staticmethod
-    def kept(folder: Path) -> "Plan | None":
-        """Of the beginning of a run that goes on. None, with a warning, for one that cannot be read."""
+    def read(folder: Path) -> "Plan | None":
+        """The plan from the beginning of a run. None, with a warning, where it cannot be read."""
         try:
             return TypeAdapter(Plan).validate_json((folder / FILE).read_text())
         except (OSError, ValueError) as error:
-            said = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0]
             LOG.warning(
-                "%s cannot be read: %s. A plan is made anew; results may differ by rounding.", folder / FILE, said
+                "%s cannot be read: %s. Training goes on with a new plan; results may differ by rounding.",
+                folder / FILE,
+                reason,
             )
             return None
 
 
 def make_plan(model: Any, examples: Sequence[TrainingExample], settings: OptimiserSettings, *, is_reward: bool) -> Plan:
-    """By the model, a probe of memory, and the examples. Raises InputError for what cannot fit or be honoured.
+    """A plan from the model, a probe of memory and the examples.
 
-    A model with dropout, an adapter's included, takes one pass: the second would see other units than the first.
+    A model with dropout, that of an adapter included, takes one pass, because dropout would make two passes differ.
+    Raises InputError for what cannot fit into memory or cannot be honoured.
     """
     layout, why = choose_layout(model, examples, settings.layout)
     with prepared(model, layout):
@@ -92,7 +96,7 @@ def make_plan(model: Any, examples: Sequence[TrainingExample], settings: Optimis
 
 
 def _agreed(plan: Plan) -> Plan:
-    """Where several processes train, the plan of the one with the least memory."""
+    """The plan itself, or where several processes train, that of the process with the least memory."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return plan
     PartialState(cpu=not torch.cuda.is_available())
@@ -101,7 +105,7 @@ def _agreed(plan: Plan) -> Plan:
 
 
 def apply_liger(model: Any) -> None:
-    """Put Liger's kernels into the model's body; its head stays. Raises InputError where the package is missing."""
+    """Put Liger's kernels into the body of the model, not its head. Raises InputError without the package."""
     try:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance  # type: ignore[import-not-found]
     except ImportError as error:
@@ -110,7 +114,7 @@ def apply_liger(model: Any) -> None:
 
 
 def compile_body(model: Any, attempt: Callable[[], Any]) -> bool:
-    """torch.compile the model's body; where `attempt`, a pass, fails with it, say so and leave it as it was."""
+    """Compile the body of the model. Where `attempt`, a pass through the model, fails, warn and undo."""
     body = innermost(model).base_model
     try:
         body.compile(dynamic=True)
@@ -120,11 +124,14 @@ def compile_body(model: Any, attempt: Callable[[], Any]) -> bool:
         body._compiled_call_impl = None
         torch._dynamo.reset()
         reason = (str(error).strip().splitlines() or [""])[0]
-        warnings.warn(f"torch.compile failed, training goes on without: {type(error).__name__}: {reason}", stacklevel=2)
+        warnings.warn(
+            f"torch.compile failed, training goes on without it: {type(error).__name__}: {reason}", stacklevel=2
+        )
         return False
 
 
 def try_pass(model: Any, example: TrainingExample, plan: Plan, is_reward: bool) -> None:
+    """Run one example forward and backward, and forget the gradients."""
     batch = collate([example]).to(next(model.parameters()).device)
     outputs_of(model, batch, plan.layout, is_reward=is_reward).sum().backward()
     model.zero_grad()

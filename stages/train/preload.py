@@ -1,4 +1,4 @@
-"""Imported once by the process from which GPU stages are forked, so that each of them starts at once."""
+"""Heavy imports of training. The process that forks GPU stages imports them once, so that each stage starts fast."""
 
 import logging
 import os

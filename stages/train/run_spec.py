@@ -1,4 +1,4 @@
-"""What one training run is: settings, a student's folder and examples, as every process of it reads them."""
+"""One training run as each of its processes reads it: settings, the folder of the student, the examples."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What a training process needs: settings (the method's resolved), the student's folder, the job's folder.
+    """The settings, with those of the method resolved, and two folders.
 
-    The examples lie in the job's folder, and the trained model is put there.
+    student: the model to be trained; path: the folder of the job, with the examples, where the trained model is saved.
     """
 
     settings: TrainSettings
@@ -30,14 +30,14 @@ class RunSpec:
 
     @property
     def trainer(self) -> Path:
-        """Where checkpoints are kept, and what belongs to the way to the model alone."""
+        """The folder of the trainer's checkpoints and of other files that are deleted after training."""
         return self.path / TRAINER
 
     def examples(self) -> MappedRecords[TrainingExample]:
         return MappedRecords(self.trainer / EXAMPLES, TrainingExample)
 
-    def what(self) -> dict[str, Any]:
-        """Arguments of `fit` and `estimate` beside the model and its examples."""
+    def fit_arguments(self) -> dict[str, Any]:
+        """Arguments of `fit` and `estimate` besides the model and its examples."""
         return {
             "method": self.method,
             "method_settings": self.settings.method,
@@ -46,15 +46,18 @@ class RunSpec:
             "folder": self.trainer,
         }
 
-    def write(self, spec: Path) -> None:
-        """As JSON; a student of the store by its way from the job's folder, for machines that mount it elsewhere."""
+    def write(self, file: Path) -> None:
+        """Write the run as JSON.
+
+        A student in the store is written as a path relative to the job, for machines that mount the store elsewhere.
+        """
         student, path = self.student.resolve(), self.path.resolve()
-        way = os.path.relpath(student, path) if student.is_relative_to(path.parents[1]) else str(student)
-        values = {"settings": self.settings.model_dump(mode="json"), "student": way}
-        spec.write_text(json.dumps(values, indent=1))
+        folder = os.path.relpath(student, path) if student.is_relative_to(path.parents[1]) else str(student)
+        values = {"settings": self.settings.model_dump(mode="json"), "student": folder}
+        file.write_text(json.dumps(values, indent=1))
 
     @staticmethod
-    def read(spec: Path, path: Path) -> "RunSpec":
-        values = json.loads(spec.read_text())
+    def read(file: Path, path: Path) -> "RunSpec":
+        values = json.loads(file.read_text())
         settings = TrainSettings.model_validate(values["settings"])
         return RunSpec(settings=settings, student=(path / values["student"]).resolve(), path=path)

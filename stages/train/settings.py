@@ -1,16 +1,12 @@
 """Settings of one training run: its method, optimiser, adapter, seed and launch."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from hasse.data.settings import Config, Seed, registry, unkeyed
 from hasse.stages.train.distributed.settings import LaunchSettings
 from hasse.stages.train.optimiser import OptimiserSettings
-
-if TYPE_CHECKING:
-    pass
-
 
 METHODS = "hasse.stages.train.methods"
 Method = registry.settings_union(METHODS, "method")
@@ -19,7 +15,7 @@ Method = registry.settings_union(METHODS, "method")
 class LoraSettings(Config):
     r: int = Field(default=16, ge=1, description="Rank.")
     alpha: float = Field(default=32.0, gt=0, description="Scale; the adapter's output is multiplied by alpha / r.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="On the adapter's input.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout of the adapter's input.")
     target_modules: list[str] | Literal["all-linear"] = Field(
         default="all-linear", description="Layers that get an adapter."
     )
@@ -28,11 +24,11 @@ class LoraSettings(Config):
 class TrainSettings(Config):
     """One run of the train stage."""
 
-    method: Method = Field(description="What the student learns by.")  # type: ignore[valid-type]
+    method: Method = Field(description="The method that trains the student.")  # type: ignore[valid-type]
     optimiser: OptimiserSettings
     lora: LoraSettings | None = None
     seed: Seed
-    launch: LaunchSettings = unkeyed(LaunchSettings(), description="Over which processes and machines.")
+    launch: LaunchSettings = unkeyed(LaunchSettings(), description="Processes and machines of the training.")
 
     @model_validator(mode="after")
     def _passes_agree(self) -> "TrainSettings":
@@ -41,10 +37,10 @@ class TrainSettings(Config):
 
 
 def check_passes(optimiser: OptimiserSettings, lora: LoraSettings | None) -> None:
-    """Raises ValueError where two passes are asked for and an adapter drops inputs at random."""
+    """Raises ValueError for two passes with an adapter that has dropout."""
     if optimiser.passes == "two" and lora is not None and lora.dropout > 0:
         raise ValueError(
-            f"passes: two scores every answer twice, which lora.dropout {lora.dropout:g} would make differ; "
+            f"passes: two scores every answer twice, and lora.dropout {lora.dropout:g} would make the scores differ; "
             "set lora.dropout: 0, or passes: auto"
         )
 
@@ -56,5 +52,5 @@ def needs_reference(settings: Any) -> bool:
 
 
 def examples_kind(settings: Any) -> str:
-    """What a method learns from: "order", "feedback" or "gap"."""
+    """The kind of examples that a method trains on: "order", "feedback", "gap" or "improver"."""
     return getattr(registry.load(METHODS, settings.method, kind="method"), "EXAMPLES", "order")

@@ -1,4 +1,4 @@
-"""Stage train: one method, one seed, from the student to a checkpoint."""
+"""Stage train: from the student to a checkpoint, with one method and one seed."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def run(job: Job) -> None:
-    from hasse.stages.train.distributed.launcher import learn_together
+    from hasse.stages.train.distributed.launcher import train_in_processes
     from hasse.stages.train.fit import cost
-    from hasse.stages.train.one_run import learn
+    from hasse.stages.train.one_run import train_model
 
     settings: TrainSettings = job.settings
-    work, examples, counts = _prepared(job)
-    launch = work.settings.launch
-    points, plan = learn_together(job, work) if launch.is_launched else learn(work, job.progress)
+    run_spec, examples, counts = _prepared(job)
+    launch = run_spec.settings.launch
+    points, plan = train_in_processes(job, run_spec) if launch.needs_launcher else train_model(run_spec, job.progress)
     keep_logs(job.path)
     job.write(points, CurvePoint)
     (base,) = job.input("student").records(Checkpoint)
@@ -35,29 +35,29 @@ def run(job: Job) -> None:
         spent["reference_sequences"] = sum(len(example.completions) for example in examples)
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
     job.metrics |= {"plan": plan.summary(), "examples": counts, "cost": spent, "final": final}
-    if launch.is_launched:
+    if launch.needs_launcher:
         job.metrics["launch"] = {"processes": launch.processes, "machines": launch.machines}
-    if work.settings.method != settings.method:
-        job.metrics["resolved"] = work.settings.method.model_dump(mode="json")
+    if run_spec.settings.method != settings.method:
+        job.metrics["resolved"] = run_spec.settings.method.model_dump(mode="json")
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
 
 
 def estimate(job: Job) -> dict[str, Any]:
-    """What this step would take in one process. Raises InputError for a prompt that cannot fit into memory."""
-    from hasse.stages.train import fit as fitting
-    from hasse.stages.train.one_run import student_of
+    """The cost of this step in one process. Raises InputError for a prompt that cannot fit into memory."""
+    from hasse.stages.train import fit
+    from hasse.stages.train.one_run import model_to_train
 
-    work, examples, _ = _prepared(job)
-    return fitting.estimate(student_of(work), examples, **work.what())
+    run_spec, examples, _ = _prepared(job)
+    return fit.estimate(model_to_train(run_spec), examples, **run_spec.fit_arguments())
 
 
 def _prepared(job: Job) -> tuple["RunSpec", Sequence[TrainingExample], dict[str, int]]:
-    """What is to be learned, how and from what; and the examples with their counts."""
+    """The training run, its examples, and their counts."""
     from hasse.stages.train.run_spec import RunSpec
 
     settings: TrainSettings = job.settings
     method = registry.load(METHODS, settings.method.method, kind="method")
-    launch = settings.launch.settled(settings.optimiser.prompts_per_step)
+    launch = settings.launch.with_processes(settings.optimiser.prompts_per_step)
     examples, counts = select(job, method, settings.method)
     resolved = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
     changes = {"method": resolved, "launch": launch}
@@ -66,9 +66,9 @@ def _prepared(job: Job) -> tuple["RunSpec", Sequence[TrainingExample], dict[str,
 
 
 def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExample], dict[str, int]]:
-    """The examples that the method can use, after a proof that they share nothing with what is held out.
+    """The examples that the method can use, and counts, after a proof that they share nothing with held-out prompts.
 
-    They are streamed from table to table, and read one at a time. Raises InputError when none is left.
+    Examples are streamed from table to table. Raises InputError when none is left, or when the proof fails.
     """
     held_out = [p for p in _usable_prompts(job) if p.split in HELD_OUT]
     prove_disjoint(_trained(job), held_out)
@@ -78,14 +78,14 @@ def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExamp
         nonlocal offered
         for example in _offered(job):
             offered += 1
-            found = method.prepare(example, settings)
-            if found is not None:
-                yield found
+            usable = method.prepare(example, settings)
+            if usable is not None:
+                yield usable
 
     used = MappedRecords.write(job.path / TRAINER / EXAMPLES, prepared(), TrainingExample)
     if not len(used):
         raise InputError(
-            f"{job.name}: none of {offered} usable examples is of use to this method; "
+            f"{job.name}: this method can use none of {offered} examples; "
             "it needs an expert's answer, a good candidate or an ordered pair"
         )
     unusable = sum(e.status != "ok" for e in job.input("examples").records(TrainingExample))
@@ -94,7 +94,7 @@ def select(job: Job, method: Any, settings: Any) -> tuple[Sequence[TrainingExamp
 
 
 def _trained(job: Job) -> Iterator[Prompt]:
-    """The prompts of the examples. Raises InputError when an example has none, or they are not in order."""
+    """The prompts of the examples. Raises InputError for examples without a prompt or not sorted by prompt_id."""
     missing = sum(1 for _ in _offered(job))
     for prompt, examples in join(_usable_prompts(job), _offered(job)):
         missing -= len(examples)

@@ -1,8 +1,9 @@
-"""How fast training goes, in useful work: tokens that a loss needs, and the floating-point operations they cost.
+"""The speed of training in useful work: tokens that a loss needs, and their floating-point operations.
 
-Useful are a prompt once and its responses, P + K R tokens, whatever a layout really puts through the model. A parameter
-of the body costs 6 operations a token forward and backward, one of the head 6 a response token, and a visible pair of
-tokens 12 times the width of attention in every layer. MFU is useful operations a second over the device's peak.
+Useful are the tokens of a prompt once and of its responses, P + K R, whatever the layout puts through the model.
+Forward and backward together, a parameter of the body costs 6 operations per token, a parameter of the head 6 per
+response token, and a pair of tokens of which one sees the other 12 times the width of attention in each layer. MFU is
+useful operations per second divided by the peak of the device.
 """
 
 import time
@@ -15,7 +16,7 @@ from hasse.data.records import TrainingExample
 NOT_IN_KEYS = "it measures how fast training is"
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "3090": 71e12}
-"""Dense bfloat16 operations a second, by a part of the CUDA device's name, from the makers' data sheets."""
+"""Part of a CUDA device's name -> dense bfloat16 operations per second, from the maker's data sheet."""
 
 
 class Meter:
@@ -33,7 +34,7 @@ class Meter:
             self.operations += self.costs.of(example)
 
     def read(self, num_processes: int = 1) -> dict[str, float]:
-        """Prompts and useful tokens a second over all processes that do the like, and MFU; starts again."""
+        """Prompts and useful tokens per second over all processes, and MFU, since the last reading."""
         self.peak = self.peak or peak()
         seconds = max(time.monotonic() - self.since, 1e-9)
         found = {
@@ -70,14 +71,14 @@ class Costs:
 
 
 def useful_tokens(example: TrainingExample) -> int:
-    """P + K R."""
+    """P + K R: the tokens of the prompt and of all its completions."""
     return len(example.prompt_token_ids) + sum(len(c.token_ids) for c in example.completions)
 
 
 def peak() -> float:
-    """Operations a second that the device can do: by its name, or else as a large product of matrices reaches.
+    """The most operations per second of the device, by its name or else measured by a large matrix product.
 
-    The measurement takes place during training, so it draws no random number: the run would go on differently.
+    The measurement takes place during training, so it must not draw random numbers.
     """
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()

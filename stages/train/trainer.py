@@ -1,14 +1,14 @@
-"""One trainer for every offline method: a `transformers.Trainer` whose step is a group of prompts.
+"""The trainer of every offline method: a `transformers.Trainer` whose step is a group of prompts.
 
-The order of the examples is a function of (seed, epoch) and is laid out before the first step, so a run that was
-stopped and resumed sees what the uninterrupted one sees. One optimiser step takes its prompts in passes under a token
-budget; the losses know the whole step's totals, so the budget changes memory and nothing else. A step takes
+The order of the examples is a function of (seed, epoch) and is fixed before the first step, so a resumed run sees the
+same examples as an uninterrupted run. One optimiser step divides its prompts into bins under a token budget. The losses
+know the totals of the whole step, so the budget changes memory and not the result. A step takes
 
-    one pass    forward and backward of whole prompts, bin by bin
-    two passes  all completions are scored without a graph; the loss of these scores gives the gradient with respect to
-                every response token's log-prob; then log-prob times that gradient is propagated, bin by bin, for the
-                completions whose gradient is not all zero. The sum is the gradient of the loss, exactly, in the memory
-                of one bin, however many completions the loss couples.
+    one pass    Forward and backward of whole prompts, bin by bin.
+    two passes  (1) Score all completions without autograd. (2) Compute the gradient of the loss with respect to the
+                log-prob of each response token. (3) Re-run the completions whose gradient is not zero, bin by bin, and
+                backpropagate log-prob times gradient. The sum is exactly the gradient of the loss, with the peak memory
+                of one bin, for one more forward pass.
 """
 
 import math
@@ -35,11 +35,11 @@ from hasse.stages.train.passes import Plan
 from hasse.stages.train.throughput import Meter
 
 RECENT_STEPS, FEW_ACTIVE = 10, 0.5
-"""Two passes cost (1 + 3 a) / 3 of one, with a share a of the completions active: 0.83 at a half."""
+"""With a share a of active completions, two passes cost (1 + 3 a) / 3 of one pass: 0.83 at a half."""
 
 
 class Schedule(Dataset):
-    """The examples of a whole run in the order in which they are used: one fresh permutation an epoch."""
+    """The examples of a whole run in the order of their use, with a new permutation for each epoch."""
 
     def __init__(self, examples: Sequence[TrainingExample], *, num_slots: int, seed: int):
         self.examples, self.order = examples, epochs_of(len(examples), num_slots, seed)
@@ -52,14 +52,14 @@ class Schedule(Dataset):
 
 
 def epochs_of(num_examples: int, num_slots: int, seed: int) -> np.ndarray:
-    """Numbers of examples in the order of their use: permutations, each a function of (seed, epoch)."""
+    """Positions of examples in the order of their use: a permutation for each epoch, a function of (seed, epoch)."""
     epochs = math.ceil(num_slots / num_examples)
     orders = [np.random.default_rng([seed, epoch]).permutation(num_examples) for epoch in range(epochs)]
     return np.concatenate(orders)[:num_slots]
 
 
 class CandidateTrainer(Trainer):
-    """Trains with `method.loss`; `method_settings` are its settings."""
+    """Trains with the `loss` of a method module and its settings."""
 
     def __init__(self, *, method: ModuleType, method_settings: Any, plan: Plan, **arguments: Any):
         super().__init__(data_collator=lambda examples: {"examples": examples}, **arguments)
@@ -72,7 +72,7 @@ class CandidateTrainer(Trainer):
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Backward of one optimiser step; gives the step's loss."""
+        """Backpropagate one optimiser step, and return its loss. Raises WorkError for a loss that is not finite."""
         model.train()
         examples = inputs["examples"]
         step = self._step_totals(examples)
@@ -84,10 +84,10 @@ class CandidateTrainer(Trainer):
             raise WorkError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}; try a lower learning_rate"
             )
-        return loss * self.accelerator.num_processes  # the trainer logs the mean over processes; this is a share
+        return loss * self.accelerator.num_processes  # a share, and the trainer logs the mean over processes
 
     def _wants_two_passes(self, examples: list[TrainingExample]) -> bool:
-        """Whether a group is larger than a pass may be, or few completions had a gradient in the last steps."""
+        """Whether a prompt's group exceeds the budget of a pass, or few completions had a gradient in recent steps."""
         if self.plan.passes != "auto":
             return self.plan.passes == "two"
         if any(tokens_of(*group_of(example), self.plan.layout) > self.plan.max_tokens for example in examples):
@@ -99,9 +99,9 @@ class CandidateTrainer(Trainer):
         passes = in_passes([group_of(example) for example in examples], self.plan.layout, self.plan.max_tokens)
         parts = [[examples[i] for i in members] for members in passes]
         loss = torch.zeros((), device=self.args.device)
-        for part, last in self._in_step(parts):
+        for part, last in self._aligned(parts):
             with self._synchronised(model, last):
-                loss += self._backward(model, part, step) if part else self._nothing(model)
+                loss += self._backward(model, part, step) if part else self._empty_pass(model)
         return loss
 
     def _backward(self, model: Any, examples: list[TrainingExample], step: StepTotals) -> Tensor:
@@ -117,29 +117,29 @@ class CandidateTrainer(Trainer):
         batch = replace(collate(examples), step=step).to(self.args.device)
         everything = list(range(len(batch.completion_ids)))
         scored = torch.zeros(self._num_outputs(batch), device=self.args.device)
-        for part, _ in self._in_step(self._slices(batch, everything)):
+        for part, _ in self._aligned(self._slices(batch, everything)):
             with torch.no_grad(), self.compute_loss_context_manager():
                 if part:
                     outputs = self._outputs(model, batch.only(part))
                     scored = scored.to(outputs.dtype)
-                    scored[self._places(batch, part)] = outputs
+                    scored[self._positions(batch, part)] = outputs
                 else:
-                    self._nothing(model)
+                    self._empty_pass(model)
         scored.requires_grad_()
         loss = self._loss(scored, batch)
         (gradient,) = torch.autograd.grad(loss, scored)
         active = self._count_active(gradient, batch).nonzero()[:, 0].tolist()
-        for part, last in self._in_step(self._slices(batch, active)):
+        for part, last in self._aligned(self._slices(batch, active)):
             with self._synchronised(model, last), self.compute_loss_context_manager():
                 if part:
-                    weighed = self._outputs(model, batch.only(part)) * gradient[self._places(batch, part)]
+                    weighed = self._outputs(model, batch.only(part)) * gradient[self._positions(batch, part)]
                     self.accelerator.backward(weighed.sum() * self.accelerator.num_processes)
                 else:
-                    self._nothing(model)
+                    self._empty_pass(model)
         return loss.detach()
 
     def _outputs(self, model: Any, batch: CandidateBatch) -> Tensor:
-        """A reward for each completion, or a log-prob for each response token."""
+        """The reward of each completion, or the log-prob of each response token."""
         return outputs_of(model, batch, self.plan.layout, is_reward=self.is_reward)
 
     def _loss(self, outputs: Tensor, batch: CandidateBatch) -> Tensor:
@@ -155,11 +155,10 @@ class CandidateTrainer(Trainer):
         sums[1] += float(value[1])
 
     def _count_active(self, gradient: Tensor, batch: CandidateBatch) -> Tensor:
-        """Which completions have a gradient, [N]; their share is the metric `active`."""
+        """Whether each completion has a gradient, [N]. The share of those that have is the metric `active`."""
         active_N = gradient != 0
         if not self.is_reward:
-            seen = SequenceLogps.from_tokens(gradient.abs(), batch.length_N)
-            active_N = seen.sum_N > 0
+            active_N = SequenceLogps.from_tokens(gradient.abs(), batch.length_N).sum_N > 0
         self._count("active", (active_N.sum(), len(active_N)))
         return active_N
 
@@ -167,7 +166,7 @@ class CandidateTrainer(Trainer):
         self._count_active(gradient, batch)
 
     def _slices(self, batch: CandidateBatch, completions: list[int]) -> list[list[int]]:
-        """These completions in passes under the budget, those of a prompt together as far as they fit."""
+        """These completions in bins under the budget, the completions of a prompt together as far as they fit."""
 
         def lengths(group: list[int]) -> tuple[int, list[int]]:
             prompt = batch.prompt_ids[int(batch.prompt_N[group[0]])]
@@ -184,22 +183,22 @@ class CandidateTrainer(Trainer):
     def _num_outputs(self, batch: CandidateBatch) -> int:
         return len(batch.length_N) if self.is_reward else int(batch.length_N.sum())
 
-    def _places(self, batch: CandidateBatch, completions: list[int]) -> Tensor:
-        """Where the outputs of these completions stand among those of the batch."""
+    def _positions(self, batch: CandidateBatch, completions: list[int]) -> Tensor:
+        """The positions of these completions' outputs among the outputs of the batch."""
         if self.is_reward:
             return torch.tensor(completions, device=self.args.device)
         end_N, length_N = batch.length_N.cumsum(0).tolist(), batch.length_N.tolist()
         places = [torch.arange(end_N[n] - length_N[n], end_N[n]) for n in completions]
         return torch.cat(places).to(self.args.device)
 
-    def _in_step(self, parts: list[Any]) -> Iterator[tuple[Any, bool]]:
-        """(part, whether it is the last): as many on every process, with None where one has fewer than another."""
+    def _aligned(self, parts: list[Any]) -> Iterator[tuple[Any, bool]]:
+        """(part, whether it is the last), the same number on every process: None where this process has no part."""
         most = max(self._gathered(len(parts)))
         for i in range(most):
             yield (parts[i] if i < len(parts) else None), i == most - 1
 
-    def _nothing(self, model: Any) -> Tensor:
-        """A pass without an effect, for a process that has none left while others do."""
+    def _empty_pass(self, model: Any) -> Tensor:
+        """A pass without an effect, for a process that has no part left while other processes do."""
         outputs = self._outputs(model, self._smallest)
         if torch.is_grad_enabled():
             self.accelerator.backward((outputs * 0).sum())
@@ -210,27 +209,27 @@ class CandidateTrainer(Trainer):
         return collate([self.train_dataset[0]]).only([0])  # type: ignore[index]
 
     def _synchronised(self, model: Any, last: bool) -> Any:
-        """Gradients are exchanged in the last backward pass of a step."""
+        """A context in which gradients are exchanged only if this is the last backward pass of the step."""
         return nullcontext() if last else self.accelerator.no_sync(model)
 
     def _gathered(self, value: Any) -> list[Any]:
         return [value] if self.accelerator.num_processes == 1 else gather_object([value])
 
     def _step_totals(self, examples: list[TrainingExample]) -> StepTotals:
-        """Over all processes: each holds its share of the step's prompts."""
+        """The totals over all processes, each of which has its share of the step's prompts."""
         parts: list[StepTotals] = self._gathered(totals(examples, getattr(self.method, "step_sums", None)))
         sums = sum((Counter(part.sums) for part in parts), Counter())
         return StepTotals(sum(part.num_prompts for part in parts), sums)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Beside the trainer's own numbers, the method's metrics since the last log, and how fast it went."""
+        """Log the method's metrics and the speed since the last log, besides the trainer's own numbers."""
         logs |= self._metrics()
         if "loss" in logs:
             logs |= self.meter.read(self.accelerator.num_processes)
         super().log(logs, start_time)
 
     def _metrics(self) -> dict[str, float]:
-        """Means since the last log, over all processes."""
+        """The means of the metrics since the last log, over all processes."""
         total: Counter[str] = Counter()
         count: Counter[str] = Counter()
         for part in self._gathered(self.step_metrics):

@@ -1,14 +1,14 @@
-"""The folder of a job in which its trainer works."""
+"""The folder inside a training job in which the trainer works."""
 
 import shutil
 from pathlib import Path
 
 TRAINER, EXAMPLES = "trainer", "examples.arrow"
-"""Folder of a job for what the trainer keeps, and what it learns from."""
+"""The trainer's folder inside a job, and the file of examples inside the trainer's folder."""
 
 
 def keep_logs(path: Path) -> None:
-    """The TensorBoard events stay as logs; the trainer's own checkpoints have done their work."""
+    """Move the TensorBoard events to `logs`, and delete the trainer's folder with its checkpoints."""
     events = sorted((path / TRAINER).rglob("events.out.tfevents.*"))
     (path / "logs").mkdir(exist_ok=True)
     for event in events:

@@ -1,7 +1,7 @@
-"""Which of a trainer's checkpoints a stopped training goes on from, and what becomes of damaged ones.
+"""The checkpoint from which a stopped training resumes.
 
-The archives of torch are read whole and compared with their checksums. Of weights in safetensors, which have none, the
-header and the length are checked.
+Torch's archives are read whole and compared with their checksums. Files in safetensors have no checksum, so only their
+header and length are checked.
 """
 
 import json
@@ -19,21 +19,20 @@ from hasse.stages.models.this_process import is_main_process
 LOG = logging.getLogger("hasse")
 
 STATE, STATES = "trainer_state.json", ("optimizer*", "scheduler.pt", "rng_state*.pth")
-"""What of a checkpoint the trainer does not miss: `optimizer.pt`, or a folder `optimizer_0` of a sharded model."""
+"""Files that the trainer does not notice are missing. A sharded model has a folder `optimizer_0` for `optimizer.pt`."""
 WEIGHTS = ("*.safetensors", "pytorch_model*")
 ARCHIVES = (".pt", ".pth", ".bin")
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError, BadZipFile)
-"""What readers of JSON, of safetensors and of archives raise for files that are not what they should be."""
+"""The errors that readers of JSON, safetensors and archives raise for damaged files."""
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; None where training begins at its beginning.
+    """The newest checkpoint that is whole, or None.
 
-    A damaged one, or one that was being written at a kill, is named in a warning and deleted, so that the trainer can
-    write it once more.
+    A newer checkpoint that is damaged or half-written is named in a warning and deleted, so that the trainer can write
+    it again.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True)
-    for path in found:
+    for path in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
         problem = _problem(path)
         if problem is None:
             return str(path)
@@ -49,7 +48,7 @@ def _step_of(path: Path) -> int:
 
 
 def _problem(path: Path) -> str | None:
-    """What is wrong with a checkpoint, if anything."""
+    """The first thing that is wrong with a checkpoint, or None."""
     try:
         return next(_problems(path), None)
     except DAMAGE as error:

@@ -1,6 +1,6 @@
-"""Training over several processes and machines: what a recipe says of it, and what `accelerate launch` is told.
+"""The configuration and command line of `accelerate launch`.
 
-Nothing is launched by hand: accelerate starts the processes, exchanges gradients, and shards weights by FSDP2.
+Accelerate starts the processes, exchanges gradients, and shards weights by FSDP2.
 """
 
 import os
@@ -17,10 +17,10 @@ WORKER = "hasse.stages.train.distributed.worker"
 
 
 def accelerate_config(launch: LaunchSettings, optimiser: OptimiserSettings, machine_rank: int) -> dict[str, Any]:
-    """The configuration file of `accelerate launch` on one of the machines.
+    """The values of accelerate's configuration file on one of the machines.
 
-    MULTI_GPU is accelerate's name for processes that torch's launcher starts; without a GPU, `environment` has them
-    train on the CPU all the same.
+    MULTI_GPU is accelerate's name for processes that torch's launcher starts. Without a GPU, `environment` makes them
+    train on the CPU.
     """
     has_gpu = bool(visible_gpus())
     several = launch.machines > 1
@@ -31,7 +31,7 @@ def accelerate_config(launch: LaunchSettings, optimiser: OptimiserSettings, mach
         "machine_rank": machine_rank,
         "num_processes": launch.total,
         "main_process_ip": launch.main_address if several else None,
-        "main_process_port": launch.main_port if several else 0,  # 0: any free one
+        "main_process_port": launch.main_port if several else 0,  # 0 means any free port
         "mixed_precision": "bf16" if has_gpu and optimiser.precision != "float32" else "no",
         "use_cpu": not has_gpu,
         **({} if launch.fsdp is None else {"fsdp_config": _fsdp_config(launch.fsdp)}),
@@ -39,29 +39,29 @@ def accelerate_config(launch: LaunchSettings, optimiser: OptimiserSettings, mach
 
 
 def command(config: Path, spec: Path) -> list[str]:
-    """Of one machine, without the interpreter."""
+    """The arguments of accelerate on one machine, without the interpreter."""
     return ["launch", "--config_file", str(config), "-m", WORKER, str(spec)]
 
 
 def shown(config: Path, spec: Path) -> str:
-    """The same as a user would type it."""
+    """The command as a user would type it."""
     return shlex.join(["accelerate", *command(config, spec)])
 
 
 def interpreter() -> list[str]:
-    """What runs accelerate's command line: this interpreter, whatever stands in PATH."""
+    """The command that runs accelerate by this interpreter, whatever PATH contains."""
     return [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
 
 
 def environment() -> dict[str, str]:
-    """Of the processes: this code, and the CPU where there is no GPU."""
+    """The environment of the processes: this code on their path, and the CPU where there is no GPU."""
     root = str(Path(__file__).parents[4])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **({} if visible_gpus() else {"ACCELERATE_USE_CPU": "true"})}
 
 
 def _fsdp_config(fsdp: FsdpSettings) -> dict[str, Any]:
-    """Activation checkpointing is left to the trainer, which plans memory with it."""
+    """The settings of FSDP2. Activation checkpointing is off here, because the trainer decides about it."""
     return {
         "fsdp_version": 2,
         "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",

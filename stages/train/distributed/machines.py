@@ -1,10 +1,10 @@
-"""How the machines of a run find each other's work: a folder of the store that they share.
+"""How the machines of a run coordinate: by files in a folder of the store that they share.
 
     store/.launch/<address>-<port>/machine-0.json  {"beat": 17, "status": "running"}, by `hasse launch` on each machine
                                    task.json       {"task": "...", "spec": "train/.work-.../spec.json"} while one trains
 
-A machine is there as long as its beat goes on. What was there before does not count, and times on the clocks of two
-machines are never compared.
+A machine is alive as long as the number of its heartbeat changes. A heartbeat from before this process looked does not
+count, and the clocks of two machines are never compared.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ from hasse.stages.train.distributed.settings import LaunchSettings
 
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 60.0
-"""Without a beat for so long a machine is taken for dead."""
+"""A machine without a new heartbeat for so long counts as dead."""
 PATIENCE_SECONDS = 1800.0
-"""For machines to come."""
+"""How long machine 0 waits for the others."""
 
 
-class Heard:
-    """A machine, as another process hears it."""
+class ObservedMachine:
+    """Another machine, observed through its heartbeat file."""
 
     def __init__(self, folder: Path, rank: int):
         self.path, self.rank = _path(folder, rank), rank
@@ -44,19 +44,19 @@ class Heard:
         return found["status"] if found and self.is_there else "absent"
 
     def check(self) -> None:
-        """Raises WorkError when the machine has left, or has fallen silent."""
+        """Raises WorkError when the machine has left the run, or has no new heartbeat for SILENCE_SECONDS."""
         status = self.status()
         if status in ("done", "failed"):
             raise WorkError(f"machine {self.rank} has left the run ({status}); its own output says more")
         if time.monotonic() - self.time > SILENCE_SECONDS:
             raise WorkError(
-                f"machine {self.rank} gave no sign of life for {SILENCE_SECONDS:.0f} s; "
-                "start `hasse launch` on all machines again to go on"
+                f"machine {self.rank} has had no heartbeat for {SILENCE_SECONDS:.0f} s; "
+                "start `hasse launch` on all machines again to resume"
             )
 
-    def comes(self, within: float) -> bool:
-        """Wait for it, at most so many seconds."""
-        end = time.monotonic() + within
+    def wait_until_running(self, seconds: float) -> bool:
+        """Wait at most so many seconds, and return whether the machine is running."""
+        end = time.monotonic() + seconds
         while self.status() != "running":
             if time.monotonic() > end:
                 return False
@@ -65,21 +65,21 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Of the machines of a run over the store at `root`; where there is one alone, nobody is told anything."""
+class MachineGroup:
+    """The machines of a run with the store at `root`. With one machine no files are written."""
 
     root: Path
     folder: Path
     machines: int
 
     @staticmethod
-    def of(store: Store, launch: LaunchSettings) -> "Meeting":
+    def of(store: Store, launch: LaunchSettings) -> "MachineGroup":
         name = f"{launch.main_address}-{launch.main_port}"
-        return Meeting(store.root, store.root / ".launch" / name, launch.machines)
+        return MachineGroup(store.root, store.root / ".launch" / name, launch.machines)
 
     @contextlib.contextmanager
-    def hosted(self, say: Callable[[str], None]) -> Iterator[None]:
-        """On machine 0, around its run, which begins when all are there. Raises WorkError when one does not come."""
+    def waited_for(self, say: Callable[[str], None]) -> Iterator[None]:
+        """For machine 0, around its run: wait for all machines. Raises WorkError when a machine does not come."""
         if self.machines == 1:
             yield
             return
@@ -87,26 +87,26 @@ class Meeting:
         (self.folder / "task.json").unlink(missing_ok=True)
         for other in self._others():
             say(f"waiting for machine {other.rank}")
-            if not other.comes(PATIENCE_SECONDS):
+            if not other.wait_until_running(PATIENCE_SECONDS):
                 raise WorkError(f"machine {other.rank} has not come; start `hasse launch` with --machine-rank there")
-        with beating(self.folder, 0):
+        with heartbeat(self.folder, 0):
             yield
 
-    def check_hosted(self) -> None:
-        """Raises InputError where several machines are wanted, and `hasse launch` was not started."""
-        if self.machines > 1 and not Heard(self.folder, 0).comes(5 * BEAT_SECONDS):
+    def check_hasse_launch(self) -> None:
+        """Raises InputError for several machines without `hasse launch`."""
+        if self.machines > 1 and not ObservedMachine(self.folder, 0).wait_until_running(5 * BEAT_SECONDS):
             raise InputError(
                 f"launch.machines: {self.machines}; start `hasse launch` with this recipe on each machine, "
                 "not `hasse run`"
             )
 
     @contextlib.contextmanager
-    def announced(self, spec: Path) -> Iterator[list[Heard]]:
-        """On machine 0, around a training run that the others join; gives these."""
+    def announcing(self, spec: Path) -> Iterator[list[ObservedMachine]]:
+        """For machine 0, around a training run: tell the other machines to join it, and give them."""
         if self.machines == 1:
             yield []
             return
-        self.check_hosted()
+        self.check_hasse_launch()
         others = self._others()
         task = {"task": uuid.uuid4().hex, "spec": str(spec.resolve().relative_to(self.root.resolve()))}
         write_atomically(self.folder / "task.json", json.dumps(task))
@@ -116,34 +116,34 @@ class Meeting:
             (self.folder / "task.json").unlink(missing_ok=True)
 
     def task(self) -> tuple[str, Path] | None:
-        """What is being trained: its name, and where its spec lies."""
+        """The training run under way, if any: its name, and the path of its spec."""
         found = _read(self.folder / "task.json")
         return (found["task"], self.root / found["spec"]) if found else None
 
-    def _others(self) -> list[Heard]:
-        return [Heard(self.folder, rank) for rank in range(1, self.machines)]
+    def _others(self) -> list[ObservedMachine]:
+        return [ObservedMachine(self.folder, rank) for rank in range(1, self.machines)]
 
 
 @dataclass
-class _Beat:
+class _Heartbeat:
     path: Path
-    number: int = field(default_factory=time.monotonic_ns)  # not where an earlier one has stopped
+    number: int = field(default_factory=time.monotonic_ns)  # larger than the last of an earlier heartbeat
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         while not self.stop.wait(BEAT_SECONDS):
-            self.say("running")
+            self.write("running")
 
-    def say(self, status: str) -> None:
+    def write(self, status: str) -> None:
         self.number += 1
         write_atomically(self.path, json.dumps({"beat": self.number, "status": status}))
 
 
 @contextlib.contextmanager
-def beating(folder: Path, rank: int) -> Iterator[None]:
-    """Say that this machine is there, and at last how its part ended."""
+def heartbeat(folder: Path, rank: int) -> Iterator[None]:
+    """Write this machine's heartbeat, and at the end whether its part failed."""
     folder.mkdir(parents=True, exist_ok=True)
-    beat, status = _Beat(_path(folder, rank)), "failed"
+    beat, status = _Heartbeat(_path(folder, rank)), "failed"
     thread = threading.Thread(target=beat.run, daemon=True)
     thread.start()
     try:
@@ -152,7 +152,7 @@ def beating(folder: Path, rank: int) -> Iterator[None]:
     finally:
         beat.stop.set()
         thread.join()
-        beat.say(status)
+        beat.write(status)
 
 
 def _path(folder: Path, rank: int) -> Path:

@@ -1,4 +1,4 @@
-"""Settings of training over several processes and machines."""
+"""Settings of training in several processes and on several machines."""
 
 from pydantic import Field, model_validator
 
@@ -8,41 +8,48 @@ from hasse.stages.models.vllm_engine import visible_gpus
 
 
 class FsdpSettings(Config):
-    """Weights, gradients and moments are sharded over all processes, by PyTorch's FSDP2."""
+    """PyTorch's FSDP2 shards weights, gradients and moments over all processes."""
 
     layers: list[str] | None = Field(
         default=None,
         min_length=1,
-        description="Classes of the layers that are gathered one at a time; left out: those that the model names.",
+        description="Classes of the layers that are gathered one at a time; left out: the classes that the model "
+        "names.",
     )
     reshard_after_forward: bool = Field(
-        default=True, description="Give a layer's weights back after its forward pass: less memory, more exchange."
+        default=True,
+        description="Free the gathered weights of a layer after its forward pass: less memory, more traffic.",
     )
-    cpu_offload: bool = Field(default=False, description="Keep shards in the machine's memory, not the GPU's.")
+    cpu_offload: bool = Field(default=False, description="Keep the shards in main memory instead of GPU memory.")
 
 
 class LaunchSettings(Config):
-    """Where training runs; which model comes out does not depend on it, beyond rounding."""
+    """Where training runs. The `launch` section changes the trained model only by rounding."""
 
     processes: int | None = Field(
         default=None,
         ge=1,
-        description="Processes on each machine; left out: one a GPU, as far as they share prompts_per_step evenly.",
+        description="Processes on each machine; left out: one for each GPU, as far as they share prompts_per_step "
+        "evenly.",
     )
-    machines: int = Field(default=1, ge=1, description="Machines, on each of which `hasse launch` is started.")
-    main_address: str | None = Field(default=None, description="Where the others find machine 0: name or IP address.")
+    machines: int = Field(default=1, ge=1, description="Number of machines; start `hasse launch` on each of them.")
+    main_address: str | None = Field(
+        default=None, description="Host name or IP address by which the others reach machine 0."
+    )
     main_port: int = Field(default=29500, ge=1, le=65535, description="A free port of machine 0.")
-    fsdp: FsdpSettings | None = Field(default=None, description="Shard the weights; for models too large for one GPU.")
+    fsdp: FsdpSettings | None = Field(
+        default=None, description="Shard the weights, for models that are too large for one GPU."
+    )
 
     @model_validator(mode="after")
     def _found_by_others(self) -> "LaunchSettings":
         if self.machines > 1 and self.main_address is None:
-            raise ValueError(f"machines: {self.machines} need main_address, by which the others find machine 0")
+            raise ValueError(f"machines: {self.machines} needs main_address, by which the others reach machine 0")
         return self
 
-    def settled(self, prompts_per_step: int) -> "LaunchSettings":
-        """With a number of processes. Raises RecipeError when they cannot share a step's prompts evenly."""
-        processes = self.processes or _as_gpus_allow(prompts_per_step, self.machines)
+    def with_processes(self, prompts_per_step: int) -> "LaunchSettings":
+        """These settings with a number of processes. Raises RecipeError if it cannot divide a step's prompts."""
+        processes = self.processes or _processes_for_gpus(prompts_per_step, self.machines)
         if prompts_per_step % (processes * self.machines):
             raise RecipeError(
                 f"launch: {processes} processes on {self.machines} machine(s) cannot share {prompts_per_step} prompts "
@@ -52,16 +59,16 @@ class LaunchSettings(Config):
 
     @property
     def total(self) -> int:
-        """Processes on all machines, once settled."""
-        assert self.processes is not None, "`settled` comes first"
+        """The number of processes on all machines, after `with_processes`."""
+        assert self.processes is not None, "call `with_processes` first"
         return self.processes * self.machines
 
     @property
-    def is_launched(self) -> bool:
-        """Whether accelerate starts the processes; one without shards needs no launcher."""
+    def needs_launcher(self) -> bool:
+        """Whether accelerate starts the processes. One process without shards needs no launcher."""
         return self.total > 1 or self.fsdp is not None
 
 
-def _as_gpus_allow(prompts_per_step: int, machines: int) -> int:
+def _processes_for_gpus(prompts_per_step: int, machines: int) -> int:
     share = [n for n in range(1, len(visible_gpus()) + 1) if prompts_per_step % (n * machines) == 0]
     return max(share, default=1)

@@ -1,4 +1,4 @@
-"""One of the processes that train together: accelerate runs this module with the path of a `RunSpec` as argument."""
+"""One of the processes that train together. Accelerate runs this module with the path of a `RunSpec` as argument."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from datetime import timedelta
 from pathlib import Path
 
 from hasse.stages.models.this_process import is_main_process
-from hasse.stages.train.distributed.launcher import PROGRESS, write_found, write_report
+from hasse.stages.train.distributed.launcher import PROGRESS, write_error, write_result
 
 PATIENCE = timedelta(hours=2)
-"""Of a process for another: the main one saves a large model while the others wait."""
+"""How long a process waits for another. The main process saves a large model while the others wait."""
 
 
 def main() -> None:
     folder = Path(sys.argv[1]).absolute().parent
     rank = os.environ["RANK"]
-    _speak_into(folder / f"rank-{rank}.log")
+    _redirect_output(folder / f"rank-{rank}.log")
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     try:
         _work(folder)
     except BaseException as error:
-        write_report(folder, rank, error, traceback.format_exc())
+        write_error(folder, rank, error, traceback.format_exc())
         traceback.print_exc()
-        _leave(1)
-    _leave(0)
+        _exit(1)
+    _exit(0)
 
 
 def _work(folder: Path) -> None:
@@ -36,21 +36,21 @@ def _work(folder: Path) -> None:
     from accelerate import PartialState
 
     import hasse.stages.train.preload  # noqa: F401  quiet libraries
-    from hasse.stages.train.one_run import learn
+    from hasse.stages.train.one_run import train_model
     from hasse.stages.train.run_spec import RunSpec
 
     _check_devices()
     PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    work = RunSpec.read(Path(sys.argv[1]), folder.parent.parent)
-    points, plan = learn(work, _teller(folder / PROGRESS))
+    run_spec = RunSpec.read(Path(sys.argv[1]), folder.parent.parent)
+    points, plan = train_model(run_spec, _progress_writer(folder / PROGRESS))
     if is_main_process():
-        write_found(folder, points, plan)
-    torch.distributed.barrier()  # nobody leaves while others still need it
+        write_result(folder, points, plan)
+    torch.distributed.barrier()  # no process exits while others still need it
     torch.distributed.destroy_process_group()
 
 
 def _check_devices() -> None:
-    """accelerate would have processes share a GPU without a word."""
+    """Raise InputError for more processes than GPUs. Accelerate would silently let processes share a GPU."""
     import torch
 
     from hasse.data.errors import InputError
@@ -60,19 +60,19 @@ def _check_devices() -> None:
         raise InputError(f"launch.processes: {processes}, but a machine has {devices} GPUs; lower it")
 
 
-def _teller(path: Path) -> Callable[[int, int], None]:
-    """Says how far training is; the main process alone."""
+def _progress_writer(path: Path) -> Callable[[int, int], None]:
+    """A function by which the main process records how far training is."""
 
-    def tell(done: int, total: int) -> None:
+    def write(done: int, total: int) -> None:
         if is_main_process():
             with path.open("a") as file:
                 file.write(json.dumps([done, total]) + "\n")
 
-    return tell
+    return write
 
 
-def _speak_into(path: Path) -> None:
-    """What this process and its libraries print is kept apart from what the others do."""
+def _redirect_output(path: Path) -> None:
+    """Send all output of this process and its libraries to a file of its own."""
     with path.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -83,8 +83,8 @@ def _die_with_launcher() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _leave(code: int) -> None:
-    """Threads of gloo that outlive the interpreter now and then abort a process whose work is done."""
+def _exit(code: int) -> None:
+    """Threads of gloo that outlive the interpreter now and then abort a process whose run_spec is done."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

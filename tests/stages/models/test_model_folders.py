@@ -12,7 +12,7 @@ from hasse.stages.models.adapters import save_merged
 from hasse.stages.models.load import check_vocabulary, load_model, load_tokenizer, save_model
 from hasse.stages.student import stage as student
 from hasse.stages.student.stage import StudentSettings
-from hasse.stages.train.one_run import with_adapter
+from hasse.stages.train.one_run import add_adapter
 from hasse.stages.train.settings import LoraSettings
 from tests.scripted_model import save
 
@@ -150,7 +150,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
 def adapter(folder, tmp_path):
     """An adapter with weights of its own on the model of `folder`."""
     torch.manual_seed(0)
-    made = with_adapter(load_model(folder), LoraSettings(r=2), 0)
+    made = add_adapter(load_model(folder), LoraSettings(r=2), 0)
     with torch.no_grad():
         for name, p in made.named_parameters():
             if "lora" in name:

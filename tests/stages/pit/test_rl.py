@@ -65,7 +65,7 @@ def test_the_reward_is_the_gap_less_beta_times_policy_over_anchor(tiny_model, ti
     for value, answer, text in zip(found, answers, ["b c r d t", "d r g t"], strict=True):
         prompt = tiny_tokenizer(text).input_ids
         with torch.inference_mode():
-            gap = made.judge.model(torch.tensor([[*prompt, *answer]])).logits.item()
+            gap = made.reward_model(torch.tensor([[*prompt, *answer]])).logits.item()
         ratio = logp(policy.eval(), prompt, answer) - logp(made.anchor, prompt, answer)
         assert abs(ratio) > 0.1
         assert value == pytest.approx(gap - 0.5 * ratio, abs=1e-4)

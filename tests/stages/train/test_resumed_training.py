@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, OPTConfig,
 from hasse.stages.models.load import has_dropout, set_dropout
 from hasse.stages.train.fit import fit
 from hasse.stages.train.methods import dpo, gap_reward, rescue, sft
-from hasse.stages.train.one_run import with_adapter
+from hasse.stages.train.one_run import add_adapter
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.passes import Plan, make_plan
 from hasse.stages.train.settings import LoraSettings, TrainSettings
@@ -81,7 +81,7 @@ def plain(model, method):
 def with_lora(model, method):
     made = copy.deepcopy(model)
     set_dropout(made, 0.0)
-    return with_adapter(made, LoraSettings(r=4, dropout=0.3), 3)
+    return add_adapter(made, LoraSettings(r=4, dropout=0.3), 3)
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,13 @@ def test_training_goes_on_past_damaged_checkpoints_to_the_same_model(stopped_cop
 @pytest.mark.parametrize("way", WAYS)
 def test_a_damaged_plan_is_said_and_made_anew(stopped_copy, way, caplog):
     folder, _ = stopped_copy
-    kept = Plan.kept(folder)
+    kept = Plan.read(folder)
     assert kept is not None
     WAYS[way](folder / "plan.json")
-    assert Plan.kept(folder) is None
+    assert Plan.read(folder) is None
     assert f"{folder}/plan.json cannot be read" in caplog.text
-    kept.keep(folder)
-    assert Plan.kept(folder) == kept
+    kept.write(folder)
+    assert Plan.read(folder) == kept
 
 
 def test_a_model_with_dropout_takes_one_pass(tiny_model, examples):
@@ -215,7 +215,7 @@ def test_a_model_with_dropout_takes_one_pass(tiny_model, examples):
 
 def test_two_passes_with_an_adapters_dropout_are_refused():
     values = {"method": {"method": "sft"}, "seed": 0, "lora": {"dropout": 0.1}, "optimiser": {"passes": "two"}}
-    with pytest.raises(ValueError, match=r"lora.dropout 0.1 would make differ; set lora.dropout: 0, or passes: auto"):
+    with pytest.raises(ValueError, match=r"lora.dropout 0.1 would make the scores differ; set lora.dropout: 0"):
         TrainSettings.model_validate(values)
     TrainSettings.model_validate({**values, "lora": {}})
 

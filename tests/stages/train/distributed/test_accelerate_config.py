@@ -15,6 +15,7 @@ from hasse.data.errors import RecipeError
 from hasse.data.settings import key_of
 from hasse.stages.models import this_process as processes
 from hasse.stages.train.distributed import accelerate_config as launch
+from hasse.stages.train.distributed import settings as launch_settings
 from hasse.stages.train.distributed.accelerate_config import accelerate_config, command
 from hasse.stages.train.distributed.settings import FsdpSettings, LaunchSettings
 from hasse.stages.train.methods import sft
@@ -26,7 +27,8 @@ TWO_MACHINES = LaunchSettings(processes=4, machines=2, main_address="10.0.0.1", 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    monkeypatch.setattr(launch, "visible_gpus", lambda: list("01234567"))
+    for module in (launch, launch_settings):
+        monkeypatch.setattr(module, "visible_gpus", lambda: list("01234567"))
 
 
 def understood(settings, folder, machine_rank=0):
@@ -85,23 +87,23 @@ def test_precision_is_that_of_the_trainer(gpus):
     ("prompts", "machines", "processes"), [(16, 1, 8), (12, 1, 6), (16, 2, 8), (7, 1, 7), (11, 1, 1)]
 )
 def test_as_many_gpus_are_taken_as_share_the_prompts_of_a_step(gpus, prompts, machines, processes):
-    settled = LaunchSettings(machines=machines, main_address="a").settled(prompts)
+    settled = LaunchSettings(machines=machines, main_address="a").with_processes(prompts)
     assert settled.processes == processes
     assert settled.total == processes * machines
 
 
 def test_without_a_gpu_one_process_trains_and_is_not_launched(monkeypatch):
     monkeypatch.setattr(launch, "visible_gpus", list)
-    settled = LaunchSettings().settled(8)
+    settled = LaunchSettings().with_processes(8)
     assert settled.processes == 1
-    assert not settled.is_launched
-    assert LaunchSettings(fsdp=FsdpSettings()).settled(8).is_launched
+    assert not settled.needs_launcher
+    assert LaunchSettings(fsdp=FsdpSettings()).with_processes(8).needs_launcher
 
 
 def test_what_cannot_be_honoured_is_refused():
     with pytest.raises(RecipeError, match=r"3 processes on 2 machine\(s\) cannot share 8 prompts evenly"):
-        LaunchSettings(processes=3, machines=2, main_address="a").settled(8)
-    with pytest.raises(ValidationError, match="machines: 2 need main_address"):
+        LaunchSettings(processes=3, machines=2, main_address="a").with_processes(8)
+    with pytest.raises(ValidationError, match="machines: 2 needs main_address"):
         LaunchSettings(machines=2)
 
 

@@ -15,7 +15,7 @@ from hasse.data.errors import ChildDied, InputError, WorkError
 from hasse.data.record_file import MappedRecords
 from hasse.data.records import CurvePoint, TrainingExample
 from hasse.stages.train.distributed import launcher as launched
-from hasse.stages.train.distributed.launcher import FOLDER, SPEC, read_found, take_part, write_found, write_report
+from hasse.stages.train.distributed.launcher import FOLDER, SPEC, read_result, run_processes, write_error, write_result
 from hasse.stages.train.distributed.settings import LaunchSettings
 from hasse.stages.train.methods import sft
 from hasse.stages.train.optimiser import OptimiserSettings
@@ -74,7 +74,7 @@ def processes_of(work) -> dict[str, int]:
 def test_what_a_process_fails_of_comes_back(make_work, tmp_path):
     work = make_work(steps=2, student=tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"nowhere has no config\.json"):
-        take_part(work, work.trainer / FOLDER, 0, watch=[])
+        run_processes(work, work.trainer / FOLDER, 0, watch=[])
     assert processes_of(work) == {}
 
 
@@ -90,7 +90,7 @@ def test_a_killed_process_is_named_with_its_last_words(make_work):
 
     threading.Thread(target=kill, daemon=True).start()
     with pytest.raises(ChildDied, match=r"process 1 was ended by SIGKILL \(out of memory\?\).*\n(.*\n)*low on memory"):
-        take_part(work, folder, 0, watch=[])
+        run_processes(work, folder, 0, watch=[])
     assert processes_of(work) == {}
 
 
@@ -104,7 +104,7 @@ def test_what_the_watch_raises_ends_all_processes(make_work):
             raise WorkError("machine 1 gave no sign of life")
 
     with pytest.raises(WorkError, match="no sign of life"):
-        take_part(work, folder, 0, watch=[watch])
+        run_processes(work, folder, 0, watch=[watch])
     until(lambda: not processes_of(work))
 
 
@@ -113,9 +113,9 @@ def test_processes_die_with_the_one_that_started_them(make_work):
     work = make_work(steps=100_000)
     folder = work.trainer / FOLDER
     code = (
-        "import sys; from pathlib import Path; from hasse.stages.train.distributed.launcher import take_part; "
+        "import sys; from pathlib import Path; from hasse.stages.train.distributed.launcher import run_processes; "
         "from hasse.stages.train.run_spec import RunSpec; folder = Path(sys.argv[1]); "
-        "take_part(RunSpec.read(folder / sys.argv[2], folder.parents[1]), folder, 0, watch=[])"
+        "run_processes(RunSpec.read(folder / sys.argv[2], folder.parents[1]), folder, 0, watch=[])"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(folder), SPEC], cwd=Path(launched.__file__).parents[4])
     until((folder / launched.PROGRESS).exists)
@@ -138,12 +138,12 @@ def cause(folder, log=""):
 
 
 def test_the_first_error_counts_and_ours_before_others(tmp_path):
-    write_report(tmp_path, "1", ConnectionError("closed by peer"), "Traceback\nConnectionError: closed by peer")
+    write_error(tmp_path, "1", ConnectionError("closed by peer"), "Traceback\nConnectionError: closed by peer")
     found = cause(tmp_path)
     assert type(found) is ChildDied
     assert str(found).startswith("training process 1 failed:\nTraceback\nConnectionError: closed by peer\n")
-    assert "Another process may have gone first" in str(found)
-    write_report(tmp_path, "0", WorkError("the loss of step 3 is nan"), "Traceback")
+    assert "Another process may have failed first" in str(found)
+    write_error(tmp_path, "0", WorkError("the loss of step 3 is nan"), "Traceback")
     assert str(cause(tmp_path)) == "the loss of step 3 is nan"
     assert type(cause(tmp_path)) is WorkError
 
@@ -168,8 +168,8 @@ def test_progress_hands_on_whole_lines_once(tmp_path):
 def test_the_curve_comes_back_exactly(tmp_path):
     points = [CurvePoint(step=1, metric="loss", value=0.1 + 0.2), CurvePoint(step=2, metric="loss", value=1e-17)]
     plan = Plan("shared", "it pays", "auto", 512, False, 1 << 30)
-    write_found(tmp_path, points, plan)
-    assert read_found(tmp_path) == (points, plan)
+    write_result(tmp_path, points, plan)
+    assert read_result(tmp_path) == (points, plan)
 
 
 def test_a_spec_is_read_where_the_store_is_mounted_elsewhere(make_work, tmp_path):
