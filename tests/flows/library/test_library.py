@@ -1,9 +1,11 @@
 """The library on a finished store, as a user's script sees it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ import yaml
 import hasse
 from hasse.data.records import Judgement
 from tests.flows.conftest import TINY
+from tests.pages import ROOT, Page
 
 RESCUE = "train/rescue/seed-0"
 
@@ -209,3 +212,38 @@ def test_a_script_needs_no_guard_around_its_calls(copied, finished, tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.splitlines() == ["the script begins", "['train/rescue/seed-0', 'train/sft/seed-0']"]
+
+
+@pytest.fixture(scope="module")
+def documented(finished, tmp_path_factory):
+    """A folder with `store` and `recipe.yaml`, as the page and the notebook have it, with a run of `rescue-demo`."""
+    folder = tmp_path_factory.mktemp("documented")
+    shutil.copytree(finished.store, folder / "store")
+    tiny = yaml.safe_load(finished.recipe.read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**tiny, "name": "rescue-demo"}))
+    hasse.run(str(folder / "recipe.yaml"), store=folder / "store")
+    return folder
+
+
+def execute(blocks: list[str], folder: Path) -> str:
+    """What blocks of code print, one after the other in one program."""
+    (folder / "blocks.py").write_text("\n".join(blocks))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error::SyntaxWarning"}
+    found = subprocess.run(
+        [sys.executable, "blocks.py"], cwd=folder, capture_output=True, text=True, env=environment, timeout=500
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+def test_the_code_of_the_page_runs(documented):
+    printed = execute(Page(ROOT / "docs" / "library.md").code(), documented)
+    assert "report: 1 of 1" in printed
+    assert "train/rescue/seed-0" in printed
+
+
+def test_the_cells_of_the_notebook_run_and_hold_no_outputs(documented):
+    notebook = json.loads((ROOT / "docs" / "library.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["outputs"] for cell in cells] == [[]] * len(cells)
+    assert "On greedy answers" in execute(["".join(cell["source"]) for cell in cells], documented)
