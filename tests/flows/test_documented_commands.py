@@ -9,7 +9,10 @@ from tests.pages import ALL
 
 LOOK = {"explain", "fetch", "inspect", "ls", "preview", "prune", "replies", "show", "verify"}
 NEED_NO_STORE = {"golden", "methods", "recipes"}
-COMMANDS = {shlex.join(arguments): arguments for page in ALL for arguments in page.commands()}
+SENTENCES = [words.split()[1:] for page in ALL for words in page.words() if words.startswith("hasse ")]
+SHORT = [a for a in SENTENCES if a[0] in NEED_NO_STORE or (a[0] == "fetch" and len(a) > 1)]
+"""Commands inside of sentences that need nothing else."""
+COMMANDS = {shlex.join(a): a for a in [*SHORT, *(arguments for page in ALL for arguments in page.commands())]}
 
 
 def _is_quick(arguments: list[str]) -> bool:
