@@ -1,4 +1,4 @@
-"""The last steps of a plan: every model evaluated and measured, and the report."""
+"""The last steps of a plan: every model is evaluated, and the report is made."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,11 +18,15 @@ from hasse.stages.report import stage as report
 from hasse.stages.train import stage as train
 
 LEARNING = {train.STAGE.name, improve_rl.STAGE.name}
-"""The stages whose steps leave a model and its learning curves."""
+"""The stages whose artifacts hold a model and its learning curves."""
 
 
 def measures(recipe: Recipe, trained: list[Trained], *, pairs: str, paid: tuple[str, ...]) -> list[Step]:
-    """The steps after training. paid: those before that asked an endpoint; pairs: as in `_evaluate`."""
+    """The steps after training.
+
+    pairs: The step with the held-out examples, for recipes that compare the answers of pairs.
+    paid: The earlier steps that ask a chat endpoint.
+    """
     promoted = [Trained.promoted(_contender(recipe, trained).seen)] if promoted_model(recipe) else []
     controls = [Trained.resampled(seed) for seed in recipe.train.seeds] if recipe.improves() else []
     answering = [t for t in (Trained.untrained(), *trained) if t.improve is None]
@@ -39,21 +43,18 @@ def measures(recipe: Recipe, trained: list[Trained], *, pairs: str, paid: tuple[
 
 
 def promoted_model(recipe: Recipe) -> str | None:
-    """The folder of the model that an earlier night promoted."""
+    """The folder of the model that an earlier night promoted, or None."""
     return recipe.nightly.latest if recipe.nightly else None
 
 
 def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
-    """The trained model that may be promoted tonight; what it has learned from holds what the promoted one has."""
+    """The model that may be promoted tonight. Its examples include those of the model that was promoted before."""
     assert recipe.nightly is not None, "asked by the caller"
     return next(model for model in trained if (model.arm, model.seed) == recipe.contender())
 
 
 def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
-    """A model must share nothing with what it has learned from; the student has only pretraining to share.
-
-    pairs: the step with the held-out examples, where the recipe has these compared.
-    """
+    """Evaluate one model. Held-out prompts must share nothing with what the model has learned from (`seen`)."""
     section = recipe.evaluate.model_dump()
     if model.arm == RESAMPLE:
         section["seed"] = (section["seed"] + 1 + model.seed) % (MAX_SEED + 1)
@@ -100,7 +101,7 @@ def _lm_eval(recipe: Recipe, model: Trained) -> Step:
 
 
 def _shown(recipe: Recipe) -> dict[str, Any]:
-    """Where it ran is no part of what came out."""
+    """The recipe as the report shows it, without the sections that say where a run was computed."""
     return recipe.model_dump(mode="json", exclude={"execution", "launch"})
 
 

@@ -1,4 +1,4 @@
-"""PIT's part of a plan: the supervised improver, the gap reward model, RL with easy and with hard references."""
+"""The steps of a PIT arm: supervised improver, gap reward model, RL with easy references, RL with hard references."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ from hasse.stages.train.settings import METHODS, TrainSettings
 
 
 def improver_chain(r: Round, arm: str, seed: int) -> Trained:
-    """The steps of one arm and seed; what arms have in common they share by its key."""
+    """The steps of one arm and seed. Steps that arms have in common are computed once, since their keys agree."""
     return _Chain(r, arm, seed).trained()
 
 
 class _Chain:
     def __init__(self, r: Round, arm: str, seed: int):
         self.r, self.arm, self.seed = r, arm, seed
-        self.method: pit.Settings = r.arms[arm]
+        self.method: pit.Settings = r.settings.arms[arm]
         self.steps: list[Step] = []
         self.seen = list(r.seen)
         self.labels = r.labels_of(arm, seed)

@@ -1,48 +1,38 @@
-"""What a plan is made of: rounds of candidates, and the models that are trained on them."""
+"""What a plan is made of: rounds of candidates, and the models that are trained on these candidates."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.recipe.sections import RESAMPLE
+from hasse.flows.recipe.sections import RESAMPLE, RoundSettings
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.stage import Step
 from hasse.stages.evaluate.settings import ImproveSettings
-from hasse.stages.examples import from_orders as examples
-from hasse.stages.generate import stage as generate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """Candidates of one model, judged and ordered, and the arms that learn from them.
+    """Candidates of one model, which are judged and ordered, and the arms that learn from them.
 
-    student: the step whose model answers; learner: the step whose model goes on learning, where that is another;
-    suffix: of the names of this round's steps; labels: of those steps, beside those of an arm;
-    seeds: of the training runs;
-    seen: steps with examples that the model has learned from before.
+    student: The step whose model answers.
+    start: The step whose model training starts from.
+    suffix: The end of the names of this round's steps.
+    labels: The labels of this round's steps; the steps of an arm have labels of their own as well.
+    seeds: The training seeds.
+    seen: Steps with examples that the starting model has already learned from.
     """
 
     recipe: Recipe
-    generate: generate.GenerateSettings
-    judge: Any
-    order: Any
-    examples: examples.ExamplesSettings
-    arms: dict[str, Any]
-    optimiser: dict[str, Any]
+    settings: RoundSettings
     student: str = "student"
-    learner: str | None = None
+    start: str = "student"
     suffix: str = ""
     labels: Labels = field(default_factory=dict)
     seeds: tuple[int, ...]
     seen: tuple[str, ...] = ()
 
-    @property
-    def start(self) -> str:
-        """The step whose model training starts from."""
-        return self.learner or self.student
-
     def named(self, step: str) -> str:
+        """The name of a step of this round."""
         return step + self.suffix
 
     def labels_of(self, arm: str, seed: int) -> Labels:
@@ -52,10 +42,14 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A training run: its arm and seed, the steps it takes, the one with its model, and how that model answers.
+    """A model that is evaluated: as a rule, the result of a training run.
 
-    labels: of the arm, the seed and the round, for its steps and for what measures it;
-    seen: the steps with the examples that the model has learned from; inputs: what it needs to answer, beside itself.
+    steps: The steps of the training run.
+    step: The step whose model this is.
+    seen: Steps with examples that the model has learned from.
+    labels: Arm, seed and round, for the steps of the training run and for the steps that evaluate the model.
+    improve: How the model improves another model's answers, if it does.
+    inputs: Further inputs that the model needs to answer.
     """
 
     arm: str
@@ -69,12 +63,12 @@ class Trained:
 
     @staticmethod
     def untrained() -> "Trained":
-        """The student as it is."""
+        """The student before training."""
         return Trained(arm="student", seed=0, steps=[], step="student", seen=(), labels={"arm": "student"})
 
     @staticmethod
     def resampled(seed: int) -> "Trained":
-        """The student asked again with another seed: what merely another answer is worth, beside an improved one."""
+        """The student, asked again with another seed: the control for arms that improve the student's answers."""
         labels = {"arm": RESAMPLE, "seed": seed}
         return Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=(), labels=labels)
 
@@ -85,4 +79,5 @@ class Trained:
 
     @property
     def name(self) -> str:
+        """The end of the names of the steps that evaluate this model."""
         return self.arm if self.arm in ("student", LATEST) else f"{self.arm}/seed-{self.seed}"

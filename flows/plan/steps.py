@@ -1,4 +1,4 @@
-"""What runs after what: a recipe as a list of steps."""
+"""From a recipe to its steps, each after the steps that it reads."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,25 +22,25 @@ from hasse.stages.prompts import carry_over
 from hasse.stages.train.methods import pit
 
 HELD_OUT = {"purpose": "evaluation"}
-"""Labels of the steps that make held-out candidates, from which nothing learns."""
+"""The labels of the steps that make candidates for held-out prompts. No arm learns from these candidates."""
 
 
 def plan(recipe: Recipe) -> list[Step]:
-    """The steps of a recipe, each after those it reads. Raises SourceError when an input does not exist."""
-    steps = [_prompts(recipe), _model(recipe, "student", recipe.student)]
+    """The steps of a recipe, each after the steps that it reads. Raises SourceError if an input is missing."""
+    steps = [_prompts(recipe), _model("student", recipe.student, is_trained=True)]
     if recipe.teacher:
-        steps.append(_model(recipe, "teacher", recipe.teacher))
-    steps += [_model(recipe, f"model/{name}", settings) for name, settings in recipe.models.items()]
+        steps.append(_model("teacher", recipe.teacher))
+    steps += [_model(f"model/{name}", settings) for name, settings in recipe.models.items()]
     if folder := promoted_model(recipe):
-        steps.append(_latest(recipe, folder))
+        steps.append(_latest(folder))
     trained: list[Trained] = []
     for r in _rounds(recipe, trained):
         steps += _candidates(r)
-        for arm in r.arms:
+        for arm, method in r.settings.arms.items():
             for seed in r.seeds:
-                made = improver_chain(r, arm, seed) if isinstance(r.arms[arm], pit.Settings) else _arm(r, arm, seed)
-                steps += made.steps
-                trained.append(made)
+                model = improver_chain(r, arm, seed) if isinstance(method, pit.Settings) else _arm(r, arm, seed)
+                steps += model.steps
+                trained.append(model)
     arms = list(recipe.arms())
     trained.sort(key=lambda t: arms.index(t.arm))
     if recipe.evaluate.pairs:
@@ -50,7 +50,7 @@ def plan(recipe: Recipe) -> list[Step]:
 
 
 def _check(recipe: Recipe, step: Step) -> Callable[[Job], None] | None:
-    """What a step that asks or samples must satisfy; what the audit bounds by itself is the audit's."""
+    """The bound on failed rows of a step that asks or samples. A share that the audit bounds is left to the audit."""
     if step.stage.name not in ("generate", "judge", "feedback"):
         return None
     bounds = recipe.audit.bounds() if step.stage.name == "judge" else {}
@@ -59,53 +59,42 @@ def _check(recipe: Recipe, step: Step) -> Callable[[Job], None] | None:
 
 
 def _paid(steps: list[Step]) -> tuple[str, ...]:
-    """Those that ask an endpoint."""
+    """The steps that ask a chat endpoint."""
     return tuple(step.name for step in steps if any(endpoints(step.settings)))
 
 
 def _first(recipe: Recipe) -> Round:
-    return Round(
-        recipe=recipe,
-        generate=recipe.generate,
-        judge=recipe.judge,
-        order=recipe.order,
-        examples=recipe.examples,
-        arms=recipe.train.arms,
-        optimiser={},
-        learner=LATEST if promoted_model(recipe) and recipe.nightly and recipe.nightly.start == "latest" else None,
-        seeds=tuple(recipe.train.seeds),
-    )
+    from_latest = promoted_model(recipe) and recipe.nightly and recipe.nightly.start == "latest"
+    start = LATEST if from_latest else "student"
+    return Round(recipe=recipe, settings=recipe.every_round()[0], start=start, seeds=tuple(recipe.train.seeds))
 
 
 def _held_out(recipe: Recipe) -> Round:
-    """The student's candidates to the prompts of evaluation, which nothing learns from."""
-    splits = [recipe.evaluate.split]
-    return replace(
-        _first(recipe),
-        generate=recipe.generate.model_copy(update={"splits": splits}),
-        examples=recipe.examples.model_copy(update={"splits": splits}),
+    """The student's candidates for the prompts of evaluation, from which no arm learns."""
+    splits, first = {"splits": [recipe.evaluate.split]}, _first(recipe)
+    settings = replace(
+        first.settings,
+        generate=recipe.generate.model_copy(update=splits),
+        examples=recipe.examples.model_copy(update=splits),
         arms={},
-        suffix="/held-out",
-        labels=HELD_OUT,
     )
+    return replace(first, settings=settings, suffix="/held-out", labels=HELD_OUT)
 
 
 def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
-    """The first round, then each further one for every run of its starting arm; `trained` grows meanwhile."""
+    """The first round, then each further round, once for each seed of the arm that it starts from.
+
+    The caller adds the models of each round to `trained` before the next round is taken.
+    """
     first = _first(recipe)
     yield first
-    for name, section in recipe.rounds.items():
-        for start in [t for t in trained if t.arm == section.start]:
+    for (name, section), settings in zip(recipe.rounds.items(), recipe.every_round()[1:], strict=True):
+        for start in [model for model in trained if model.arm == section.start]:
             yield replace(
                 first,
-                generate=section.generate or recipe.generate,
-                judge=section.judge or recipe.judge,
-                order=section.order or recipe.order,
-                examples=section.examples or recipe.examples,
-                arms=section.arms,
-                optimiser=section.optimiser,
+                settings=settings,
                 student=start.step,
-                learner=None,
+                start=start.step,
                 suffix=f"/{name}/seed-{start.seed}",
                 labels={"round": name, "seed": start.seed},
                 seeds=(start.seed,),
@@ -124,57 +113,59 @@ def _prompts(recipe: Recipe) -> Step:
     )
 
 
-def _model(recipe: Recipe, name: str, settings: student.StudentSettings) -> Step:
-    """The student, the teacher, or one of the further models."""
+def _model(name: str, settings: student.StudentSettings, *, is_trained: bool = False) -> Step:
+    """The step that loads or makes a model: the student, the teacher, or another model."""
     return Step(
         name=name,
         stage=student.STAGE,
         settings=settings,
         inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
-        external=student.external(settings, is_trained=name in ("student", LATEST)),
+        external=student.external(settings, is_trained=is_trained),
     )
 
 
-def _latest(recipe: Recipe, folder: str) -> Step:
-    """The promoted model. Its place is keyed beside its weights, since the store may move."""
-    step = _model(recipe, LATEST, student.StudentSettings(model=folder))
+def _latest(folder: str) -> Step:
+    """The promoted model. The key holds the folder as well as the weights, since the store may move."""
+    step = _model(LATEST, student.StudentSettings(model=folder), is_trained=True)
     return replace(step, external={**step.external, "folder": folder})
 
 
 def _candidates(r: Round) -> list[Step]:
-    """From sampling to examples."""
+    """The steps of a round from sampling to examples."""
     steps = [_generate(r), _judge(r), _order(r), _examples(r)]
     if "feedback" in _kinds(r):
         steps += [_feedback(r), _feedback_examples(r)]
-    if any(train.needs_reference(method) for method in r.arms.values()):
+    if any(train.needs_reference(method) for method in r.settings.arms.values()):
         steps.append(_reference(r))
     return steps
 
 
 def _generate(r: Round) -> Step:
-    asked = r.generate.models() - {"student", "teacher"}
-    models = {"student": (r.student,)} | ({"teacher": ("teacher",)} if "teacher" in r.generate.models() else {})
+    asked = r.settings.generate.models() - {"student", "teacher"}
+    models = {"student": (r.student,)} | (
+        {"teacher": ("teacher",)} if "teacher" in r.settings.generate.models() else {}
+    )
     models |= {name: (f"model/{name}",) for name in sorted(asked)}
-    samplers = {m for group in r.generate.groups for m in registry.modules(generate.SAMPLERS, group.sampler)}
+    samplers = {m for group in r.settings.generate.groups for m in registry.modules(generate.SAMPLERS, group.sampler)}
     return Step(
         name=r.named("generate"),
         labels=r.labels,
-        stage=replace(generate.STAGE, estimate=generate.estimate if r.generate.asks_endpoint() else None),
-        settings=r.generate,
+        stage=replace(generate.STAGE, estimate=generate.estimate if r.settings.generate.asks_endpoint() else None),
+        settings=r.settings.generate,
         inputs={"prompts": ("prompts",), **models},
         plugs=tuple(sorted(samplers)),
     )
 
 
 def _judge(r: Round) -> Step:
-    needs_model = traits.needs_model(r.judge)
-    estimate = judge.estimate if traits.asks_endpoint(r.judge) else None
+    needs_model = traits.needs_model(r.settings.judge)
+    estimate = judge.estimate if traits.asks_endpoint(r.settings.judge) else None
     audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
-    settings = judge.JudgeSettings(teacher=r.judge, task=r.recipe.task, audit=audit)
+    settings = judge.JudgeSettings(teacher=r.settings.judge, task=r.recipe.task, audit=audit)
     return Step(
         name=r.named("judge"),
         labels=r.labels,
-        stage=replace(judge.STAGE, in_child=traits.in_child(r.judge), estimate=estimate),
+        stage=replace(judge.STAGE, in_child=traits.in_child(r.settings.judge), estimate=estimate),
         settings=settings,
         inputs={
             "prompts": ("prompts",),
@@ -182,12 +173,12 @@ def _judge(r: Round) -> Step:
             **({"teacher": ("teacher",)} if needs_model else {}),
         },
         external=judge.external(settings),
-        plugs=traits.plugs(r.judge),
+        plugs=traits.plugs(r.settings.judge),
     )
 
 
 def _order(r: Round) -> Step:
-    settings = order.OrderSettings(strategy=r.order)
+    settings = order.OrderSettings(strategy=r.settings.order)
     return Step(
         name=r.named("order"),
         labels=r.labels,
@@ -199,7 +190,7 @@ def _order(r: Round) -> Step:
             "judgements": (r.named("judge"),),
         },
         external=order.external(settings),
-        plugs=registry.modules(order.STRATEGIES, r.order.strategy),
+        plugs=registry.modules(order.STRATEGIES, r.settings.order.strategy),
     )
 
 
@@ -208,7 +199,7 @@ def _examples(r: Round) -> Step:
         name=r.named("examples"),
         labels=r.labels,
         stage=from_orders.STAGE,
-        settings=r.examples,
+        settings=r.settings.examples,
         inputs={
             "prompts": ("prompts",),
             "candidates": (r.named("generate"),),
@@ -219,8 +210,8 @@ def _examples(r: Round) -> Step:
 
 
 def _kinds(r: Round) -> set[str]:
-    """The kinds of examples that the arms learn from."""
-    return {train.examples_kind(method) for method in r.arms.values()}
+    """The kinds of examples that the arms of a round learn from."""
+    return {train.examples_kind(method) for method in r.settings.arms.values()}
 
 
 def _feedback(r: Round) -> Step:
@@ -268,11 +259,11 @@ def _reference(r: Round) -> Step:
 
 
 def _arm(r: Round, arm: str, seed: int) -> Trained:
-    step, seen = _train(r, arm, seed), (*r.seen, _learned(r, r.arms[arm]))
+    step, seen = _train(r, arm, seed), (*r.seen, _examples_of(r, r.settings.arms[arm]))
     return Trained(arm=arm, seed=seed, steps=[step], step=step.name, seen=seen, labels=step.labels)
 
 
-def _learned(r: Round, method: Any) -> str:
+def _examples_of(r: Round, method: Any) -> str:
     """The step with the examples that a method learns from."""
     if train.examples_kind(method) == "feedback":
         return r.named("feedback_examples")
@@ -280,10 +271,10 @@ def _learned(r: Round, method: Any) -> str:
 
 
 def _train(r: Round, arm: str, seed: int) -> Step:
-    method, section = r.arms[arm], r.recipe.train
+    method, section = r.settings.arms[arm], r.recipe.train
     settings = train.TrainSettings(
         method=method,
-        optimiser=section.optimiser(arm, r.optimiser),
+        optimiser=section.optimiser(arm, r.settings.optimiser),
         lora=section.adapter(arm),
         seed=seed,
         launch=r.recipe.launch,
@@ -295,7 +286,7 @@ def _train(r: Round, arm: str, seed: int) -> Step:
         settings=settings,
         inputs={
             "prompts": ("prompts",),
-            "examples": (_learned(r, method),),
+            "examples": (_examples_of(r, method),),
             "student": (r.start,),
         },
         plugs=registry.modules(train.METHODS, method.method),
