@@ -13,7 +13,7 @@ from hasse.data.errors import InputError, WorkError
 from hasse.stages.chat.batch_api import BatchCalls, State, read_line, write_line
 from hasse.stages.chat.cache.replies import Submitted
 from hasse.stages.chat.call import Call
-from hasse.stages.chat.http.outcome import Outcome
+from hasse.stages.chat.http.outcome import CANCELLED, Outcome
 from hasse.stages.chat.money.budget import Estimate
 from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
 from hasse.stages.chat.request import Sending
@@ -89,7 +89,7 @@ class Batches:
             await self._follow_all()
         finally:
             for batch in list(self.open):
-                self._close(batch, Outcome(error="cancelled", may_cost=True))
+                self._close(batch, CANCELLED)
 
     async def _resume(self) -> None:
         """Take over batches of an earlier run that hold questions of this call."""

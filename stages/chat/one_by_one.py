@@ -2,16 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from hasse.data.errors import InputError
 from hasse.stages.chat.call import Call, PendingReplies, opened
 from hasse.stages.chat.event_loop import Put
 from hasse.stages.chat.http.limits import Gate, Ticket
-from hasse.stages.chat.http.outcome import Outcome
+from hasse.stages.chat.http.outcome import CANCELLED, Outcome
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.reply import STOPPED, Replies, Reply, failed
 from hasse.stages.chat.request import Conversation, Sending
@@ -38,15 +38,8 @@ async def hold(conversations: Iterable[Conversation[T]], settings: ChatSettings,
         questions = _Questions(call, group)
         for index, conversation in enumerate(conversations):
             begun = asyncio.Event()
-            group.create_task(questions.talk(_Talk(index, conversation, put), begun))
+            group.create_task(questions.talk(conversation, lambda result, index=index: put((index, result)), begun))
             await begun.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class _Talk(Generic[T]):
-    index: int
-    conversation: Conversation[T]
-    put: Put[T]
 
 
 @dataclass(slots=True)
@@ -56,7 +49,7 @@ class _Try:
     part: Sending
     ticket: Ticket
     num_failed: int
-    outcome: Outcome = field(default=Outcome(error="cancelled", may_cost=True))
+    outcome: Outcome = CANCELLED
 
 
 @dataclass(slots=True)
@@ -78,14 +71,17 @@ class _Questions:
         self.gate = Gate(self.call.settings)
         self.is_first = not self.call.budget.is_free
 
-    async def talk(self, talk: _Talk, begun: asyncio.Event) -> None:
-        """Hold one conversation. Sets `begun` when its first requests have been sent or it asks nothing."""
+    async def talk(self, conversation: Conversation[T], end: Callable[[T], None], begun: asyncio.Event) -> None:
+        """Hold one conversation and pass its result to `end`.
+
+        Sets `begun` when the first requests have been sent, or at the end of a conversation that asks nothing.
+        """
         replies = None
         while True:
             try:
-                requests = talk.conversation.send(replies)  # type: ignore[arg-type]  None starts a generator
-            except StopIteration as end:
-                talk.put((talk.index, end.value))
+                requests = conversation.send(replies)  # type: ignore[arg-type]  None starts a generator
+            except StopIteration as stopped:
+                end(stopped.value)
                 break
             answers: list[PendingReplies] = []
             for request in requests:
@@ -106,7 +102,7 @@ class _Questions:
         """
         async with self.call.claimed(sending, asked) as got:
             trial = await self._let_through(sending, got) if len(got) < sending.wanted.num else None
-            if self._is_not_alone(trial):
+            if not self._is_asked_alone(trial):
                 asked.set()
             try:
                 async with asyncio.timeout(self.call.settings.deadline):
@@ -121,10 +117,10 @@ class _Questions:
         asked.set()
         return tuple(got)
 
-    def _is_not_alone(self, trial: _Try | None) -> bool:
+    def _is_asked_alone(self, trial: _Try | None) -> bool:
         alone = self.is_first and trial is not None
         self.is_first = self.is_first and not alone
-        return not alone
+        return alone
 
     async def _let_through(self, sending: Sending, got: list[Reply], *, num_failed: int = 0) -> _Try | None:
         """The next try for the replies that are missing; where there is no money for it, None, and STOPPED in `got`."""

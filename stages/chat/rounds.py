@@ -1,9 +1,9 @@
 """Hold conversations in rounds, by batches: what all ask first goes together, then what all ask next."""
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from hasse.stages.chat.batches import Batches
 from hasse.stages.chat.call import FIRST_LOOK, PendingReplies, opened
@@ -40,15 +40,15 @@ class _Talk(Generic[T]):
     index: int
     conversation: Conversation[T]
     put: Put[T]
-    answers: list[PendingReplies] | None = field(default=None)
+    answers: list[PendingReplies] | None = None
 
     @property
     def is_answered(self) -> bool:
-        """Whether all that was asked last is answered; so it is before anything was asked."""
+        """Whether all questions of the last step are answered; also true before the first step."""
         return all(answer.done() for answer in self.answers or [])
 
-    def go_on(self, ask: Any) -> bool:
-        """Ask what comes next. False at the end of the conversation."""
+    def go_on(self, ask: Callable[[Request], PendingReplies]) -> bool:
+        """Take the next step and ask its questions. False at the end of the conversation."""
         replies = None if self.answers is None else [answer.result() for answer in self.answers]
         try:
             self.answers = [ask(request) for request in self.conversation.send(replies)]  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Statistics: bootstrap intervals over clusters and seeds, and win rates with Elo ratings."""
+"""Statistics: bootstrap intervals over clusters and seeds, and win rates."""

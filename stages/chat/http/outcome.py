@@ -29,6 +29,9 @@ class Outcome:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+CANCELLED = Outcome(error="cancelled", may_cost=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int

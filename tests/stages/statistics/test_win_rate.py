@@ -1,11 +1,10 @@
 import itertools
 import math
-import random
 
 import pytest
 
 from hasse.stages.statistics.comparison import PairComparison
-from hasse.stages.statistics.win_rate import elo, win_rate
+from hasse.stages.statistics.win_rate import win_rate
 
 
 def compared(*verdicts):
@@ -111,49 +110,3 @@ def test_without_a_usable_reply_there_is_no_rate(verdicts):
 def test_clusters_must_be_as_many_as_the_comparisons():
     with pytest.raises(ValueError, match="zip"):
         win_rate(compared(("win", "win"), ("win", "win")), clusters=["a"])
-
-
-def test_elo_of_one_win_moves_half_of_k():
-    assert elo([("a", "b", 1)], k=16) == pytest.approx({"a": 1008, "b": 992})
-    assert elo([("a", "b", 0.5)]) == pytest.approx({"a": 1000, "b": 1000})
-
-
-def test_elo_of_two_wins_expects_the_second_more():
-    second = 16 * (1 - 1 / (1 + 10 ** (-16 / 400)))
-    assert elo([("a", "b", 1), ("b", "a", 0)])["a"] == pytest.approx(1008 + second)
-
-
-def test_elo_of_a_win_and_a_loss_is_the_mean_over_both_orders():
-    """One order: 8 points, then 16 times the expectation at 16 apart, the other way; over many orders nearly 0."""
-    results = [("a", "b", 1), ("a", "b", 0)]
-    one = elo(results, shuffles=1)["a"] - 1000
-    assert abs(one) == pytest.approx(16 / (1 + 10 ** (-16 / 400)) - 8)
-    assert abs(elo(results, shuffles=2000)["a"] - 1000) < abs(one) / 5
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_elo_points_are_conserved_and_the_order_of_results_does_not_count(seed):
-    rng = random.Random(seed)
-    results = [(*rng.sample("abcd", 2), rng.choice([0, 0.5, 1])) for _ in range(30)]
-    found = elo(results, shuffles=10, seed=seed)
-    assert sum(found.values()) == pytest.approx(1000 * len(found))
-    assert elo(rng.sample(results, len(results)), shuffles=10, seed=seed) == found
-    assert elo(results, shuffles=10, seed=seed + 1) != found
-
-
-def test_elo_ranks_by_strength():
-    results = [("a", "b", 1), ("b", "c", 1), ("a", "c", 1)] * 10
-    found = elo(results)
-    assert found["a"] > found["b"] > found["c"]
-
-
-def test_elo_of_nothing_is_nothing():
-    assert elo([]) == {}
-
-
-@pytest.mark.parametrize(
-    ("results", "options"), [([("a", "b", 0.7)], {}), ([("a", "a", 1)], {}), ([("a", "b", 1)], {"shuffles": 0})]
-)
-def test_elo_refuses_what_it_cannot_rate(results, options):
-    with pytest.raises(ValueError, match="needed"):
-        elo(results, **options)
