@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from hasse.data import rendering
 from hasse.data.records import AspectScore, Candidate, Prompt
+from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config
 from hasse.data.text import unit_hash
 from hasse.data.thinking import split_thinking
@@ -75,7 +75,7 @@ def render(path: Path, prompt: Prompt, shown: Sequence[Candidate], **values: Any
     """
     candidates = [{"tag": tag(i), "text": split_thinking(candidate.text).answer} for i, candidate in enumerate(shown)]
     return rendered(
-        path, {"question": rendering.shown(prompt), "reference": prompt.reference, "candidates": candidates, **values}
+        path, {"question": prompt_as_text(prompt), "reference": prompt.reference, "candidates": candidates, **values}
     )
 
 
