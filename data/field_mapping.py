@@ -72,7 +72,7 @@ class TableSettings(Config):
     """Files with rows, and the field mapping of these rows."""
 
     path: str | list[str] = unkeyed(description="File, glob pattern, folder, or a list of these.")
-    fields: Fields = Fields()
+    fields: Fields = Field(default=Fields(), description="The columns that make up a prompt.")
     limit: int | None = Field(default=None, ge=1, description="Use only this many rows, from the start.")
     on_bad_row: Literal["error", "keep"] = Field(
         default="error",

@@ -14,6 +14,8 @@ from pydantic import Field
 
 from hasse.data.errors import HasseError, RecipeError
 from hasse.data.settings.form import Choices
+from hasse.data.settings.plugs.check import checked
+from hasse.data.settings.plugs.kinds import BY_PACKAGE
 from hasse.data.settings.plugs.outside import outside_names
 
 
@@ -37,7 +39,10 @@ def built_in_names(package: str) -> set[str]:
 
 
 def load(package: str, name: str, *, kind: str) -> ModuleType:
-    """The plug's module. Raises RecipeError, naming the known ones, for an unknown name; `kind` says what it is."""
+    """The plug's module, with all that the Protocol of its kind declares; `kind` says what it is in an error.
+
+    Raises RecipeError, naming the known plugs, for an unknown name.
+    """
     if name not in names(package):
         raise RecipeError(unknown(name, names(package), kind=kind))
     return _imported(package, name)
@@ -79,13 +84,14 @@ def settings_of(package: str, name: str) -> Any:
 
 @cache
 def _imported(package: str, name: str) -> ModuleType:
-    """Raises RecipeError where a plug from outside fails while it is imported."""
+    """The plug's module, checked. Raises RecipeError where one from outside fails while it is imported."""
     outside = outside_names(package).get(name)
     if outside is None:
-        return importlib.import_module(f"{package}.{name}")
+        return checked(importlib.import_module(f"{package}.{name}"), BY_PACKAGE[package], name)
     try:
-        return importlib.import_module(outside.module)
+        module = importlib.import_module(outside.module)
     except HasseError:
         raise
     except Exception as error:  # code of somebody else, which may fail of anything
         raise RecipeError(f"{outside} cannot be imported: {type(error).__name__}: {error}") from error
+    return checked(module, BY_PACKAGE[package], name)

@@ -1,9 +1,25 @@
-"""Sources of prompts. Each file is one source.
+"""Where prompts come from; one file is one source, and `SourcePlug` says what the file defines."""
 
-A source module has
-    class Settings(Config)                            the source's section of the recipe
-    def rows(settings) -> Iterator[RawPrompt]         the prompts in the order of the source; raises SourceError
-    def digest(settings) -> str                       sha256 of the input bytes; "" if the settings determine all rows
-and, if a prompt shows parts of other rows, so that a new row can change an old prompt,
-    MIXES_ROWS = True                                 nightly runs refuse such a source
-"""
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from hasse.data.raw_prompt import RawPrompt
+
+
+class SourcePlug(Protocol):
+    """A source of prompts. `Settings` has the tag field `kind`."""
+
+    MIXES_ROWS: bool = False
+    """Whether a prompt shows parts of other rows, so that a new row changes old prompts. `hasse nightly` refuses it."""
+
+    @abstractmethod
+    def rows(self, settings: Any) -> Iterator[RawPrompt]:
+        """The prompts in the order of the source. Raises SourceError, with file, row and field."""
+
+    @abstractmethod
+    def digest(self, settings: Any) -> str:
+        """The sha256 of the bytes that are read; "" where the settings decide everything."""

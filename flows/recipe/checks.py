@@ -182,7 +182,7 @@ def _check_growth(recipe: RecipeSections) -> None:
     """A new row of a nightly recipe's source must change neither the student nor an old prompt."""
     if recipe.nightly is None:
         return
-    if getattr(registry.load(SOURCES, recipe.source.kind, kind="source"), "MIXES_ROWS", False):
+    if registry.load(SOURCES, recipe.source.kind, kind="source").MIXES_ROWS:
         raise ValueError(f"nightly: in the source {recipe.source.kind} a new row changes old prompts")
     if recipe.student.scratch and recipe.prompts.fractions.pretrain:
         raise ValueError(

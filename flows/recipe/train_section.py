@@ -53,4 +53,4 @@ class TrainSection(OptimiserSettings):
 
 def min_candidates(method: Any) -> int:
     """The smallest number of candidates for a prompt that a method can learn from."""
-    return getattr(registry.load(METHODS, method.method, kind="method"), "MIN_CANDIDATES", 1)
+    return registry.load(METHODS, method.method, kind="method").MIN_CANDIDATES

@@ -1,16 +1,9 @@
-"""Executors: who computes the chunks of a map stage. One file each; its file name is its name in a recipe.
+"""Who computes the chunks of a map stage; one file is one executor, and `ExecutorPlug` says what the file defines."""
 
-An executor is a module with a pydantic model `Settings`, which has a field `executor` and one for each option, and
-
-    def computed(parts, work, settings) -> Iterator[tuple[Part, Rows]]
-
-which gives every part with its rows, in the order in which they are done. A part is in hand from the moment it is taken
-from `parts` until its rows are given, so an executor takes no more of them than it is at work on.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 Part = Sequence[Any]
 """Units of one chunk: each has its `item`."""
@@ -33,3 +26,15 @@ class Computation:
 
     def rows(self, part: Part) -> Rows:
         return list(self.compute([unit.item for unit in part]))
+
+
+class ExecutorPlug(Protocol):
+    """An executor. `Settings` has the tag field `executor`. Executors come with hasse alone."""
+
+    @abstractmethod
+    def computed(self, parts: Iterable[Part], work: Computation, settings: Any) -> Iterator[tuple[Part, Rows]]:
+        """Every part with its rows, in the order in which the parts are done.
+
+        A part is in hand from the moment it is taken from `parts` until its rows are given, so an executor takes no
+        more parts than it is at work on.
+        """

@@ -90,7 +90,7 @@ def run(job: Job) -> None:
     settings = inputs.feedback
     items, people = _chosen(job)
     annotator = registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator")
-    spending, asks = Spending(job, planned), hasattr(annotator, "questions")
+    spending, asks = Spending(job, planned), annotator.questions is not None
 
     def annotate(asked: Iterable[AnnotationItem]) -> Iterator[list[Feedback]]:
         pending = PendingItems(asked)
@@ -134,7 +134,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
 
 def asks_endpoint(settings: FeedbackSettings) -> bool:
     """Whether the annotator asks a chat endpoint."""
-    return hasattr(registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator"), "questions")
+    return registry.load(ANNOTATORS, settings.annotator.annotator, kind="annotator").questions is not None
 
 
 def choose(items: list[AnnotationItem], settings: FeedbackSettings) -> list[AnnotationItem]:

@@ -25,6 +25,7 @@ from hasse.stages.generate import engine_parity
 from hasse.stages.models.lazy import LazyModel
 from hasse.stages.models.vllm_engine import EngineSettings, close_pools
 
+UNLIMITED = 512
 SAMPLERS = "hasse.stages.generate.samplers"
 Group = registry.settings_union(SAMPLERS, "sampler")
 
@@ -140,12 +141,18 @@ def imagine(job: Job) -> None:
 def _stand_ins(group: Any, prompt: Prompt) -> list[Candidate]:
     texts = _given(group, prompt)
     if not texts:
-        tokens = group.max_tokens if hasattr(group, "max_tokens") else group.chat.max_tokens
+        tokens = max_tokens_of(group)
         texts = ("x" * 4 * tokens,) * _sampler(group).num_candidates(group)
     return [
         Candidate(prompt_id=prompt.prompt_id, candidate_id=f"{group.name}-{i}", text=text, source="student")
         for i, text in enumerate(texts)
     ]
+
+
+def max_tokens_of(group: Any) -> int:
+    """The most tokens of one answer; a sampler whose settings give no limit is taken to stop after `UNLIMITED`."""
+    limited = group if hasattr(group, "max_tokens") else getattr(group, "chat", None)
+    return UNLIMITED if limited is None else limited.max_tokens
 
 
 def _models(job: Job) -> dict[str, LazyModel]:
@@ -169,7 +176,7 @@ def sampling_units(
 
 
 def _asks_endpoint(group: Any) -> bool:
-    return hasattr(_sampler(group), "questions")
+    return _sampler(group).questions is not None
 
 
 def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
@@ -181,13 +188,11 @@ def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyMo
 
 def _engine(group: Any) -> EngineSettings | None:
     """The settings of the group's vLLM engine, or None where the training stack answers."""
-    sampler = _sampler(group)
-    return sampler.engine(group) if hasattr(sampler, "engine") else None
+    return _sampler(group).engine(group)
 
 
 def needs_model(group: Any) -> bool:
-    sampler = _sampler(group)
-    return sampler.needs_model(group) if hasattr(sampler, "needs_model") else sampler.NEEDS_MODEL
+    return _sampler(group).needs_model(group)
 
 
 def _sampler(group: Any) -> ModuleType:
@@ -214,8 +219,7 @@ def _uses_variants(group: Any) -> bool:
 
 def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
     """The answers that the sampler takes from the prompt; only these can change its candidates."""
-    sampler = _sampler(group)
-    return sampler.answers(prompt, group) if hasattr(sampler, "answers") else ()
+    return _sampler(group).answers(prompt, group)
 
 
 def _ask(
@@ -224,7 +228,7 @@ def _ask(
     """The candidates of each prompt; a sampler that can read a stream gets all prompts at once, others get chunks."""
     sampler, model = _sampler(group), _model_for(group, models)
     prompts = (prompt for _, prompt in requests)
-    for part in [prompts] if hasattr(sampler, "STREAMS") else batched(prompts, chunk_size):
+    for part in [prompts] if sampler.STREAMS else batched(prompts, chunk_size):
         yield from sampler.sample(part, group, model, payer=spending)
 
 

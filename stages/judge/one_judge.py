@@ -27,8 +27,7 @@ def judge_alone(job: Job, name: str, teacher: Any, spending: Spending) -> tuple[
     again = ask_again(job, name, teacher, model, spending)
     if again is not None:
         written = replace(written, units_open=add_open_units([written.units_open, again.units_open]))
-    if hasattr(module, "close"):
-        module.close()
+    module.close()
     if not traits.is_audited(teacher):
         return written, None
     other = Path(job.settings.audit.compare_with) if job.settings.audit.compare_with and not name else None

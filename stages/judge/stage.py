@@ -74,7 +74,7 @@ def planned(job: Job) -> Iterator[Planned] | None:
     questions: list[Iterator[Planned]] = []
     for name, teacher in traits.judges_of(settings.teacher).items():
         module = module_of(teacher)
-        if not hasattr(module, "questions"):
+        if module.questions is None:
             continue
         own = replace(job, code=_code(teacher)) if name else job
         for repeat, chosen in ((0, None), (1, chosen_again(job, teacher))):

@@ -15,8 +15,7 @@ def module_of(settings: Any) -> ModuleType:
 
 def members(settings: Any) -> dict[str, Any]:
     """Name -> settings of each of several judges; empty for a teacher that judges by itself."""
-    module = module_of(settings)
-    return module.members(settings) if hasattr(module, "members") else {}
+    return module_of(settings).members(settings)
 
 
 def judges_of(settings: Any) -> dict[str, Any]:
@@ -31,28 +30,27 @@ def needs_model(settings: Any) -> bool:
 
 def in_child(settings: Any) -> bool:
     """Whether a judge loads a model, so that the stage runs in a process of its own."""
-    return any(_trait(judge, "IN_CHILD") or module_of(judge).NEEDS_MODEL for judge in judges_of(settings).values())
+    return any(module_of(judge).IN_CHILD or module_of(judge).NEEDS_MODEL for judge in judges_of(settings).values())
 
 
 def own_process(settings: Any) -> bool:
     """Whether another process computes, so that the next chunk can be prepared meanwhile."""
-    module = module_of(settings)
-    return module.own_process(settings) if hasattr(module, "own_process") else _trait(settings, "OWN_PROCESS")
+    return module_of(settings).own_process(settings)
 
 
 def needs_tokens(settings: Any) -> bool:
     """Whether the teacher reads the candidates' token ids, beside their texts."""
-    return _trait(settings, "NEEDS_TOKENS")
+    return module_of(settings).NEEDS_TOKENS
 
 
 def asks_endpoint(settings: Any) -> bool:
     """Whether a judge asks a chat endpoint."""
-    return any(hasattr(module_of(judge), "questions") for judge in judges_of(settings).values())
+    return any(module_of(judge).questions is not None for judge in judges_of(settings).values())
 
 
 def repeats(settings: Any) -> bool:
     """Whether a judge may answer the same question differently when it is asked again."""
-    return any(_trait(judge, "REPEATS") for judge in judges_of(settings).values())
+    return any(module_of(judge).REPEATS for judge in judges_of(settings).values())
 
 
 def is_audited(settings: Any) -> bool:
@@ -64,7 +62,7 @@ def external(settings: Any) -> dict[str, str]:
     """Digests of the files and models that the judges read."""
     digests: dict[str, str] = {}
     for name, judge in judges_of(settings).items():
-        own = module_of(judge).external(judge) if hasattr(module_of(judge), "external") else {}
+        own = module_of(judge).external(judge)
         digests |= {f"{name}/{what}" if name else what: digest for what, digest in own.items()}
     return digests
 
@@ -75,7 +73,3 @@ def plugs(settings: Any) -> tuple[str, ...]:
     for judge in (settings, *members(settings).values()):
         modules |= dict.fromkeys(registry.modules(TEACHERS, judge.teacher))
     return tuple(modules)
-
-
-def _trait(settings: Any, name: str) -> bool:
-    return getattr(module_of(settings), name, False)

@@ -31,7 +31,7 @@ class OrderSettings(Config):
 def external(settings: OrderSettings) -> dict[str, str]:
     """Digests of the files that the strategy reads."""
     strategy = registry.load(STRATEGIES, settings.strategy.strategy, kind="strategy")
-    return strategy.external(settings.strategy) if hasattr(strategy, "external") else {}
+    return strategy.external(settings.strategy)
 
 
 def run(job: Job) -> None:

@@ -43,7 +43,7 @@ def fit(
     Returns the curve and the plan. TensorBoard events go to `folder`. A resumed run uses the plan of its beginning.
     Raises InputError for what cannot fit into memory or cannot be honoured.
     """
-    is_reward = getattr(method, "HEAD", None) == "reward"
+    is_reward = method.HEAD == "reward"
     last = last_checkpoint(folder)
     _check_same_sharding(last)
     old_plan = Plan.read(folder) if last else None
@@ -77,7 +77,7 @@ def estimate(
 
     Raises InputError, as `fit` would, for what cannot fit into memory.
     """
-    plan = make_plan(model, examples, settings, is_reward=getattr(method, "HEAD", None) == "reward")
+    plan = make_plan(model, examples, settings, is_reward=method.HEAD == "reward")
     times: list[float] = []
     with prepared(model, plan.layout):
         arguments = _arguments(settings, plan, num_steps=num_steps, seed=seed, folder=folder, save=False)

@@ -26,7 +26,7 @@ def train_model(run_spec: RunSpec, on_step: Callable[[int, int], None]) -> tuple
 def model_to_train(run_spec: RunSpec) -> Any:
     """The student as training begins with it: with a reward head, an adapter and dropout where the settings say so."""
     settings = run_spec.settings
-    if getattr(run_spec.method, "HEAD", None) == "reward":
+    if run_spec.method.HEAD == "reward":
         model = load_reward_model(run_spec.student, from_body=True)
     else:
         model = load_model(run_spec.student, dtype=torch.float32)

@@ -53,4 +53,4 @@ def needs_reference(settings: Any) -> bool:
 
 def examples_kind(settings: Any) -> str:
     """The kind of examples that a method trains on: "order", "feedback", "gap" or "improver"."""
-    return getattr(registry.load(METHODS, settings.method, kind="method"), "EXAMPLES", "order")
+    return registry.load(METHODS, settings.method, kind="method").EXAMPLES

@@ -59,7 +59,7 @@ def _prepared(job: Job) -> tuple["RunSpec", Sequence[TrainingExample], dict[str,
     method = registry.load(METHODS, settings.method.method, kind="method")
     launch = settings.launch.with_processes(settings.optimiser.prompts_per_step)
     examples, counts = select(job, method, settings.method)
-    resolved = method.resolve(settings.method, examples) if hasattr(method, "resolve") else settings.method
+    resolved = method.resolve(settings.method, examples)
     changes = {"method": resolved, "launch": launch}
     student = model_folder(job.input("student"))
     return RunSpec(settings=settings.model_copy(update=changes), student=student, path=job.path), examples, counts

@@ -64,7 +64,7 @@ class CandidateTrainer(Trainer):
     def __init__(self, *, method: ModuleType, method_settings: Any, plan: Plan, **arguments: Any):
         super().__init__(data_collator=lambda examples: {"examples": examples}, **arguments)
         self.method, self.method_settings, self.plan = method, method_settings, plan
-        self.is_reward = getattr(method, "HEAD", None) == "reward"
+        self.is_reward = method.HEAD == "reward"
         self.step_metrics: dict[str, list[float]] = {}
         self.meter = Meter(self.model)
 
@@ -217,7 +217,7 @@ class CandidateTrainer(Trainer):
 
     def _step_totals(self, examples: list[TrainingExample]) -> StepTotals:
         """The totals over all processes, each of which has its share of the step's prompts."""
-        parts: list[StepTotals] = self._gathered(totals(examples, getattr(self.method, "step_sums", None)))
+        parts: list[StepTotals] = self._gathered(totals(examples, self.method.step_sums))
         sums = sum((Counter(part.sums) for part in parts), Counter())
         return StepTotals(sum(part.num_prompts for part in parts), sums)
 

@@ -82,7 +82,8 @@ def test_an_entry_point_of_an_installed_distribution(folder):
     (source / "pyproject.toml").write_text(blocks("Share them: entry points")[0])
     (source / "acme_plugs/__init__.py").touch()
     shutil.copy(folder.path / "sharp_sft.py", source / "acme_plugs/sharp_sft.py")
-    folder("uv", "pip", "install", "--no-deps", "--target", str(site), str(source))
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
+    folder(sys.executable, "-m", "pip", "install", *offline, str(source))
     assert "sharp_sft" in folder.hasse("methods", PYTHONPATH=str(site))
     planned = folder.hasse(
         "run", "sums.yaml", "--dry-run", "--plugin", "terse.py", "--plugin", "sums.py", PYTHONPATH=str(site)

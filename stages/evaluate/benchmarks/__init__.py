@@ -1,14 +1,9 @@
-"""Tests that models are known by; one file is one benchmark.
+"""Tests that models are known by; one file is one benchmark, and `BenchmarkPlug` says what the file defines."""
 
-A benchmark module has
-    class Settings(Config)                       its section of the recipe, with `path`
-    def items(settings) -> list[BenchmarkItem]   what is asked
-    def score(item, text) -> Score               pure: one answer, by the benchmark's own rules
-    def summary(scored) -> dict[str, float]      from all (BenchmarkItem, Score) to the benchmark's own numbers
-"""
-
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +24,23 @@ class Score:
     certain: bool = True
     label: str | None = None
     """What was read out of the answer, if anything."""
+
+
+class BenchmarkPlug(Protocol):
+    """A benchmark. `Settings` has the tag field `benchmark`, and `max_tokens`, the limit of an answer."""
+
+    @abstractmethod
+    def external(self, settings: Any) -> dict[str, str]:
+        """Name -> digest of each file that the benchmark reads."""
+
+    @abstractmethod
+    def items(self, settings: Any) -> list[BenchmarkItem]:
+        """What is asked."""
+
+    @abstractmethod
+    def score(self, item: BenchmarkItem, text: str) -> Score:
+        """The score of one answer by the benchmark's own rules, without side effects."""
+
+    @abstractmethod
+    def summary(self, scored: Sequence[tuple[BenchmarkItem, Score]]) -> dict[str, float]:
+        """The benchmark's own numbers, from all items with their scores."""

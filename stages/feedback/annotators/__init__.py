@@ -1,12 +1,32 @@
-"""Who comments in words on an answer; one file is one annotator.
+"""Who says in words what is right or wrong with an answer; one file is one annotator, see `AnnotatorPlug`.
 
-An annotator module has
-    KIND: "ai" or "rule"
-    class Settings(Config)                       its section of the recipe
-    def annotate(items, settings, task) -> Iterator[Feedback]        one for each item, in order
-and, if it asks a chat endpoint,
-    def questions(items, settings, task) -> Iterator[Planned]        the questions of `annotate`, which takes `payer`
-
-`items` are `AnnotationItem`s of hasse.stages.feedback.items: the prompt, one answer, and its judgement.
 People annotate through a queue file instead: `hasse annotate`.
 """
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hasse.data.settings.plugs.kinds import optional
+
+if TYPE_CHECKING:
+    from hasse.data.records import Feedback
+    from hasse.stages.chat.money.estimate import Planned
+    from hasse.stages.feedback.items import AnnotationItem
+    from hasse.stages.grading.task import TaskSettings
+
+
+class AnnotatorPlug(Protocol):
+    """An annotator. `Settings` has the tag field `annotator`. An item is a prompt, one answer and its judgement."""
+
+    @abstractmethod
+    def annotate(
+        self, items: Iterable[AnnotationItem], settings: Any, task: TaskSettings, *, payer: Any = None
+    ) -> Iterator[Feedback]:
+        """One feedback for each item, in order. An annotator that defines `questions` takes `payer`."""
+
+    @optional
+    def questions(self, items: Iterable[AnnotationItem], settings: Any, task: TaskSettings) -> Iterator[Planned]:
+        """What `annotate` would ask a chat endpoint. Only annotators that ask define this."""

@@ -44,7 +44,7 @@ def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
     return () if answer is None else (answer,)
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
+def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterator[list[Candidate]]:
     """The answers as they are; they are tokenised later, when examples are made."""
     for prompt in prompts:
         yield [

@@ -60,16 +60,16 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
     return True
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, student: Any) -> Iterator[list[Candidate]]:
+def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterator[list[Candidate]]:
     """`num_samples` candidates for each prompt; the temperature of a candidate tells which attempt was kept.
 
-    `student` is a loaded model, or with an engine a LazyModel.
+    `model` is a loaded model, or with an engine a LazyModel.
     """
     best: dict[int, tuple[float, list[Candidate]]] = {}
     passed: set[int] = set()
     for attempt in range(settings.max_attempts):
         left = [i for i in range(len(prompts)) if i not in passed]
-        tried = _attempt([prompts[i] for i in left], settings, attempt, student)
+        tried = _attempt([prompts[i] for i in left], settings, attempt, model)
         for i, answers in zip(left, tried, strict=True):
             ok, mean = overlap([c.text for c in answers], settings.max_rouge)
             if ok or i not in best or mean < best[i][0]:
@@ -87,15 +87,15 @@ def overlap(texts: Sequence[str], max_rouge: float) -> tuple[bool, float]:
     return not blank and all(v < max_rouge for v in values), sum(values) / max(len(values), 1)
 
 
-def _attempt(prompts: Sequence[Prompt], settings: Settings, attempt: int, student: Any) -> Iterator[list[Candidate]]:
+def _attempt(prompts: Sequence[Prompt], settings: Settings, attempt: int, model: Any) -> Iterator[list[Candidate]]:
     asked = {name: getattr(settings, name) for name in AnswerSettings.model_fields} | {
         "temperature": settings.temperature + attempt * settings.temperature_step,
         "seed": settings.seed + attempt,
     }
     if settings.engine is None:
         once = transformers.Settings(**asked, batch_size=settings.batch_size)
-        return transformers.sample(prompts, once, student)
-    return vllm.sample(prompts, vllm.Settings(**asked, **settings.engine.model_dump()), student)
+        return transformers.sample(prompts, once, model)
+    return vllm.sample(prompts, vllm.Settings(**asked, **settings.engine.model_dump()), model)
 
 
 def _rouge_l(a: str, b: str) -> float:

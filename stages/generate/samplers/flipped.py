@@ -82,7 +82,7 @@ def answers(prompt: Prompt, settings: Settings) -> tuple[str, ...]:
 
 def sample(prompts: Sequence[Prompt], settings: Settings, model: Any, *, payer: Payer) -> Iterator[list[Candidate]]:
     """One candidate for each answer; `filtered` where there is no answer to flip."""
-    paid = {"payer": payer} if hasattr(_base(settings), "questions") else {}
+    paid = {"payer": payer} if _base(settings).questions is not None else {}
     rows = list(_base(settings).sample(prompts, settings.of, model, **paid))
     given = [(prompt, candidate) for prompt, row in zip(prompts, rows, strict=True) for candidate in row]
     flipped = converse((_flip(prompt, candidate, settings) for prompt, candidate in given), settings.chat, payer=payer)
@@ -93,7 +93,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: Any, *, payer: 
 def questions(prompts: Sequence[Prompt], settings: Settings) -> Iterator[Planned]:
     """The questions of the base sampler, then at most two for each answer: the rewriting and the label."""
     base = _base(settings)
-    if hasattr(base, "questions"):
+    if base.questions is not None:
         yield from base.questions(prompts, settings.of)
     for prompt in prompts:
         texts = answers(prompt, settings) or ("x" * 4 * getattr(settings.of, "max_tokens", 0),) * num_candidates(

@@ -33,19 +33,19 @@ def has_work(prompt: Prompt, settings: Settings) -> bool:
     return settings.prompt == "whole" or bool(prompt.variants)
 
 
-def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) -> Iterator[list[Candidate]]:
+def sample(prompts: Sequence[Prompt], settings: Settings, model: LoadedModel) -> Iterator[list[Candidate]]:
     """`num_samples` candidates for each prompt or variant; one `filtered` candidate for a prompt that does not fit."""
     from hasse.stages.models.load import context_length
 
-    views, refused = views_that_fit(prompts, settings, student.tokenizer, context=context_length(student.model))
+    views, refused = views_that_fit(prompts, settings, model.tokenizer, context=context_length(model.model))
     work = []
     for i, view, ids in views:
         for k in range(settings.num_samples):
             candidate_id = numbered(settings, view, k)
             work.append((i, candidate_id, ids, row_seed(settings.seed, prompts[i].prompt_id, candidate_id)))
     samples = generate(
-        student.model,
-        student.tokenizer,
+        model.model,
+        model.tokenizer,
         [ids for _, _, ids, _ in work],
         [seed for _, _, _, seed in work],
         temperature=settings.temperature,
@@ -55,7 +55,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, student: LoadedModel) 
     )
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, candidate_id, _, seed), sampled in zip(work, samples, strict=True):
-        rows[i].append(candidate_of(prompts[i], candidate_id, sampled, seed, settings, student))
+        rows[i].append(candidate_of(prompts[i], candidate_id, sampled, seed, settings, model))
     for i, error in refused.items():
         rows[i] = [filtered(prompts[i], error, settings)]
     yield from rows

@@ -15,7 +15,7 @@ from hasse.data.settings import Config, registry
 from hasse.stages.grading import TaskSettings, stated
 from hasse.stages.judge.scales import SCALES, weighted_mean
 
-NEEDS_MODEL = False
+PLUG = "TeacherPanel"
 
 TEACHERS = "hasse.stages.judge.teachers"
 

@@ -1,20 +1,54 @@
-"""The methods by which a student is trained; one file is one method.
-
-A method module has
-    class Settings(Config)                                   its section of the recipe
-    def prepare(example, settings) -> TrainingExample | None the part of an example that it needs; None for no use
-    def loss(policy, batch, settings) -> (loss, metrics)     a pure function; micro-batch losses add up to the step's
-
-and, where it needs them,
-    MIN_CANDIDATES                                           the smallest number of candidates with which it makes sense
-    EXAMPLES                                                 the kind of its examples: "order" (the default) or another
-    HEAD                                                     "reward" for a scalar head and `policy: SequenceRewards`
-    def needs_reference(settings) -> bool                    whether examples carry the frozen student's log-probs
-    def resolve(settings, examples) -> Settings              the settings with numbers that depend on the examples
-    def step_sums(example) -> dict                           what the loss divides by, summed over a whole step
+"""How a student is trained; one file is one method, and `MethodPlug` says what the file defines.
 
 `loss` gets `policy: SequenceLogps` (log-probs in nats: `sum_N` per completion, `mean_N` per token, `logp_T` of each
 token) and `batch: CandidateBatch` (`pairs_P2`, `margin_P`, `target_B`, `prompt_N`, `reference_N`). The loss is a
 scalar; dividing by the totals of `batch.step` makes it the batch's share of the step's mean. A metric is (sum, number
-of things summed). `hasse.stages.train.losses` has the same losses on plain tensors.
+of things summed). A method with a reward head gets `policy: SequenceRewards`.
 """
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hasse.data.records import TrainingExample
+    from hasse.stages.scoring.batch import CandidateBatch
+
+
+class MethodTraits(Protocol):
+    """What every method may define. A method with no more than this is planned as a chain of steps, as PIT is."""
+
+    MIN_CANDIDATES: int = 1
+    """The smallest number of candidates a prompt with which the method makes sense."""
+    EXAMPLES: str = "order"
+    """What the method learns from: "order", or another kind of examples that hasse itself makes."""
+    HEAD: Literal["reward"] | None = None
+    """ "reward" for a model with a scalar head."""
+
+    def needs_reference(self, settings: Any) -> bool:
+        """Whether examples carry the summed log-probs of the frozen student, `batch.reference_N`."""
+        return False
+
+    def resolve(self, settings: Any, examples: Sequence[TrainingExample]) -> Any:
+        """The settings with every value that depends on the examples replaced by a number."""
+        return settings
+
+    def step_sums(self, example: TrainingExample) -> Mapping[str, float]:
+        """What the loss divides by beside the number of prompts: `batch.step.sums` is the sum over a whole step."""
+        return {}
+
+
+class MethodPlug(MethodTraits, Protocol):
+    """A training method. `Settings` has the tag field `method`."""
+
+    @abstractmethod
+    def prepare(self, example: TrainingExample, settings: Any) -> TrainingExample | None:
+        """The part of an example that the method needs; None leaves the example out, and the report counts it."""
+
+    @abstractmethod
+    def loss(self, policy: Any, batch: CandidateBatch, settings: Any) -> tuple[Tensor, Mapping[str, tuple]]:
+        """The loss of a micro-batch and its metrics, without side effects. Losses add up to that of the step."""

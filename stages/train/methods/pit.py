@@ -19,6 +19,7 @@ from hasse.stages.train.optimiser import OptimiserSettings
 
 TEMPLATE = "{prompt}\n\nAn answer:\n{reference}\n\nA better answer:\n"
 
+PLUG = "MethodTraits"  # a chain of steps instead of one loss
 MIN_CANDIDATES = 2
 EXAMPLES = "improver"
 
