@@ -7,6 +7,8 @@ import importlib
 import pkgutil
 from difflib import get_close_matches
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
 
@@ -15,8 +17,9 @@ from pydantic import Field
 from hasse.data.errors import HasseError, RecipeError
 from hasse.data.settings.form import Choices
 from hasse.data.settings.plugs.check import checked
-from hasse.data.settings.plugs.kinds import BY_PACKAGE
+from hasse.data.settings.plugs.kinds import BY_PACKAGE, FROM_OUTSIDE
 from hasse.data.settings.plugs.outside import outside_names
+from hasse.data.settings.plugs.outside.source import tag_in
 
 
 def names(package: str) -> list[str]:
@@ -80,6 +83,18 @@ def settings_union(package: str, tag: str) -> Any:
 def settings_of(package: str, name: str) -> Any:
     """The class `Settings` of a plug."""
     return _imported(package, name).Settings
+
+
+def load_file(path: Path) -> ModuleType:
+    """The plug in a Python file, checked as when a recipe names it; for its tests. Raises RecipeError."""
+    tag, name = tag_in(path, where=str(path))
+    kind = next(kind for kind in FROM_OUTSIDE if kind.tag == tag)
+    spec = spec_from_file_location(f"{kind.word}_{name}", path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"plug {path}: the name of the file does not end with .py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return checked(module, kind, name)
 
 
 @cache
