@@ -47,8 +47,7 @@ def check_passes(optimiser: OptimiserSettings, lora: LoraSettings | None) -> Non
 
 def needs_reference(settings: Any) -> bool:
     """Whether a method with these settings needs the frozen student's log-probs."""
-    method = registry.load(METHODS, settings.method, kind="method")
-    return hasattr(method, "needs_reference") and method.needs_reference(settings)
+    return registry.load(METHODS, settings.method, kind="method").needs_reference(settings)
 
 
 def examples_kind(settings: Any) -> str:

@@ -93,3 +93,9 @@ def test_an_entry_point_of_an_installed_distribution(folder):
     assert "two plugs have the same name" in both
     assert str(folder.path / "sharp_sft.py") in both
     assert "entry point sharp_sft of acme-plugs 1.0" in both
+
+
+def test_the_settings_and_so_the_forms_of_the_server_offer_a_plug(folder):
+    program = "from hasse.flows.recipe.recipe import Recipe; print(Recipe.model_json_schema())"
+    assert "'sharp_sft'" in folder(sys.executable, "-c", program, HASSE_PLUGINS="sharp_sft.py")
+    assert "'sharp_sft'" not in folder(sys.executable, "-c", program)

@@ -1,5 +1,8 @@
 """A run whose chunks are computed on a Ray cluster of two nodes on loopback, one of which goes away."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -77,3 +80,42 @@ def test_a_run_that_was_stopped_here_goes_on_there(tmp_path, make_hasse, cluster
 def test_a_cluster_that_is_not_there_is_named(hasse):
     hasse.write({**hasse.tiny, "execution": {"executor": "ray", "address": "127.0.0.1:1"}})
     assert "no Ray cluster at '127.0.0.1:1'" in hasse("run", str(hasse.recipe), code=2)
+
+
+PLUG = """
+from typing import Literal
+from pydantic import Field
+from hasse.data.settings import Config
+
+class Settings(Config):
+    strategy: Literal["elsewhere"] = "elsewhere"
+    chunk_size: int = Field(default=5, description="Prompts between two commits.")
+
+def orders(items, settings):
+    import os
+    yield from (os.getpid() for _ in items)
+"""
+
+PROGRAM = """
+import os, sys
+from types import SimpleNamespace
+from hasse.data.settings import registry
+from hasse.pipeline.executors import Computation, ray
+
+strategies = "hasse.stages.order.strategies"
+strategy = registry.load(strategies, "elsewhere", kind="strategy")
+settings = registry.settings_of(strategies, "elsewhere")()
+work = Computation(compute=lambda items: [[pid] for pid in strategy.orders(items, settings)])
+on = ray.Settings(address=sys.argv[1], gpus=0, workers=1)
+((_, ((pid,),)),) = ray.computed([[SimpleNamespace(item=1)]], work, on)
+print("elsewhere" if pid != os.getpid() else "here")
+"""
+
+
+@pytest.mark.slow
+def test_an_actor_loads_a_plug_from_outside(tmp_path, cluster):
+    (tmp_path / "plug.py").write_text(PLUG)
+    command = [sys.executable, "-c", PROGRAM, cluster[0].address]
+    environment = {**os.environ, "HASSE_PLUGINS": str(tmp_path / "plug.py")}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert found.stdout.split() == ["elsewhere"], found.stderr
