@@ -120,6 +120,19 @@ def test_a_wheel_of_the_source_archive_is_the_same(sdist, wheel, tmp_path):
     assert all(contents[1][name] == crc for name, crc in contents[0].items() if name.startswith("hasse/"))
 
 
+def test_what_the_image_copies_makes_the_same_wheel(wheel, tmp_path):
+    context = tmp_path / "app"
+    for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines():
+        command, *names = line.split() or [""]
+        for name in names[:-1] if command == "COPY" else []:
+            target = context / names[-1] / ("" if (ROOT / name).is_dir() else Path(name).name)
+            run("mkdir", "-p", target.parent, cwd=tmp_path)
+            run("cp", "--recursive", "--no-dereference", ROOT / name, target, cwd=tmp_path)  # links stay links
+    uv("build", "--quiet", "--wheel", "--out-dir", tmp_path / "dist", context, cwd=tmp_path)
+    (again,) = (tmp_path / "dist").glob("*.whl")
+    assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_command_and_the_library_run_a_recipe_beside_packages_of_the_same_names(installed, project):
     said = run(installed / "hasse", "run", "tiny.yaml", cwd=project)
     assert "Report: store/report/" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hasse.data.errors import InputError
 from hasse.data.records import Checkpoint
@@ -13,10 +13,12 @@ from hasse.pipeline.store import Artifact, table_name
 from hasse.stages.models.checkpoints import model_folder
 
 if TYPE_CHECKING:
-    from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    class CausalModel(PreTrainedModel, GenerationMixin):
-        """A language model as type checkers see it: every causal model of transformers generates."""
+    class CausalModel(PreTrainedModel):
+        """A causal language model as type checkers see it: transformers types `generate` for its own checker alone."""
+
+        def generate(self, *arguments: Any, **options: Any) -> Any: ...
 
 
 def load_model(
