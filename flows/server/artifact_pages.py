@@ -1,4 +1,4 @@
-"""What a step says of itself on Prefect's pages: its name with numbers, and a page in Markdown."""
+"""What a step shows on Prefect's pages: its name with numbers, and a page in Markdown."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -16,18 +16,18 @@ from hasse.stages.report.svg import Node, hasse_diagram
 SAMPLE_ROWS = 3
 MAX_CELL = 120
 BY_WHOM = ["prompt_id", "candidate_id", "text", "source"]
-"""Columns of candidates that tell who wrote them."""
+"""Columns of candidates that are read to find out who wrote them."""
 LOOK = (
     "<style>text{font:12px system-ui,sans-serif;fill:#3d4650}.edge{fill:none;stroke:#7d8791;stroke-width:1.6}"
     ".node circle{stroke:#fff;stroke-width:3}.right circle{fill:#2f8a57}.wrong circle{fill:#bd4b4b}"
     ".unknown circle{fill:#6b7680}.node circle.rim{fill:none;stroke:#3b6fb6;stroke-width:2}"
     ".node .sign{fill:#fff;font-weight:700}</style>"
 )
-"""A picture inside an <img> sees no style of the page around it."""
+"""The style of a picture, since a picture in an <img> does not see the style of its page."""
 
 
 def label(step: str, manifest: Manifest) -> str:
-    """`generate · 1,600 candidates · 352 of 400 found`: the step, the rows of its first table, and what was there."""
+    """`generate · 1,600 candidates · 352 of 400 found`: the step, its rows, and how many were found in the store."""
     parts = [step]
     for name, by_status in manifest.counts.items():
         if name not in ("curve_point", "checkpoint"):
@@ -39,7 +39,7 @@ def label(step: str, manifest: Manifest) -> str:
 
 
 def page(done: Done, step: Step, artifacts: Mapping[str, Artifact]) -> str:
-    """Counts by status, a picture of an order, metrics, a few rows, and where the files are."""
+    """The page of a step: path, counts by status, a picture of an order, metrics, and a few rows."""
     manifest = done.artifact.manifest
     parts = [f"# {done.step}", f"`{done.artifact.path}`"]
     if step.stage.name == "report":
@@ -57,7 +57,7 @@ def page(done: Done, step: Step, artifacts: Mapping[str, Artifact]) -> str:
 
 
 def table(found: list[dict[str, Any]], *, limit: int) -> str:
-    """In Markdown, without the columns that are empty."""
+    """Rows as a Markdown table, without empty columns."""
     if not found:
         return "no rows"
     columns = [name for name in found[0] if any(row.get(name) not in (None, [], "") for row in found)]
@@ -67,7 +67,7 @@ def table(found: list[dict[str, Any]], *, limit: int) -> str:
 
 
 def as_cell(value: Any) -> str:
-    """Text that is safe inside a Markdown table: no markup, no line break, not endless."""
+    """Text that is safe in a Markdown table: without markup and line breaks, and not too long."""
     text = "" if value is None else str(value)
     text = text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
     for character, replacement in (
@@ -98,7 +98,7 @@ def _results(report: Artifact) -> list[str]:
 
 
 def _missing(metrics: Mapping[str, Any]) -> list[str]:
-    """What the run expected and did not get, first of all."""
+    """What the run expected and did not get."""
     sentences = metrics.get("missing", [])
     listed = "\n".join(f"- {as_cell(sentence)}" for sentence in sentences)
     return ["**What is missing**", listed] if sentences else []
@@ -134,7 +134,7 @@ def _verdicts(prompt_id: str, step: Step, artifacts: Mapping[str, Artifact]) -> 
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> list[dict[str, Any]]:
-    """Every plain value, a nested one under its dotted name."""
+    """Every plain value. A nested value has a dotted name."""
     found: list[dict[str, Any]] = []
     for name, value in metrics.items():
         if isinstance(value, dict):

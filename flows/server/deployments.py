@@ -1,4 +1,4 @@
-"""The flows as deployments: what a server offers to run, each with a form that opens filled in."""
+"""The flows as deployments: what a server offers to run, each with a form that is filled in already."""
 
 import asyncio
 import contextlib
@@ -35,16 +35,16 @@ ZOMBIES = "hasse: a run without heartbeats has crashed"
 MISSED_HEARTBEATS = 4
 
 FLOWS: tuple[Flow[..., Any], ...] = (hasse_flow, nightly_flow, sweep_flow, evaluate_flow, prune_flow)
-"""Every flow. Each is a deployment of its own name but the first two: one for each recipe, and for each with nights."""
+"""Every flow. `hasse` has a deployment for each recipe, `nightly` for each recipe with nights; the others have one."""
 
 
 def recipe_values(name: str) -> Parameters:
-    """A recipe, shipped or from a file, whole, with every default."""
+    """All values of a shipped recipe or a recipe file, including defaults."""
     return load_recipe(name, []).form_values()
 
 
 def forms(recipes: Sequence[str]) -> Iterator[tuple[Flow[..., Any], str, Parameters]]:
-    """Flow, name of the deployment, and the values that its form opens with."""
+    """For each deployment: the flow, the name, and the values in its form."""
     for recipe in recipes or shipped_recipes():
         values = recipe_values(recipe)
         yield hasse_flow, values["name"], {"recipe": values}
@@ -55,7 +55,7 @@ def forms(recipes: Sequence[str]) -> Iterator[tuple[Flow[..., Any], str, Paramet
 
 
 def deployments(store: str, recipes: Sequence[str]) -> list[RunnerDeployment]:
-    """One for each form; the schema of a flow's form takes a while to make, and is made once."""
+    """One deployment for each form. The schema of a flow's form is slow to make, so each schema is made once."""
     plain: dict[str, RunnerDeployment] = {}
     found = []
     for flow, name, parameters in forms(recipes):
@@ -66,13 +66,13 @@ def deployments(store: str, recipes: Sequence[str]) -> list[RunnerDeployment]:
         description = parameters.get("recipe", {}).get("description") or made.description
         changes = {"name": name, "parameters": {**parameters, "store": store}, "description": description}
         copy = made.model_copy(update=changes)
-        copy.model_fields_set.discard("schedules")  # sent as an empty list, they clear those that were made by hand
+        copy.model_fields_set.discard("schedules")  # an empty list would delete schedules that were made by hand
         found.append(copy)
     return found
 
 
 def schedules(recipes: Sequence[str]) -> dict[str, DeploymentScheduleCreate | None]:
-    """Full name of each nightly deployment -> the schedule that its recipe wants."""
+    """Full name of each nightly deployment -> the schedule in its recipe, or None."""
     return {
         f"{flow.name}/{name}": schedule_of(Recipe.model_validate(parameters["recipe"]))
         for flow, name, parameters in forms(recipes)
@@ -82,16 +82,16 @@ def schedules(recipes: Sequence[str]) -> dict[str, DeploymentScheduleCreate | No
 
 def _deployment(flow: Flow[..., Any], **options: Any) -> RunnerDeployment:
     made = flow.to_deployment(flow.name, tags=[TAG], entrypoint_type=EntrypointType.MODULE_PATH, **options)
-    return cast(RunnerDeployment, made)  # it is a coroutine only where a loop runs
+    return cast(RunnerDeployment, made)  # a coroutine only inside an event loop
 
 
 def serve(store: str, recipes: Sequence[str], *, limit: int, alone: bool = False) -> None:
-    """Serve every deployment from this process until it is told to stop.
+    """Serve every deployment from this process until the process is told to stop.
 
     Args:
         store: Where the runs keep their artifacts.
-        recipes: Names or files of recipes; all that are shipped when empty.
-        limit: Runs at a time, at most.
+        recipes: Names or files of recipes. Empty: all shipped recipes.
+        limit: How many runs may run at a time.
         alone: No other process serves deployments at this server.
     """
     served, wanted = deployments(store, recipes), schedules(recipes)
@@ -102,19 +102,19 @@ def serve(store: str, recipes: Sequence[str], *, limit: int, alone: bool = False
         for name, schedule in wanted.items():
             keep_schedule(client, ids[name], schedule)
         for name in pause_abandoned(client, ids, alone=alone):
-            LOGGER.warning("%s is paused, since no recipe that is served here has such nights any more", name)
+            LOGGER.warning("%s is paused, since no recipe that is served here has nights of this name", name)
     ScheduleWatch(ids).start()
     with contextlib.suppress(TerminationSignal):
         asyncio.run(runner.start())
 
 
 def prepare() -> None:
-    """What the server needs once: the limits, and the automation that notices dead runs."""
+    """Create what the server needs once: the concurrency limits, and the automation that notices dead runs."""
     ensure_limits()
     automation = zombie_automation()
     try:
         found = Automation.read(name=automation.name, _sync=True)  # type: ignore[call-overload]
-    except ValueError:  # there is none of that name
+    except ValueError:  # there is no automation of this name
         automation.create(_sync=True)  # type: ignore[call-arg]
         return
     automation.id = found.id
@@ -122,9 +122,10 @@ def prepare() -> None:
 
 
 def zombie_automation() -> Automation:
-    """A run whose heartbeats stop before it has ended is Crashed: its machine is gone, or its process was killed.
+    """The automation that marks a run as Crashed if its heartbeats stop before its end.
 
-    Other flows on the server may beat more slowly, so it looks at these alone.
+    Then the machine is gone, or the process was killed. Other flows on the server may beat more slowly, so only the
+    flows of hasse are watched.
     """
     names = [flow.name for flow in FLOWS]
     seconds = get_current_settings().flows.heartbeat_frequency or HEARTBEAT_SECONDS
@@ -145,7 +146,7 @@ def zombie_automation() -> Automation:
             ChangeFlowRunState(
                 name="Crashed",
                 state=StateType.CRASHED,
-                message="No heartbeat: its process or machine is gone.",
+                message="The run sends no heartbeat: its process or machine is gone.",
                 force=False,
             )
         ],

@@ -1,4 +1,4 @@
-"""The Prefect flows: a run of a recipe, a sweep, an evaluation of what a run has trained, and pruning."""
+"""The Prefect flows: run a recipe, run a sweep, evaluate the models of an earlier run, and prune the store."""
 
 import logging
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ from hasse.pipeline.store import Store
 from hasse.stages.evaluate.settings import EvaluateSection
 
 DEMO: Any = load_recipe("rescue-demo", []).form_values()
-"""What the forms of deployments by `prefect deploy` open with."""
+"""The values in the forms of deployments that `prefect deploy` makes."""
 
 
 def _run_name() -> str:
-    """The recipe and the date."""
+    """The name of a flow run: the recipe and the date."""
     parameters = flow_run.parameters
     recipe = parameters.get("recipe")
     name = recipe.get("name") if isinstance(recipe, dict) else getattr(recipe, "name", None)
@@ -50,14 +50,14 @@ def hasse_flow(
     only: str | None = None,
     since: str | None = None,
 ) -> str:
-    """Take prompts and a student to a better student; gives the id of the recorded run.
+    """Run a recipe, from the prompts to the report. Returns the id of the recorded run.
 
     Args:
-        recipe: What is run. It opens with the values of the recipe that the deployment is named after.
+        recipe: The recipe. The form holds the values of the recipe that the deployment is named after.
         store: Folder of the artifacts.
-        from_stage: Compute this stage and all after it anew; those before it must be in the store.
-        only: Run this stage alone; those before it must be in the store.
-        since: For a run that is resumed, what from_stage has computed anew since this time (UTC) is kept.
+        from_stage: Compute this stage and all later stages again. Earlier stages must be in the store.
+        only: Run only this stage. Earlier stages must be in the store.
+        since: With from_stage: what was computed since this time (UTC) is not computed again.
     """
     place = admit(store, recipe=recipe)
     steps = plan(recipe)
@@ -73,12 +73,12 @@ def sweep_flow(
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None,
     store: str = "store",
 ) -> str:
-    """Run a recipe once for each combination of settings, each as a run of its own; gives the page of the sweep.
+    """Run a recipe once for each combination of settings. Returns the page with the results.
 
     Args:
-        recipe: What the runs have in common.
-        over: Settings and their values, such as order.strategy=hp,lp,lp_hp; one run for each combination.
-        seeds: Training seeds 0, 1, ... of every arm; those of the recipe when left out.
+        recipe: The recipe whose settings are changed.
+        over: Settings and their values, such as order.strategy=hp,lp,lp_hp. Each combination is one run.
+        seeds: How many training seeds each arm has: 0, 1, ... Left out: the seeds of the recipe.
         store: Folder of the artifacts.
     """
     place = admit(store, recipe=recipe, over=over)
@@ -98,11 +98,11 @@ def sweep_flow(
 
 @flow(name="evaluate", flow_run_name=_run_name, persist_result=False)
 def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str = "store") -> str:
-    """Evaluate and report what an earlier run has trained; nothing is trained. Gives the id of the recorded run.
+    """Evaluate the models of an earlier run again, without training. Returns the id of the recorded run.
 
     Args:
-        run: A run in the store: its id or the beginning of it, or the id or name of its Prefect flow run.
-        evaluate: How it is evaluated; as in that run when left out.
+        run: The id of a run in the store, the beginning of an id, or the id or name of a Prefect flow run.
+        evaluate: Settings of the evaluation. Left out: the settings of that run.
         store: Folder of the artifacts.
     """
     place = admit(store, evaluate=evaluate)
@@ -118,16 +118,18 @@ def evaluate_flow(run: str, evaluate: EvaluateSection | None = None, store: str 
 def prune_flow(
     store: str = "store", keep_runs: Annotated[int, Field(ge=1, le=JSON_INTEGER)] = 5, delete: bool = False
 ) -> int:
-    """List what the last runs of every recipe did without, and delete it if asked to; gives the number of folders.
+    """List what no recent run uses, and delete it if `delete` is set. Returns the number of folders.
 
     Args:
         store: Folder of the artifacts.
-        keep_runs: Keep all that the last so many runs of a recipe used.
-        delete: Delete what is listed.
+        keep_runs: Keep everything that the newest runs of each recipe used, this many for each recipe.
+        delete: Delete the listed folders.
     """
     place = admit(store)
     names = prune.prunable(place, keep_runs=keep_runs)
-    _show(f"# {'Deleted' if delete else 'Could go'}\n\n" + "\n".join(f"- `{name}`" for name in names), key="prune")
+    _show(
+        f"# {'Deleted' if delete else 'Can be deleted'}\n\n" + "\n".join(f"- `{name}`" for name in names), key="prune"
+    )
     if delete:
         names = prune.delete_unused(place, names)
     return len(names)
@@ -142,9 +144,9 @@ def run_recipe_as_flow(
 
 
 def admit(store: str, **settings: Any) -> Store:
-    """The store, once the run may begin: its paths lie below the roots, its keys are there, and so are the limits.
+    """Prepare a run and return its store: check its paths, load its keys, and make the concurrency limits.
 
-    A run that no deployment started was started by somebody at this machine, who may read what they like.
+    Only the paths of a run that a deployment started are checked: any other run was started by a user of this machine.
     """
     logging.getLogger("prefect.task_runs").setLevel(logging.WARNING)  # one line a step, by the flow itself
     if deployment.id:
@@ -158,7 +160,7 @@ def admit(store: str, **settings: Any) -> Store:
 
 
 def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: Any) -> Run:
-    """Every step as a task; those before `first` must be in the store."""
+    """Run every step as a task. The steps before number `first` must be in the store."""
     check_prices(steps[first:])
     check_ready(steps, store, first=first, anew=how.get("from_stage") is not None)
     run = begin(recipe, store, **how, flow_run=str(flow_run.id), flow_run_name=flow_run.name)
@@ -166,13 +168,13 @@ def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: An
 
 
 def _first_start() -> str:
-    """When this flow run was first to start: a Retry in the UI keeps what the tries before it have computed anew."""
+    """When this flow run was first to start. A Retry on the page keeps what earlier tries have computed since then."""
     start = flow_run.scheduled_start_time
     return start.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _first_after_training(steps: list[Step]) -> int:
-    """Evaluation begins where held-out prompts get candidates, if they do."""
+    """The number of the first step of evaluation: candidates for held-out prompts, if there are any."""
     return next(i for i, s in enumerate(steps) if s.labels == HELD_OUT or s.stage.name == "evaluate")
 
 

@@ -1,6 +1,7 @@
-"""The flow `nightly`: one night of a recipe as a Prefect flow, whose child is the flow of the run.
+"""The flow `nightly`: one night of a recipe. The run itself is a child flow.
 
-A night that starts too late ends as Cancelled, `Dropped`, and so does one that finds another at work; nothing piles up.
+A night that starts too late, or while another night of the recipe is running, ends as Cancelled with the name
+`Dropped`, so that nights do not pile up.
 """
 
 from datetime import UTC, datetime
@@ -25,14 +26,14 @@ from hasse.flows.server.flows import admit, run_recipe_as_flow
 
 DROPPED = "Dropped"
 FROM_RECIPE = "recipe"
-"""The slug of the schedule that a recipe's `cron` makes, which tells it from those that somebody makes on the page."""
+"""The slug of a schedule that comes from a recipe's `cron`. Schedules that are made on the page have no such slug."""
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""A night that would start while another one of its deployment is running is cancelled."""
+"""A night is cancelled if another night of the same deployment is running."""
 
 
 @flow(name="nightly", flow_run_name="nightly {recipe.name}", persist_result=False)
 def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
-    """Run tonight's recipe and promote its model if it beats the latest; gives the verdict in a line.
+    """Run a recipe on its grown source, and promote a better model. Returns the verdict as one sentence.
 
     The arguments are those of `hasse nightly`.
     """
@@ -41,7 +42,7 @@ def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
         return Cancelled(name=DROPPED, message=f"dropped, {late:.1f} hours late")
     place = admit(store, recipe=recipe)
     try:
-        found, _ = night(
+        verdict, _ = night(
             recipe,
             place,
             lambda tonights: run_recipe_as_flow(tonights, place, from_stage=None, only=None),
@@ -49,14 +50,14 @@ def nightly_flow(recipe: Recipe, store: str = "store") -> State[Any] | str:
         )
     except AlreadyRunning as error:
         return Cancelled(name=DROPPED, message=str(error))
-    _show(recipe, found)
-    return found.reason
+    _show(recipe, verdict)
+    return verdict.reason
 
 
 def run_night_as_flow(recipe: Recipe, store: str) -> str:
-    """The verdict of a night that is run now, against the server of PREFECT_API_URL or Prefect's own ephemeral one.
+    """Run a night as a flow, at the server of PREFECT_API_URL or at an ephemeral server. Returns the verdict.
 
-    Raises AlreadyRunning, and what the night raises.
+    Raises AlreadyRunning, and whatever the night raises.
     """
     state = nightly_flow(recipe, store=store, return_state=True)
     if state.is_cancelled():
@@ -65,7 +66,7 @@ def run_night_as_flow(recipe: Recipe, store: str) -> str:
 
 
 def schedule_of(recipe: Recipe) -> DeploymentScheduleCreate | None:
-    """The schedule of the recipe's nightly deployment, or None where nights start by hand alone.
+    """The schedule of a recipe's nightly deployment, or None if nights start only by hand.
 
     Raises InputError for a schedule that Prefect cannot read.
     """
@@ -85,12 +86,12 @@ def schedule_of(recipe: Recipe) -> DeploymentScheduleCreate | None:
 
 
 def next_time(schedule: CronSchedule, after: datetime) -> datetime:
-    """When the schedule fires next. Raises ValueError for one that never does, such as the 31st of February."""
+    """When the schedule fires next. Raises ValueError if it never does, such as on the 31st of February."""
     return croniter(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone or "UTC"))).get_next(datetime)
 
 
 def _hours_late(recipe: Recipe) -> float | None:
-    """None for a second attempt: somebody wants it, however late."""
+    """How many hours late this night is, or None if it may run. A second try may always run: somebody wants it."""
     limit = recipe.nightly.max_late_hours if recipe.nightly else None
     if flow_run.run_count > 1:
         return None

@@ -1,4 +1,4 @@
-"""How far a long step is, as a progress artifact of its task: made when it takes a while, and changed seldom."""
+"""The progress of a long step, as a Prefect progress artifact of its task."""
 
 import time
 from uuid import UUID
@@ -6,12 +6,12 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 FIRST_SECONDS = 5.0
-"""A step that is done sooner shows none."""
+"""A step that ends sooner shows no progress."""
 SECONDS_BETWEEN = 3.0
 
 
 class ProgressArtifact:
-    """Called with (done, total), in the step's own unit."""
+    """A progress bar on Prefect's page. It is called with (done, total), in the step's own unit."""
 
     def __init__(self, step: str, key: str, *, first_seconds: float = FIRST_SECONDS):
         self.step, self.key = step, key
@@ -23,7 +23,7 @@ class ProgressArtifact:
             self._show(100 * done / total, f"{self.step}: {done:,} of {total:,}")
 
     def finish(self) -> None:
-        """A step that was shown ends at 100 %."""
+        """Show 100 %, if progress was shown at all."""
         if self.artifact is not None:
             self._show(100.0, f"{self.step}: done")
 

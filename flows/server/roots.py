@@ -1,7 +1,7 @@
-"""What a run that a server started may touch: the worker's roots, and the endpoints, programs and keys of its owner.
+"""What a run that a server started may touch: folders, endpoints, programs, keys and addresses.
 
-Whoever may start runs from the pages may write any recipe. The owner of the worker says by variables of its environment
-what such a recipe may name; lists are separated by commas:
+A user of the pages can write any recipe. The owner of the worker lists, in environment variables and separated by
+commas, what such a recipe may name:
 
     HASSE_ROOTS       folders and URLs of object stores; left out: the working directory
     HASSE_ENDPOINTS   chat endpoints beside the provider's own and servers on this machine
@@ -29,9 +29,9 @@ VARIABLE = "HASSE_ROOTS"
 ENDPOINTS, KEYS, PROGRAMS, ADDRESSES = "HASSE_ENDPOINTS", "HASSE_KEYS", "HASSE_PROGRAMS", "HASSE_ADDRESSES"
 WEB = ("http", "https")
 KEY_NAME = re.compile(r"[A-Z][A-Z0-9_]*_(KEY|TOKEN|SECRET)")
-"""What a variable may be called that a Secret block sets: not PATH, and nothing else that programs listen to."""
+"""Names of variables that a Secret block may set: not PATH, or any other variable that programs read."""
 SAFE_PARAMETERS = frozenset({"region"})
-"""Of a store's URL. Others, such as endpoint_override, would send it elsewhere."""
+"""Parameters that a store's URL may have. Others, such as endpoint_override, would lead to another server."""
 MAX_ENTRIES = 100_000
 GLOB = re.compile(r"[*?\[]")
 
@@ -42,10 +42,10 @@ def allowed_roots() -> list[str]:
 
 
 def check_roots(values: Any, *, where: str) -> None:
-    """Everything that the values name is what the worker's owner allows. Raises InputError, naming the field.
+    """Raises InputError, with the field, if the values name something that the worker's owner has not allowed.
 
-    Any text may be a path: what begins with / or ~, climbs by .., or is there and lies elsewhere is refused wherever it
-    stands, so that a setting added later needs no entry in a list. Other texts lead nowhere, unless they are a Path.
+    Any text may be a path. A text that begins with / or ~, climbs by .., or names an existing file is checked in every
+    field, so that a new setting needs no entry in a list. Other texts are checked only in fields that hold paths.
     """
     roots = allowed_roots()
     for field, name, value in _texts(values, where, ""):
@@ -151,7 +151,7 @@ def _stays_inside(text: str, roots: list[str], *, is_path: bool) -> bool:
 
 
 def _behind(place: Path) -> Iterator[Path]:
-    """What a pattern fits, and the links in a folder, which lead a reader on."""
+    """The files that a pattern matches, and the links inside folders, which may lead elsewhere."""
     matches = list(_fitting(str(place))) or [place]
     yield from matches
     for folder in matches:
@@ -161,7 +161,7 @@ def _behind(place: Path) -> Iterator[Path]:
 
 
 def _fitting(pattern: str) -> Iterator[Path]:
-    """The files and folders that a pattern fits; none for a text that is no pattern."""
+    """The files and folders that a pattern matches; none for a text that is not a pattern."""
     if GLOB.search(pattern) and "\0" not in pattern:
         names = glob.iglob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
         yield from (Path(name) for name in islice(names, MAX_ENTRIES))
@@ -178,7 +178,7 @@ def _is_here(url: str) -> bool:
 
 
 def _is_listed(url: str, listed: list[str]) -> bool:
-    """Whether the URL is one of these, or lies below one, after a look at everything that could lead it elsewhere."""
+    """Whether the URL is listed, or lies below a listed URL, without any part that could lead elsewhere."""
     try:
         parts = urlsplit(url)
         path = unquote(parts.path)

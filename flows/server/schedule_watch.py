@@ -1,6 +1,6 @@
-"""Asks the Prefect server, for as long as a process serves flows, whether their schedules really lead to runs.
+"""Check, while a process serves flows, whether the Prefect server makes runs from their schedules.
 
-The values of a schedule prove nothing: a server whose scheduler fails looks healthy, and nothing ever starts.
+A server whose scheduler fails looks healthy, and no run ever starts.
 """
 
 import logging
@@ -31,13 +31,13 @@ Problems = dict[UUID, str]
 
 LOGGER = logging.getLogger("hasse.schedules")
 HORIZON = timedelta(days=100)
-"""Prefect's scheduler looks no further ahead."""
+"""How far ahead Prefect's scheduler makes runs."""
 PATIENCE = timedelta(seconds=75)
 """Prefect's scheduler looks at everything once a minute."""
 SCHEDULED = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
 LATE = timedelta(minutes=2)
 FIRST_SECONDS, SECONDS = 5.0, 30.0
-"""Between two looks: in the first minutes, and afterwards."""
+"""Seconds between two checks: in the first minutes, and later."""
 SHOWN = 3
 
 
@@ -55,7 +55,7 @@ class ScheduleWatch:
         threading.Thread(target=self._watch, name="schedules", daemon=True).start()
 
     def look(self, client: SyncPrefectClient, now: datetime) -> None:
-        """Compare the server's schedules with the runs that it has scheduled, and say what is new."""
+        """Compare the server's schedules with its scheduled runs, and log what has changed."""
         found = dict(self._unstarted(_late_runs(client, list(self.served), now)))
         for id_ in self.served:
             active = [s.schedule for s in client.read_deployment_schedules(id_) if s.active]
@@ -145,7 +145,7 @@ def _next_runs(client: SyncPrefectClient, deployment: UUID, now: datetime) -> li
 
 
 def _fire_soon(schedules: list[PrefectSchedule], now: datetime) -> bool:
-    """Schedules of other kinds than cron are made by hand; these are taken to fire."""
+    """Whether a schedule fires within the horizon. A schedule without cron was made by hand and counts as firing."""
     return any(not isinstance(s, CronSchedule) or next_time(s, now) - now < HORIZON for s in schedules)
 
 

@@ -1,4 +1,4 @@
-"""Schedules of nightly deployments at a Prefect server: those from recipes, beside those that somebody made by hand."""
+"""Schedules of nightly deployments at a Prefect server: from recipes, and made by hand on the page."""
 
 from collections.abc import Collection, Mapping
 from uuid import UUID
@@ -12,14 +12,14 @@ from prefect.client.schemas.responses import DeploymentResponse
 from hasse.flows.server.nightly_flow import FROM_RECIPE, nightly_flow
 
 TAG = "hasse"
-"""On every deployment that hasse makes."""
+"""The tag of every deployment that hasse makes."""
 
 
 def keep_schedule(client: SyncPrefectClient, deployment_id: UUID, wanted: DeploymentScheduleCreate | None) -> None:
-    """Make the deployment's schedule from the recipe the wanted one; schedules that were made by hand stay.
+    """Give the deployment the schedule of its recipe. Schedules that were made by hand stay.
 
-    A schedule that somebody has switched off on the page stays off as long as the recipe does not change it. The
-    server deletes the scheduled runs of a schedule that is changed or deleted.
+    A schedule that was switched off on the page stays off until the recipe changes it. The server deletes the
+    scheduled runs of a schedule that is changed or deleted.
     """
     ours = [found for found in client.read_deployment_schedules(deployment_id) if _is_from_recipe(found, wanted)]
     if wanted is None or not ours:
@@ -37,7 +37,7 @@ def keep_schedule(client: SyncPrefectClient, deployment_id: UUID, wanted: Deploy
 
 
 def pause_abandoned(client: SyncPrefectClient, served: Mapping[str, UUID], *, alone: bool) -> list[str]:
-    """Pause nightly deployments that nobody serves any more, so that no runs pile up for them; gives their names.
+    """Pause nightly deployments that no process serves any more, so that no runs pile up. Returns their names.
 
     A recipe that is served without its section `nightly`, or under another name, leaves such a deployment behind.
 
@@ -58,14 +58,14 @@ def pause_abandoned(client: SyncPrefectClient, served: Mapping[str, UUID], *, al
 
 
 def _is_abandoned(client: SyncPrefectClient, found: DeploymentResponse, served: Collection[UUID]) -> bool:
-    """Deployments for workers have a work pool, and a worker serves them."""
+    """Whether no process serves this deployment. A deployment with a work pool is served by its workers."""
     if found.id in served or found.work_pool_name is not None or found.paused:
         return False
     return client.read_flow(found.flow_id).name == nightly_flow.name
 
 
 def _is_from_recipe(found: DeploymentSchedule, wanted: DeploymentScheduleCreate | None) -> bool:
-    """By its slug, or, without one, because it is just what the recipe wants."""
+    """Whether a schedule comes from the recipe: by its slug or, without a slug, because the two are equal."""
     return found.slug == FROM_RECIPE or (found.slug is None and wanted is not None and _are_equal(found, wanted))
 
 

@@ -1,4 +1,4 @@
-"""Keys of endpoints from Prefect's Secret blocks, into the environment of this process and nowhere else."""
+"""Load the keys of endpoints from Prefect's Secret blocks into the environment of this process."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ loaded_keys: set[str] = set()
 
 
 def load_keys(settings: Any) -> None:
-    """Set the variable of every chat endpoint that is not set and has a Secret block: OPENAI_API_KEY, openai-api-key.
+    """Set the key variables that are not set and have a Secret block: OPENAI_API_KEY from the block openai-api-key.
 
     Without such a block the variable stays unset, and `check_ready` says which keys are missing before the run begins.
     """
@@ -26,6 +26,6 @@ def load_keys(settings: Any) -> None:
 def _secret(name: str) -> str | None:
     try:
         block = Secret.load(name, _sync=True)  # type: ignore[call-arg]  which of both ways, as its decorator takes it
-    except ValueError:  # there is no such block
+    except ValueError:  # there is no block of this name
         return None
     return str(block.get())  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
-"""Notices for `hasse up` when something inside the Prefect server goes wrong while the server itself goes on.
+"""Tell the user of `hasse up` about errors inside the Prefect server.
 
-A server whose scheduler fails each minute answers every request and looks healthy; only its log tells.
+A server whose scheduler fails still answers every request. Only its log shows the error.
 """
 
 import re
@@ -17,7 +17,7 @@ CAUSE = re.compile(r"^[A-Za-z_][\w.]*(: .*)?$")
 """The line of a traceback that names the exception: at the left margin, as in `ValueError: ...`."""
 ERRORS = ("ERROR", "CRITICAL")
 OURS = "hasse."
-"""Loggers of what serves the flows, whose records are meant for the terminal as they are."""
+"""Loggers of the serving process whose records are shown on the terminal unchanged."""
 VARYING = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|0x[0-9a-f]+|\d+(\.\d+)?")
 
 CONSEQUENCES = {
@@ -36,15 +36,15 @@ CONSEQUENCES = {
 }
 """A part of the name of a logger or a service -> what its failure means, for the person at the terminal."""
 REPEAT_SECONDS = 600.0
-"""An error that goes on is said again after so long."""
+"""An error that persists is repeated after this many seconds."""
 QUIET_SECONDS = 1.0
-"""A record with its traceback is complete when the log has not grown for so long."""
+"""A record with its traceback is complete if the log has not grown for this many seconds."""
 READY_EVERY, READY_TIMEOUT, UNREADY_SECONDS = 15.0, 5.0, 60.0
 
 
 @dataclass
 class Record:
-    """A line of a log and what belongs to it: `13:59:30.544 | ERROR   | prefect.server.x - Error ...`"""
+    """A line of a log with the lines that follow it: `13:59:30.544 | ERROR   | prefect.server.x - Error ...`"""
 
     level: str
     logger: str
@@ -59,12 +59,12 @@ class Record:
 
     @property
     def service(self) -> str:
-        """The name in which the failing part is found: its logger, and for docket the function that it was running."""
+        """The text that names the failing service: its logger, and for docket also the function that was running."""
         return f"{self.logger} {self.text}" if self.logger.startswith("docket") else self.logger
 
 
 class LogFollower:
-    """Gives the records that are written to a log from now on, each once it is complete."""
+    """Reads the records that are written to a log from now on, each as soon as it is complete."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -99,7 +99,7 @@ class LogFollower:
 
 
 class ServerWatch:
-    """What a person at the terminal of `hasse up` should know, as lines."""
+    """Messages for the user of `hasse up`."""
 
     def __init__(self, url: str, *, server: Path, flows: Path):
         self.url, self.server, self.flows = url, LogFollower(server), LogFollower(flows)
@@ -110,7 +110,7 @@ class ServerWatch:
         self.is_unready = False
 
     def look(self) -> Iterator[str]:
-        """What has happened since the last look."""
+        """The messages since the last call."""
         for record in self.server.records():
             if record.level in ERRORS:
                 yield from self._error(record)

@@ -1,6 +1,6 @@
-"""Who may use the GPU and the teacher at the same time: limits of the server, taken for the time of a stage.
+"""How many runs may use the GPUs and the chat endpoints at a time: concurrency limits of the Prefect server.
 
-A slot is a lease that its run renews; a run that was killed frees its slot when the lease runs out.
+A step holds a slot while it runs. The slot is a lease, so that a killed run frees its slot when the lease ends.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ from hasse.pipeline.stage import Step
 
 GPU, TEACHER = "hasse-gpu", "hasse-teacher"
 LEASE_SECONDS = 60.0
-"""The shortest that Prefect allows, so that a killed run's slot is free soon."""
+"""The shortest lease that Prefect allows."""
 TEACHER_RUNS = 1
-"""An endpoint's own limits hold within one run; two runs at a time would ask twice as fast."""
+"""The limits of an endpoint hold within one run, so two runs at a time would ask twice as fast."""
 
 
 def slot_of(step: Step) -> str | None:
-    """The limit that a step counts under: a model in a child process needs a GPU, an endpoint only its patience."""
+    """The limit that a step counts towards: a chat endpoint, or a GPU for a model in a child process."""
     if next(endpoints(step.settings), None):
         return TEACHER
     return GPU if step.stage.in_child else None
 
 
 def slot(step: Step) -> AbstractContextManager[None]:
-    """Wait for the step's slot and hold it.
+    """Wait for the step's slot, and hold it.
 
-    A server that is away for a while does not stop a long training run: its lease may be lost, its work is not.
+    A long training run goes on if the server is away for a while, even if the lease is lost.
     """
     name = slot_of(step)
     if name is None:
@@ -42,7 +42,7 @@ def slot(step: Step) -> AbstractContextManager[None]:
 
 
 def ensure_limits() -> None:
-    """Create the limits that the server does not have yet; those that somebody has changed stay as they are."""
+    """Create the limits that the server does not have yet. Existing limits stay as they are."""
     with get_client(sync_client=True) as client:
         for name, slots in ((GPU, num_gpus()), (TEACHER, TEACHER_RUNS)):
             try:
@@ -52,7 +52,7 @@ def ensure_limits() -> None:
 
 
 def num_gpus() -> int:
-    """The GPUs of this machine that this process may use; 1 where there is none, since a CPU is shared as well."""
+    """The number of GPUs that this process may use. Without a GPU 1, since the CPU is shared as well."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return max(1, len([device for device in visible.split(",") if device.strip() not in ("", "-1")]))
@@ -67,5 +67,8 @@ def _create_limit(name: str, slots: int) -> None:
     from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 
     limit = GlobalConcurrencyLimitCreate(name=name, limit=slots, active=True, active_slots=0)
-    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):  # another run was faster
+    with (
+        get_client(sync_client=True) as client,
+        contextlib.suppress(ObjectAlreadyExists),
+    ):  # another run has created the limit
         client.create_global_concurrency_limit(limit)

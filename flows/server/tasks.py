@@ -1,6 +1,6 @@
-"""A step as a Prefect task: every task begins with a look-up in the store, which alone decides what is cached.
+"""A step as a Prefect task. The store alone decides what is cached.
 
-So Retry, a fresh run and a run without Prefect all touch only what is missing, and leave the same store.
+A Retry, a new run and a run without Prefect all compute only what is missing, and leave the same store.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from hasse.pipeline.store import Artifact, Store
 
 
 def as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refresh: bool) -> Done:
-    """Run the step as a task whose result is a reference; shown as Cached when the store has the artifact."""
+    """Run the step as a task. The task is shown as Cached if the store has the artifact."""
     key = fingerprint(step.key(artifacts))
     there = None if refresh else look_up(store, step, artifacts)
     name = label(step.name, there.manifest) if there else step.name
@@ -44,7 +44,7 @@ def as_task(step: Step, store: Store, artifacts: dict[str, Artifact], *, refresh
 
 
 class _Quiet:
-    """Carries a value into a task without Prefect looking into it for states to resolve."""
+    """Holds a value that Prefect passes to a task without searching it for states."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -67,12 +67,12 @@ def _perform(step: _Quiet, store: _Quiet, artifacts: _Quiet, refresh: bool) -> d
 
 
 def _rename(name: str) -> None:
-    """Say how much it was: the task's next state takes its name to the server."""
+    """Rename the task run. The next state of the task sends the name to the server."""
     context = TaskRunContext.get()
     if context:
         context.task_run.name = name
 
 
 def artifact_key(name: str) -> str:
-    """Prefect's keys are lower case with dashes."""
+    """The key of a Prefect artifact: lower case with dashes."""
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""`hasse up`: a Prefect server and a process that serves the flows, together for as long as the command runs."""
+"""`hasse up`: a Prefect server and a process that serves the flows, for as long as the command runs."""
 
 import contextlib
 import ctypes
@@ -20,20 +20,23 @@ from hasse.flows.server.quiet_pages import quieten
 from hasse.flows.server.server_watch import ServerWatch
 
 PARENT = "HASSE_UP"
-"""In the environment of what serves the flows: the process without which it must not go on."""
+"""The variable that tells the serving process the id of `hasse up`, with which it ends."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 PAGES = "PREFECT_SERVER_UI_STATIC_DIRECTORY"
 DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
-"""With the database's password: for the server alone."""
+"""This variable holds the database's password, so only the server gets it."""
 START_SECONDS = 180.0
 GRACE_SECONDS = 20.0
-"""From asking a process to stop to killing its group."""
+"""Seconds between asking a process to stop and killing its group."""
 PR_SET_PDEATHSIG = 1
 
 
 def up(*, store: str, recipes: Sequence[str], host: str, port: int, home: Path, limit: int) -> None:
-    """Until Ctrl-C or SIGTERM. Raises InputError for an open address without a password, WorkError when a part ends."""
+    """Run until Ctrl-C or SIGTERM.
+
+    Raises InputError for an address that others can reach without a password, and WorkError if a process ends.
+    """
     auth = os.environ.get(AUTH)
     if host not in LOOPBACK and not auth:
         raise InputError(
@@ -74,7 +77,7 @@ def _options(name: str, values: Sequence[str]) -> list[str]:
 def _part(
     command: list[str], environment: Mapping[str, str], log: Path, before: Callable[[], None] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, which is gone with all it started when the block ends."""
+    """Start a process in a group of its own, and stop the whole group at the end of the block."""
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -92,15 +95,15 @@ def _part(
 
 
 def _die_with_parent() -> None:
-    """Linux: be asked to stop even when the parent was killed outright."""
+    """On Linux, receive SIGTERM even if the parent is killed by SIGKILL."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end_without_parent() -> bool:
-    """In what serves the flows: once `hasse up` is gone, killed outright, end with every run; tells if there is one.
+    """Make the serving process end, with every run, once `hasse up` is gone. Returns whether there is a `hasse up`.
 
-    Asking it to stop would not do: it would try for minutes to tell a server that is gone as well.
+    SIGTERM would not do: the process would try for minutes to reach the server, which is gone as well.
     """
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
@@ -118,7 +121,7 @@ def _watch(parent: int) -> None:
 
 
 def _children() -> list[int]:
-    """Linux; elsewhere the runs find that their server is gone."""
+    """The child processes, on Linux. On other systems runs notice by themselves that their server is gone."""
     found = []
     for path in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -137,7 +140,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the block as Ctrl-C does."""
+    """Make SIGTERM and a closed terminal end the block as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -164,7 +167,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _wait_until_one_ends(running: Mapping[str, subprocess.Popen[bytes]], home: Path, watch: ServerWatch) -> None:
-    """Say meanwhile what goes wrong at the server and what is scheduled. Raises WorkError once a part has ended."""
+    """Print messages about the server and its schedules. Raises WorkError as soon as a process has ended."""
     logs = {"server": home / "server.log", "flows": home / "serve.log"}
     parts = {"server": "the Prefect server", "flows": "the process that serves the flows"}
     while True:
@@ -183,7 +186,7 @@ def _how(code: int) -> str:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raises InputError where something listens already: its answers would be taken for those of our server."""
+    """Raises InputError if another program listens at the port: its answers would be taken for those of our server."""
     family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, number) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,8 +194,8 @@ def _check_free(host: str, port: int) -> None:
             probe.bind(address)
         except OSError as error:
             raise InputError(
-                f"--port {port} of {host} cannot be used ({error.strerror}); stop what listens there, perhaps another "
-                "`hasse up`, or give another --port"
+                f"--port {port} of {host} cannot be used ({error.strerror}); stop the program that listens there, "
+                f"perhaps another `hasse up`, or give another --port"
             ) from error
 
 
