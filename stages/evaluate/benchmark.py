@@ -1,4 +1,4 @@
-"""Stage benchmark: a checkpoint answers a benchmark greedily; and which items stood in the training prompts."""
+"""Stage benchmark: a checkpoint answers a benchmark greedily, and items that stand in training prompts are counted."""
 
 from typing import Any
 
@@ -18,14 +18,17 @@ Benchmark = registry.settings_union(BENCHMARKS, "benchmark")
 
 TRAINED = ("pretrain", "train")
 SHOWN = 5
+"""Overlaps that the metrics quote."""
 
 
 class BenchmarkSettings(Config):
     """Settings of the benchmark stage."""
 
-    benchmark: Benchmark = Field(description="Which one.")  # type: ignore[valid-type]
-    contamination_words: int = Field(default=13, ge=3, description="Words in a row that count as the same text.")
-    batch_size: int = unkeyed(64, ge=1, description="Sequences at a time; memory only.")
+    benchmark: Benchmark = Field(description="The benchmark and its settings.")  # type: ignore[valid-type]
+    contamination_words: int = Field(
+        default=13, ge=3, description="Equal words in a row that make an item count as contaminated."
+    )
+    batch_size: int = unkeyed(64, ge=1, description="Sequences at a time; this changes memory, not results.")
 
 
 def external(settings: Any) -> dict[str, str]:
@@ -67,7 +70,7 @@ def run(job: Job) -> None:
 
 
 def _row(item: BenchmarkItem, score: Score, sampled: Sampled | None) -> Evaluation:
-    """An item that does not fit into the model's context was scored as an empty answer, and says so."""
+    """The row of one item. An item that does not fit into the model's context is scored as an empty answer."""
     return Evaluation(
         prompt_id=item.item_id,
         cluster_id=item.item_id,

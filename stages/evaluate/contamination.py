@@ -1,6 +1,6 @@
-"""Which evaluation items were seen in training, by the n-grams of words that they share.
+"""Find the evaluation items that were seen in training, by shared n-grams of words.
 
-Words are what white space separates after `hasse.data.text.normalise`; punctuation stays with its word.
+Words are separated by white space after `hasse.data.text.normalise`. Punctuation belongs to its word.
 """
 
 from array import array
@@ -12,25 +12,25 @@ from hasse.data.text import normalise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """What an evaluation item shares with the training texts."""
+    """The text that an evaluation item shares with the training texts."""
 
     evaluation_id: str
     training_id: str
-    """Of the first training text, in the order given, that shares an n-gram with the item."""
+    """The first training text, in the given order, that shares an n-gram with the item."""
     gram: str
     """The first shared n-gram in that text, normalised."""
     share: float
-    """How many of the item's n-grams, by position, occur in any training text; above 0, at most 1."""
+    """The share of the item's n-grams, by position, that occur in any training text; above 0, at most 1."""
 
 
 def contaminated(
     training: Iterable[tuple[str, str]], evaluation: Iterable[tuple[str, str]], *, n: int = 13
 ) -> list[Overlap]:
-    """One Overlap for each evaluation item with a hit, in the order of the evaluation items.
+    """One Overlap for each evaluation item that shares an n-gram with a training text, in the order of the items.
 
-    training, evaluation: (id, text); the training texts are streamed once. An item of fewer than n words is one gram,
-    all its words in a row; one without words has no hit. N-grams are compared by 64-bit hashes. Raises ValueError for
-    n below 1.
+    training, evaluation: (id, text); the training texts are read once. An item of fewer than n words has one n-gram, of
+    all its words; an item without words has none. N-grams are compared by 64-bit hashes. Raises ValueError for n below
+    1.
     """
     if n < 1:
         raise ValueError(f"n is {n}; an n-gram has at least one word")
@@ -46,11 +46,11 @@ def contaminated(
 
 
 Hit = tuple[int, str, str]
-"""(rank in the order of finding, id of the training text, gram)"""
+"""(position in the order of discovery, id of the training text, n-gram)"""
 
 
 def _first_hits(training: Iterable[tuple[str, str]], wanted: set[int], sizes: Sequence[int]) -> dict[int, Hit]:
-    """The first hit of each wanted hash that has one."""
+    """Hash -> its first hit, for each wanted hash that occurs in a training text."""
     found: dict[int, Hit] = {}
     for training_id, text in training:
         words = normalise(text).split()

@@ -1,4 +1,4 @@
-"""Two models answer the same questions; a chat model compares the answers, each pair in both orders."""
+"""Two models answer the same questions, and a chat model compares the answers, each pair in both orders."""
 
 import re
 from collections import Counter
@@ -31,20 +31,20 @@ TURNED = {"win": "lose", "lose": "win", "tie": "tie", None: None}
 
 def read_questions(path: Path, limit: int | None) -> list[tuple[str, str]]:
     """(id, text) of rows with `text` and perhaps `question_id`. Raises SourceError for a row without text."""
-    found = []
+    questions = []
     for number, row in read_rows(path):
         value = row.get("text")
         problem = "is missing or empty" if value is None or value == "" else text_problem(value)
         if problem is not None or not str(value).strip():
             raise SourceError(problem or "is missing or empty", file=path, row=number, field="text")
-        found.append((str(row.get("question_id") or number), str(row["text"])))
-    if not found:
+        questions.append((str(row.get("question_id") or number), str(row["text"])))
+    if not questions:
         raise SourceError("holds no rows", file=path)
-    return found[:limit]
+    return questions[:limit]
 
 
 def answers(folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: int) -> list[str]:
-    """The model's greedy answers; "" where a question does not fit."""
+    """The model's greedy answers, "" where a question does not fit into its context."""
     from hasse.stages.models.load import load_model, load_tokenizer
     from hasse.stages.models.sample import greedy
 
@@ -62,11 +62,11 @@ def duel(
     payer: Payer,
     max_failed: float = 0.05,
 ) -> tuple[list[dict[str, Any]], WinRate]:
-    """One row a question with both verdicts, from the side of the first model, and the win rate.
+    """A row for each question, with both verdicts from the side of the first model, and the win rate.
 
-    A reply without a verdict counts as none; it is asked no second time. Raises WorkError where the judge's
-    `budget_usd` does not reach for all questions, and where more than a share `max_failed` of them got no verdict; one
-    is not too many, unless it is the only one or `max_failed` is 0.
+    A reply without a verdict is not asked for again. Raises WorkError where the judge's `budget_usd` is too small for
+    all questions, and where more than a share `max_failed` of the replies have no verdict. A single such reply is
+    accepted, unless it is the only reply or `max_failed` is 0.
     """
     asked = [
         (SYSTEM, USER.format(question=text, a=a, b=b))
@@ -109,6 +109,6 @@ def _check(replies: Sequence[Reply], said: Sequence[Any], max_failed: float) -> 
 
 
 def verdict(reply: Reply) -> Any:
-    """win, lose or tie of the answer shown first, by the last verdict that is stated; None without one."""
+    """win, lose or tie for the answer shown first, by the last verdict in the reply; None without a verdict."""
     found = re.findall(r"\[\[([ABC])\]\]", split_thinking(reply.text).answer) if reply.status == "ok" else []
     return VERDICTS[found[-1]] if found else None

@@ -1,4 +1,4 @@
-"""Stage lm_eval: benchmarks of EleutherAI's lm-evaluation-harness by name, in a process of its own."""
+"""Stage lm_eval: benchmarks of EleutherAI's lm-evaluation-harness, which runs in a process of its own."""
 
 import json
 import os
@@ -16,19 +16,24 @@ from hasse.data.settings import Config, unkeyed
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import model_folder
 
-KEPT_LINES = 15
+ERROR_LINES = 15
+"""Lines of lm_eval's error output that an error shows."""
 
 
 class LmEvalSettings(Config):
     """The recipe's section `lm_eval`."""
 
-    tasks: list[str] = Field(min_length=1, description="Names as `lm_eval ls tasks` shows them.")
-    num_fewshot: int | None = Field(default=None, ge=0, description="Examples in the prompt; left out: the task's own.")
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many items of each task.")
-    include_path: str | None = Field(default=None, description="A folder with tasks of your own.")
-    dtype: str = Field(default="auto", pattern=r"^[a-z0-9_.]+$", description="Of the weights.")
-    batch_size: str = unkeyed("auto", pattern=r"^(auto(:[0-9]+)?|[0-9]+)$", description="A number, or auto.")
-    python: str | None = unkeyed(None, description="The interpreter that has lm_eval; this one when left out.")
+    tasks: list[str] = Field(min_length=1, description="Names of tasks, as `lm_eval ls tasks` shows them.")
+    num_fewshot: int | None = Field(
+        default=None, ge=0, description="Examples in the prompt; left out: as many as the task sets."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only this many items of each task, the first.")
+    include_path: str | None = Field(default=None, description="A folder with further tasks.")
+    dtype: str = Field(default="auto", pattern=r"^[a-z0-9_.]+$", description="Data type of the weights.")
+    batch_size: str = unkeyed(
+        "auto", pattern=r"^(auto(:[0-9]+)?|[0-9]+)$", description="Items at a time: a number, or auto."
+    )
+    python: str | None = unkeyed(None, description="The Python interpreter that has lm_eval; left out: this one.")
 
 
 def run(job: Job) -> None:
@@ -44,14 +49,14 @@ def run(job: Job) -> None:
     if "No module named lm_eval" in found.stderr:
         raise InputError("lm_eval needs the package lm-eval: pip install 'hasse-llm[lm-eval]', or name its interpreter")
     if found.returncode:
-        raise WorkError("lm_eval failed:\n" + "\n".join(found.stderr.strip().splitlines()[-KEPT_LINES:]))
+        raise WorkError("lm_eval failed:\n" + "\n".join(found.stderr.strip().splitlines()[-ERROR_LINES:]))
     job.metrics["tasks"] = read_results(folder)
 
 
 def check_interpreter(settings: LmEvalSettings) -> None:
-    """Raises InputError where the interpreter, this one or the one that is named, cannot have lm-eval."""
+    """Raises InputError where the interpreter, this one or the configured one, cannot have lm-eval."""
     if settings.python is not None and shutil.which(settings.python) is None:
-        raise InputError(f"lm_eval.python: {settings.python!r} is no program")
+        raise InputError(f"lm_eval.python: {settings.python!r} is not a program")
     if settings.python is None and find_spec("lm_eval") is None:
         raise InputError("lm_eval needs the package lm-eval: pip install 'hasse-llm[lm-eval]', or name its interpreter")
 
@@ -76,7 +81,7 @@ def command(settings: LmEvalSettings, model: Path, out: Path) -> list[str]:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, float]]:
-    """Task -> metric -> value, standard errors as `<metric> error`. Raises WorkError when there is no result."""
+    """Task -> metric -> value, with standard errors as `<metric> error`. Raises WorkError without a result."""
     files = sorted(folder.rglob("results_*.json"))
     if not files:
         raise WorkError("lm_eval ended without a result")
@@ -94,7 +99,7 @@ def _name(key: str) -> str:
 
 
 def rows(arm: str, tasks: dict[str, Any]) -> list[dict[str, Any]]:
-    """Lines of the report: a task's metric with the interval of its standard error."""
+    """Rows of the report: each metric of each task that has a standard error."""
     return [
         {"arm": arm, "task": task, "metric": metric, "value": value, "error": values.get(f"{metric} error")}
         for task, values in tasks.items()

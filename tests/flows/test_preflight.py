@@ -117,7 +117,7 @@ def step(settings):
 
 
 def test_missing_programs_and_packages_are_found(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"lm_eval\.python: 'no-such-python' is no program"):
+    with pytest.raises(InputError, match=r"lm_eval\.python: 'no-such-python' is not a program"):
         check_ready([step(LmEvalSettings(tasks=["t"], python="no-such-python"))], Store(tmp_path))
     monkeypatch.setattr("hasse.stages.evaluate.lm_eval.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):

@@ -1,7 +1,7 @@
 """Benchmark `lmentry`: "LMentry: A Language Model Benchmark of Elementary Language Tasks" (arXiv 2211.02069).
 
-Evaluation only: nothing of it may be trained on. A JSONL file with {"task", "id", "input", "metadata"} a line, where
-metadata is an object or its JSON text. The line with the canary is skipped.
+It is for evaluation only and must not be trained on. A JSONL file with {"task", "id", "input", "metadata"} a line,
+where metadata is an object or its JSON text. The line with the canary is skipped.
 
 Scoring: per task, regular expressions after the rules published with the paper, written anew. An answer is
     right and certain      a bare answer ('beach', 'The word "beach".') or, as a whole, a phrase known for the task
@@ -56,17 +56,17 @@ Scored = Sequence[tuple[BenchmarkItem, Score]]
 class Settings(Config):
     benchmark: Literal["lmentry"] = "lmentry"
     path: str = unkeyed(description="The JSONL file with the items.")
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many items of each task.")
-    max_tokens: int = Field(default=48, ge=1, description="Longest answer.")
+    limit: int | None = Field(default=None, ge=1, description="Only this many items of each task, the first.")
+    max_tokens: int = Field(default=48, ge=1, description="The most tokens of an answer.")
     truncate: bool = Field(
         default=False,
-        description="Score only what stands before the first line break or full stop, as the authors do for models "
-        "that do not end their answers by themselves.",
+        description="Score only the text before the first line break or full stop, as the authors do for models that "
+        "do not end their answers.",
     )
 
 
 def external(settings: Settings) -> dict[str, str]:
-    """The digest of the file."""
+    """The digest of the file. Raises SourceError when there is no file."""
     path = Path(settings.path)
     if not path.is_file():
         raise SourceError("there is no such file", file=path)
@@ -705,7 +705,7 @@ def _position(item: BenchmarkItem) -> Any:
 
 
 def _content(item: BenchmarkItem) -> Any:
-    """The subset of the task that an item's words put it in; None where the task has none or the item is in none."""
+    """The subset of its task to which an item belongs by its words, or None."""
     data = item.data
     match item.task:
         case "first_alphabetically":

@@ -1,9 +1,9 @@
-"""Benchmark `super_natural_instructions`: tasks of many kinds, each told by its definition, answered in free text.
+"""Benchmark `super_natural_instructions`: tasks of many kinds, each with a definition, answered in free text.
 
 One JSON file a task: {"Definition": [...] or "...", "Positive Examples": [{"input", "output"}], "Instances": [{"id",
 "input", "output": [...] or "..."}]}; an instance's id may be missing. The task's name is its file's. As in the official
-evaluation, an answer is measured by ROUGE-L with stemming against the nearest reference. ROUGE knows ASCII letters and
-digits only: a reference without any gives 0 to every answer.
+evaluation, the score of an answer is ROUGE-L with stemming against the nearest reference. ROUGE reads only ASCII
+letters and digits, so every answer scores 0 against a reference without them.
 """
 
 import functools
@@ -30,9 +30,9 @@ class Settings(Config):
     path: str = unkeyed(description="A folder of JSON files in the format of Super-NaturalInstructions, or one file.")
     shots: Literal[0, 2] = Field(default=2, description="How many of the task's positive examples the prompt shows.")
     limit: int | None = Field(
-        default=None, ge=1, description="Only the first so many instances of each task; officially 100."
+        default=None, ge=1, description="Only this many instances of each task, the first; officially 100."
     )
-    max_tokens: int = Field(default=128, ge=1, description="The longest answer, in tokens.")
+    max_tokens: int = Field(default=128, ge=1, description="The most tokens of an answer.")
 
 
 def external(settings: Settings) -> dict[str, str]:
