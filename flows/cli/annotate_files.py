@@ -10,8 +10,8 @@ from hasse.flows.plan.steps import plan
 from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.run.run import stored, up_to
 from hasse.pipeline.store import Artifact, Store
+from hasse.stages.feedback.choice import answers, choose
 from hasse.stages.feedback.queue import agreement, queue, read_filled, write_queue
-from hasse.stages.feedback.stage import answers, choose
 
 
 def export_queue(recipe: Recipe, store: Store, out: Path) -> int:

@@ -18,7 +18,7 @@ from hasse.stages.evaluate.lm_eval import LmEvalSettings
 from hasse.stages.evaluate.settings import EvaluateSection
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings
 from hasse.stages.examples.from_orders import ExamplesSettings
-from hasse.stages.feedback.stage import FeedbackSettings
+from hasse.stages.feedback.settings import FeedbackSettings
 from hasse.stages.generate.stage import GenerateSettings
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge.audit_bounds import AuditSettings

@@ -9,9 +9,12 @@ from hasse.data.parquet import write_records
 from hasse.data.records import Candidate, Feedback, Judgement, Message, Prompt
 from hasse.stages.examples.from_feedback import FeedbackExamplesSettings, answer_example, feedback_example
 from hasse.stages.feedback.annotators import chat, rule
+from hasse.stages.feedback.choice import by_people, choose
+from hasse.stages.feedback.gates import gated
 from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, names_answer
 from hasse.stages.feedback.queue import queue
-from hasse.stages.feedback.stage import FeedbackSettings, Gates, by_people, choose, gated, key_parts
+from hasse.stages.feedback.settings import FeedbackSettings, Gates
+from hasse.stages.feedback.stage import key_parts
 from hasse.stages.grading import TaskSettings
 from hasse.stages.models.tokens import prompt_token_ids
 
