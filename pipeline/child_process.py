@@ -1,4 +1,4 @@
-"""A child process for one piece of work: its memory comes back, its crash costs one stage, it dies with its parent.
+"""Run a piece of work in a child process: its memory is freed, its crash costs one stage, it dies with its parent.
 
 Children are forked from a server process that has imported the heavy libraries once, so a stage starts in
 milliseconds. The child leads a process group of its own; the whole group is killed when the child falls silent, when
@@ -23,7 +23,7 @@ from hasse.pipeline.disk import disk_message, disk_problem
 
 HEARTBEAT_SECONDS = 1.0
 SILENCE_SECONDS = 300.0
-"""A child that gives no sign of life for so long is taken for dead; long, since loading a model may hold the lock."""
+"""A child that is silent for this long counts as dead. Loading a model may block its heartbeat for minutes."""
 
 PRELOAD = ["hasse.stages.train.preload"]
 
@@ -38,9 +38,9 @@ def run_in_child(
     on_event: Callable[[Any], None],
     silence_seconds: float = SILENCE_SECONDS,
 ) -> Any:
-    """`function(*arguments, send)` in a child; what it sends goes to `on_event`, what it returns is returned.
+    """Call `function(*arguments, send)` in a child process and return its result; what it sends goes to `on_event`.
 
-    A HasseError of the child is raised again here; any other failure, and a death without a word, is ChildDied.
+    A HasseError of the child is raised here again. Any other failure, and a death without a message, raise ChildDied.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -117,7 +117,7 @@ def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
         try:
             with lock:
                 pipe.send((kind, value))
-        except OSError:  # nobody listens any more: end this process and all it started
+        except OSError:  # the parent has gone: end this process and all that it started
             os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=_beat, args=(send,), daemon=True).start()

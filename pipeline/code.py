@@ -1,4 +1,4 @@
-"""Digests of the code that decides a result: the syntax tree of a module, without what only a reader sees.
+"""Digests of the code that decides a result. They cover a module's syntax tree, without the parts for readers.
 
 These parts of a module may be changed without a change of its digest: comments and formatting, docstrings and every
 other string that stands alone, annotations of functions and of variables, quotes around the annotation of a field,
@@ -23,23 +23,23 @@ from hasse.pipeline.fingerprint import canonical, digest, file_digest
 ROOT = Path(__file__).parent.parent
 
 NOT_IN_KEYS = "NOT_IN_KEYS"
-"""A module or package that decides no result assigns the reason, as a text, to this name; keys leave it out."""
+"""A module or package that decides no result assigns the reason, as a text, to this name, and is left out of keys."""
 
 FIELDS_OF_SETTINGS = {"Field", "unkeyed"}
-"""The functions that declare a field of a settings model; what they say to a reader decides nothing."""
+"""The functions that declare a field of a settings model. Their texts for readers decide nothing."""
 SAID_TO_READERS = {"description", "title"}
 DECIDES_NOTHING = {"type_comment", "type_ignores", "ctx"}
-"""Fields of syntax nodes: what only a type checker reads, and whether a name is read or set, which its place says."""
+"""Fields of syntax nodes that only a type checker reads, or that follow from the place of the node."""
 OF_TYPES = {"typing", "collections.abc", "__future__"}
-"""Modules that are imported for annotations; whatever else uses their names counts where it stands."""
+"""Modules that are imported for annotations. Any other use of their names counts where it stands."""
 
 
 def modules_behind(roots: Iterable[str], *, beside: Iterable[str] = ()) -> frozenset[str]:
     """The roots and every module that they import, directly or through others, at the top or inside a function.
 
     Only modules of the importer's own top-level package and of hasse count: keys follow a plug from outside, and they
-    do not follow libraries. Modules that say `NOT_IN_KEYS` are left out with all that only they import, and so are
-    those of `beside`; a root is always in.
+    do not follow libraries. Modules that assign `NOT_IN_KEYS`, and those in `beside`, are left out,
+    together with the modules that only they import. The roots are always included.
     """
     found = set(roots)
     left_out = set(beside) - found
@@ -54,7 +54,7 @@ def modules_behind(roots: Iterable[str], *, beside: Iterable[str] = ()) -> froze
 
 @cache
 def why_not_in_keys(module: str) -> str | None:
-    """The reason why a module's code is in no key, from the module or from a package around it; None: it is in keys."""
+    """The reason, given by the module or a package around it, why its code is in no key; None if it is in keys."""
     text = _source(module)
     for node in ast.parse(text).body if NOT_IN_KEYS in text else []:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == NOT_IN_KEYS:
@@ -75,7 +75,7 @@ def asset_digests(paths: Iterable[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def source_digest(source: str) -> str:
-    """The digest of a module's text: 64 hex digits. Raises SyntaxError."""
+    """The digest of a module's source text, in 64 hex digits. Raises SyntaxError."""
     return digest(_written(_Bare().visit(ast.parse(source))))
 
 
@@ -88,7 +88,7 @@ def _source(module: str) -> str:
 
 @cache
 def _path(module: str) -> Path | None:
-    """The file of a module, which is not imported for that, or None."""
+    """The file of a module, or None. The module is not imported."""
     known = getattr(sys.modules.get(module), "__file__", None)
     if known is None:
         return find_module(module)
@@ -145,18 +145,18 @@ def _is_for_types(node: ast.If) -> bool:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes out of a tree what only a reader sees."""
+    """Removes from a syntax tree all that only readers see."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """A string that stands alone is a docstring, of whatever it follows."""
+        """Remove strings that stand alone: they document what they follow."""
         is_string = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_string else self.generic_visit(node)
 
     def visit_Pass(self, node: ast.Pass) -> None:
-        """A body of a docstring alone is the same as one of `pass`."""
+        """Remove `pass`, so that it equals a body that is only a docstring."""
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """The annotation of a field decides what the field may hold, with quotes or without."""
+        """Keep the annotations of fields, without quotes: they decide what a field may hold."""
         for part in node.body:
             if isinstance(part, ast.AnnAssign):
                 part.annotation = _unquoted(part.annotation)
@@ -201,7 +201,7 @@ class _Bare(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        """Versions of Python cut the fixed parts of an f-string in different places."""
+        """Join the fixed parts of an f-string, which versions of Python split in different places."""
         parts: list[ast.expr] = []
         for part in node.values:
             if isinstance(part, ast.Constant) and parts and isinstance(parts[-1], ast.Constant):
@@ -213,7 +213,7 @@ class _Bare(ast.NodeTransformer):
 
 
 _FIELD = 2
-"""Mark of an annotated field of a class, in place of `simple`, which is 0 or 1."""
+"""The value of `simple`, otherwise 0 or 1, that marks an annotated field of a class."""
 
 
 def _unquoted(annotation: ast.expr) -> ast.expr:
@@ -229,7 +229,7 @@ def _with_sorted_imports(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _written(value: Any) -> Any:
-    """The tree as JSON: a node is [its type, {field: value}], without its empty fields."""
+    """The syntax tree as JSON. A node is [its type, {field: value}], without empty fields."""
     if isinstance(value, list):
         return [_written(part) for part in value]
     if not isinstance(value, ast.AST):

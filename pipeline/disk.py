@@ -1,4 +1,4 @@
-"""A disk that is full or fails: which errors say so, and what the user is told."""
+"""Recognise a full or failing disk among errors, and tell the user."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from hasse.data.errors import HasseError, StoreError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_ERRORS = (*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
-SAID = (
+LIBRARY_MESSAGES = (
     "No space left on device",
     "Disk quota exceeded",
     "File too large",
@@ -19,26 +19,26 @@ SAID = (
     "disk I/O error",
     "PytorchStreamWriter failed writing",
 )
-"""What libraries say of a full disk in errors of their own: safetensors, tokenizers, sqlite and torch."""
+"""The messages of a full disk in errors of safetensors, tokenizers, sqlite and torch."""
 
 
 def disk_problem(error: BaseException) -> str | None:
-    """What the disk did, if an error, or one that led to it, tells of a disk that is full or cannot be written."""
+    """The disk's problem, if this error or a cause of it means that the disk is full or cannot be written."""
     if isinstance(error, HasseError):
         return None
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         name = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{name}"
-    said = next((words for words in SAID if words in str(error)), None)
-    if said:
-        return "No space left on device" if said.startswith(("os error", "Pytorch")) else said
+    message = next((words for words in LIBRARY_MESSAGES if words in str(error)), None)
+    if message:
+        return "No space left on device" if message.startswith(("os error", "Pytorch")) else message
     earlier = error.__cause__ or error.__context__
     return disk_problem(earlier) if earlier else None
 
 
 @contextlib.contextmanager
 def disk_errors(root: Path) -> Iterator[None]:
-    """Turn a full or failing disk into a StoreError that says what is kept."""
+    """Turn the errors of a full or failing disk into a StoreError that says what is kept."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How many rows of a step may come to nothing: with more the step fails, and what is good stays in the store."""
+"""Fail a step if too many of its rows came to nothing; good rows stay in the store."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
@@ -16,8 +16,7 @@ LOST: dict[type, frozenset[str]] = {
     Judgement: frozenset({"failed", "refused", "unparsable", "truncated"}),
     Feedback: frozenset({"failed", "refused", "unparsable", "truncated"}),
 }
-"""Record -> statuses of rows that came to nothing. An answer that was cut off is judged as it stands; a judgement that
-was cut off says nothing."""
+"""Record -> statuses of rows that came to nothing. Truncated answers are judged; truncated judgements are useless."""
 
 USABLE: dict[type, frozenset[str]] = {
     Candidate: frozenset({"ok", "truncated"}),
@@ -28,26 +27,26 @@ USABLE: dict[type, frozenset[str]] = {
 
 @dataclass
 class FailureCounts:
-    """The rows of one judge, annotator or sampling group."""
+    """Counts of the rows of one judge, annotator or sampling group."""
 
     rows: Counter[str] = field(default_factory=Counter)
-    """prompt_id -> rows"""
+    """prompt_id -> number of rows"""
     lost: Counter[str] = field(default_factory=Counter)
-    """prompt_id -> rows that came to nothing"""
+    """prompt_id -> number of rows that came to nothing"""
     statuses: Counter[str] = field(default_factory=Counter)
-    """Of the rows that came to nothing."""
+    """Status -> number of rows that came to nothing."""
     usable: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
 
 def check(job: Job, *, max_failed: float, bound_elsewhere: Collection[str] = ()) -> None:
-    """Raises WorkError where more than a share `max_failed` of a table's rows came to nothing, or none is usable.
+    """Raises WorkError if more than a share `max_failed` of a table's rows came to nothing, or if no row is usable.
 
-    One row that came to nothing does not stop a step that has others, unless `max_failed` is 0. Candidates are counted
-    by sampling group, so that a dead endpoint stands out among other groups, and every prompt of a group weighs the
-    same: a prompt whose question failed has one row, where an answered one has a row for each sample.
-    bound_elsewhere: statuses on which the recipe has a bound of its own. A step that ran out of money is left alone:
-    the run stops for that reason.
+    A single such row does not stop a step that has usable rows, unless `max_failed` is 0. Candidates are counted for
+    each sampling group, so that a dead endpoint stands out among other groups. Every prompt of a group has the same
+    weight: a failed question leaves one row, an answered one leaves a row for each sample.
+    bound_elsewhere: statuses for which the recipe has another bound.
+    A step that ran out of money is not checked, since the run stops for that reason.
     """
     if "budget_stopped" in job.metrics.get("units_open", {}):
         return
@@ -82,7 +81,7 @@ def _commonest(group: FailureCounts) -> str:
 
 
 def _tables(job: Job, record: type) -> Iterator[Path]:
-    """The record's table and, of several judges, that of each."""
+    """The record's table and, if there are several judges, the table of each."""
     stem = table_name(record)
     yield from sorted(path for path in job.path.glob(f"{stem}*.parquet") if path.stem == stem or "_by_" in path.stem)
 

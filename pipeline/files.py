@@ -1,4 +1,4 @@
-"""Files on this machine: written whole or not at all, locked, and checked against their digests."""
+"""Write files as a whole or not at all, lock them, and check them against their digests."""
 
 import contextlib
 import fcntl
@@ -18,17 +18,17 @@ from hasse.pipeline.sealed import read_json
 
 STAMPS = "stamps.json"
 BEGUN = ".begun"
-"""Ending of a file that is being written."""
+"""The ending of a file that is being written."""
 
 CORRUPT = ".corrupt"
-"""Ending of what was found damaged and has been set aside."""
+"""The ending of a damaged file that was set aside."""
 
 Stamp = list[int]
-"""Size, modification time, time of the last change of any kind, and number of a file."""
+"""The size, modification time, change time (of content or metadata) and inode number of a file."""
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The whole text or, after a crash or on a full disk, the former file; never a part."""
+    """Write the whole text. After a crash, or on a full disk, the former file is still there."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}{BEGUN}")
     try:
         with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
@@ -44,13 +44,13 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def forget_begun(folder: Path) -> None:
-    """Delete what a process that was killed had begun to write atomically below the folder."""
+    """Delete the unfinished files that killed processes left below the folder."""
     for path in folder.rglob(f".*{BEGUN}"):
         path.unlink()
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged, so that it is in nobody's way and can still be looked at; gives its new path."""
+    """Rename a damaged file, so that it can still be inspected; returns its new path."""
     for number in itertools.count():
         beside = path.with_name(f"{path.name}{f'-{number}' if number else ''}{CORRUPT}")
         if not beside.exists() and not beside.is_symlink():
@@ -61,7 +61,7 @@ def set_aside(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link, or a folder with all that is in it; what is not there is no error."""
+    """Delete a file, a link, or a folder with its content. A path that does not exist is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=False)
     else:
@@ -69,7 +69,7 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Raises StoreError where a file is in the way."""
+    """Make a folder and those above it. Raises StoreError if a file is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -78,15 +78,15 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Only one process of this machine at a time holds the lock file."""
+    """Hold the lock file, which only one process of this machine can at a time."""
     with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextlib.contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Several processes may hold the lock file so at once, while none holds it by `locked`."""
+def locked_shared(path: Path) -> Iterator[None]:
+    """Hold the lock file together with other processes that share it, while none holds it by `locked`."""
     with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
@@ -94,7 +94,7 @@ def shared(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """As `locked`, without waiting: gives whether the lock was free."""
+    """Hold the lock file if it is free; yields whether it was."""
     with _lock_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,8 +104,8 @@ def locked_if_free(path: Path) -> Iterator[bool]:
         yield True
 
 
-def hold(path: Path) -> TextIO:
-    """Locks a file for as long as what is given back is open: until it is closed, or its process is gone."""
+def hold_lock(path: Path) -> TextIO:
+    """Lock a file until the returned file is closed or the process ends."""
     make_folder(path.parent)
     file = _lock_file(path)
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -119,7 +119,7 @@ def is_held(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no lock file is there that somebody could hold
+    except OSError:  # there is no lock file
         return False
     return False
 
@@ -131,13 +131,13 @@ def _lock_file(path: Path) -> TextIO:
     return path.open("w")
 
 
-def problem(
+def file_problem(
     folder: Path, name: str, entry: FileEntry, *, trusted: Stamp | None = None, again: bool = False
 ) -> str | None:
-    """What is wrong with a file of an artifact.
+    """What is wrong with a file of an artifact; None for a good file.
 
-    trusted: the stamp with which it was found good earlier. A file that has another is read, once a process; with
-    `again`, every time.
+    trusted: the stamp that the file had when it was last found good. A file with another stamp is read, once in a
+    process or, with `again`, every time.
     """
     path = folder / name
     try:
@@ -156,7 +156,7 @@ def problem(
 
 
 def stamp_of(path: Path | str) -> Stamp | None:
-    """Changes with every change of the file, also with one that puts size and modification time back. None: no file."""
+    """The file's stamp, which every change alters, even one that restores size and modification time; None: no file."""
     found = os.stat(path)  # noqa: PTH116  thousands of paths are not made objects
     if not stat.S_ISREG(found.st_mode):
         return None
@@ -164,11 +164,11 @@ def stamp_of(path: Path | str) -> Stamp | None:
 
 
 _DIGESTS: dict[tuple[int, ...], str] = {}
-"""Of the files that this process has read: device and stamp -> sha256."""
+"""Device and stamp -> sha256 of the files that this process has read."""
 
 
 def digest_once(path: Path, *, again: bool = False) -> str:
-    """sha256 of a file, which one process reads for this once as long as nothing changes it. Raises OSError."""
+    """The sha256 of a file, which a process reads again only if the file has changed. Raises OSError."""
     key = (path.stat().st_dev, *(stamp_of(path) or []))
     if again or key not in _DIGESTS:
         _DIGESTS[key] = file_digest(path)
@@ -181,7 +181,7 @@ def stamps_of(folder: Path, files: Iterable[str]) -> dict[str, Stamp]:
 
 
 def read_stamps(folder: Path) -> dict[str, Stamp]:
-    """Without any where they cannot be read: they only spare reading."""
+    """The stamps kept in a folder; none if they cannot be read, since they only save reading."""
     try:
         found = read_json(folder / STAMPS, kind="file of stamps")
     except CorruptFile:

@@ -1,4 +1,4 @@
-"""Keys over canonical JSON and bytes, never over a pickle."""
+"""Digests of canonical JSON and of bytes, never of a pickle."""
 
 import hashlib
 import json
@@ -18,17 +18,17 @@ TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 
 def canonical(value: Any) -> bytes:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN. Raises TypeError, ValueError."""
+    """The canonical JSON text of a value: sorted keys, no spaces, no NaN. Raises TypeError and ValueError."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON, 64 hex digits."""
+    """The sha256 of a value's canonical JSON, in 64 hex digits."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def text_digest(*parts: str) -> str:
-    """sha256 of some strings, unambiguous about where one ends; quicker than `digest` for a million rows."""
+    """The sha256 of some strings and their lengths; for millions of rows this is faster than `digest`."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -38,17 +38,16 @@ def text_digest(*parts: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
+    """The sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_digests(folder: Path) -> dict[str, str]:
-    """A model folder's identity: its weights, its tokenizer, its chat template.
+    """The digests of a model folder: its weights, its tokenizer and its chat template.
 
-    Beside the weights count the config and the generation settings, which may name the tokens that end an answer.
-
-    The template is digested on its own wherever it stands: a file of its own or a key of tokenizer_config.json.
+    The digest of the weights also covers the config and the generation settings, which may name the end tokens. The
+    template has a digest of its own, whether it lies in its own file or in tokenizer_config.json.
     """
     weights = [f for f in sorted(folder.iterdir()) if f.suffix in WEIGHT_SUFFIXES or f.name in MODEL_FILES]
     return {
@@ -59,7 +58,7 @@ def model_digests(folder: Path) -> dict[str, str]:
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted key, left value, right value) for every leaf that differs; None where one side lacks it."""
+    """(dotted key, left value, right value) of every leaf that differs; a value that is missing is None."""
     found: list[tuple[str, Any, Any]] = []
     for key in sorted(set(left) | set(right)):
         a, b = left.get(key), right.get(key)

@@ -1,8 +1,8 @@
-"""Summaries of many small files in one file, so that listing thousands of them does not read each.
+"""Keep summaries of many small files in one index, so that listing thousands of files does not read each.
 
-An index is never the truth: an entry counts only while the stamp of its file (size, times and number) is what it was,
-every other file is read, and an index that is missing, damaged or of another version is written anew. Two processes may
-use one index at once, since it is replaced as a whole.
+An entry of the index counts only while the stamp of its file (size, times and inode number) is unchanged; other files
+are read. An index that is missing, damaged or of another version is written anew. Several processes may use one index,
+since it is replaced as a whole.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ FOLDER = ".index"
 VERSION = 1
 
 BROKEN = "broken"
-"""Key of a summary that says why a file cannot be read. Such a file is read again each time."""
+"""The key, in a summary, of the reason why the file cannot be read. Such a file is read every time."""
 
 SETTLED_NS = 2 * 10**9
-"""A file that changed less than this before it was read may change again within one tick of the file system's clock."""
+"""A file that changed this recently may change again within one tick of the file system's clock, so it is not kept."""
 
 
 def summaries(index: Path, files: Mapping[str, str], summarise: Callable[[Path], Summary]) -> dict[str, Summary]:
-    """Name -> summary of each of `files` (name -> path), in their order. `summarise` raises CorruptFile."""
+    """Name -> summary of each file. files: name -> path. `summarise` may raise CorruptFile."""
     known = _read(index)
     settled = time.time_ns() - SETTLED_NS
     found: dict[str, Summary] = {}
@@ -63,13 +63,13 @@ def _read(index: Path) -> dict[str, tuple[Stamp, Summary]]:
     try:
         head, _, text = index.read_text().partition("\n")
         return json.loads(text) if head == _head(text) else {}
-    except (OSError, ValueError):  # an index that cannot be used is written anew
+    except (OSError, ValueError):  # an unusable index is written anew
         return {}
 
 
 def _write(index: Path, entries: Mapping[str, tuple[Stamp, Summary]]) -> None:
     text = json.dumps(entries)
-    with contextlib.suppress(OSError):  # without an index, or with an old one, listing only takes longer
+    with contextlib.suppress(OSError):  # without a current index, listing only takes longer
         make_folder(index.parent)
         write_atomically(index, f"{_head(text)}\n{text}")
 

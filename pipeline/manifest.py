@@ -1,7 +1,7 @@
-"""What an artifact says of itself: the file `manifest.json`, written last.
+"""The file `manifest.json`, which describes an artifact and is written last.
 
-A manifest carries a digest of itself, and is taken for that of its own folder alone. Manifests of format 1, which have
-no digest, go on being served; of them the form, the folder and the fingerprint are checked.
+A manifest holds its own digest, and is valid only in its own folder. Manifests of format 1 have no digest; they are
+still valid, and only their form, folder and fingerprint are checked.
 """
 
 import importlib.metadata
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 Labels = Mapping[str, str | int]
-"""What a plan says of a step for those who read its results, such as {"arm": "rescue", "seed": 0}; in no key."""
+"""A plan's labels of a step, such as {"arm": "rescue", "seed": 0}, for readers of its results. They are in no key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """`key` holds the parts that were hashed into `fingerprint`; `identity` is what later stages key on:
-    the content digest of the files, or a model's weights, tokenizer and template."""
+    """`fingerprint` is the hash of `key`. The keys of later steps hold `identity`: the digest of all content, or the
+    digests of a model's weights, tokenizer and template."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
@@ -61,7 +61,7 @@ class Manifest:
     identity: dict[str, str]
     files: dict[str, FileEntry]
     labels: Labels = field(default_factory=dict)
-    """Those of the step that made it. Another step with the same key shares the artifact and has labels of its own."""
+    """The labels of the step that made the artifact. Other steps with the same key share it under their own labels."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """table -> status -> rows"""
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -70,22 +70,22 @@ class Manifest:
     created: str = ""
     """UTC, ISO 8601"""
     seconds: float = 0.0
-    """Of this run of the stage: rows found in the store cost nothing."""
+    """The duration of this run of the stage, in which rows from the store cost no time."""
     cost_usd: float = 0.0
     row_code: str = ""
-    """Digest of the code that decides a row, by which the folder of row chunks is named."""
+    """The digest of the code that decides a row. The folder of row chunks has this name."""
     git_commit: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     format: int = SEALED_SINCE
 
     @property
     def open_units(self) -> dict[str, int]:
-        """status -> how many input rows have no result yet, so that the next run asks for them again."""
+        """Status -> number of input rows that the next run computes again."""
         return self.metrics.get("units_open", {})
 
     @property
     def num_bytes(self) -> int:
-        """Of all files together."""
+        """The size of all files together."""
         return sum(entry.num_bytes for entry in self.files.values())
 
     def to_json(self) -> str:
@@ -93,7 +93,7 @@ class Manifest:
 
     @staticmethod
     def read(path: Path) -> "Manifest":
-        """The manifest of the folder that the file is in. Raises CorruptFile when it is none, or that of another."""
+        """Read a manifest. Raises CorruptFile for a file that is not the manifest of its folder."""
         values = read_sealed(path, kind="manifest")
         try:
             found = _adapter().validate_python(values)
@@ -107,7 +107,7 @@ class Manifest:
         return found
 
     def _check(self, folder: Path) -> None:
-        """Raises ValueError when the folder is another's, or a name of a file leads out of it."""
+        """Raises ValueError if this is the manifest of another folder, or if a file name leads out of the folder."""
         stands, says = f"{folder.parent.name}/{folder.name}", f"{self.stage}/{self.fingerprint}"
         if stands != says:
             raise ValueError(f"it is that of {says} and stands in {stands}; was a folder moved or renamed?")
@@ -128,7 +128,7 @@ def _adapter() -> TypeAdapter[Manifest]:
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that can change a result."""
+    """The installed versions of the packages that can change a result."""
     found = {}
     for name in PACKAGES:
         try:
@@ -140,7 +140,7 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the code that runs, with "-dirty" when it has local changes; None outside a checkout."""
+    """The commit of this code, with "-dirty" if it has local changes; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

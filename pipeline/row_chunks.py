@@ -1,8 +1,8 @@
-"""The rows that a map stage has computed, in append-only chunks; each is one Parquet file, published by a rename.
+"""Keep the rows of a map stage in append-only chunks. A chunk is one Parquet file, published by a rename.
 
-The name of a chunk holds the digest of its bytes: <32 hex digits of chance>-<32 of its sha256>.parquet. So a chunk is
-checked without any other file, and appending stays one rename. Chunks of earlier versions have no digest in their name;
-the checksums of their pages are verified instead.
+The name of a chunk holds the digest of its bytes: <32 random hex digits>-<32 hex digits of its sha256>.parquet. So a
+chunk can be checked without any other file, and appending stays one rename. Chunks of earlier versions have no digest
+in their name; for these, the checksums of the pages are verified.
 """
 
 import contextlib
@@ -39,18 +39,18 @@ KEY, BASE, LIMIT = "row_key", "row_base", "row_limit"
 COLUMNS = [pa.field(KEY, pa.string(), False), pa.field(BASE, pa.string(), False), pa.field(LIMIT, pa.int64(), False)]
 
 OPEN = ("budget_stopped", "failed")
-"""Statuses of rows that are there to be seen and counted, but are computed again by the next run."""
+"""Statuses of rows that are stored and counted, but computed again by the next run."""
 
 WHOLE = ("ok", "refused", "unparsable", "duplicate")
-"""Statuses of rows that would be no others under a higher limit."""
+"""Statuses of rows that a higher limit would not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit(Generic[I]):
-    """One input row and its key; it gives one or more output rows.
+    """One input row and its key. A unit has one or more output rows.
 
-    base, limit: the key without a limit on the length of answers, and that limit. What came whole under a lower limit
-    is taken for the unit's own rows, so that with a higher one only answers that were cut off are computed again.
+    base, limit: the key without the limit on the length of answers, and this limit. Rows that are complete under a
+    lower limit count as the unit's own, so that a higher limit recomputes only the answers that were cut off.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Unit(Generic[I]):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Of units that differ in their items only: what else decides their rows, with the limit and without it."""
+    """The common part of the keys of units that differ only in their items, with the limit and without it."""
 
     start: str
     base: str
@@ -69,19 +69,21 @@ class Keys:
 
     @classmethod
     def of(cls, settings: dict[str, Any], *others: Any) -> "Keys":
-        """settings: as `key_of` gives them; the limit is their `max_tokens`, if they have one and no more."""
+        """settings: the result of `key_of`. The limit is their `max_tokens`, if they hold exactly one."""
         left, limit = without_limit(settings) or ({}, 0)
         start, base = (canonical([found, *others]).decode() for found in (settings, left))
         return cls(start, base if limit else "", limit)
 
     def unit(self, item: I, *decides: str) -> Unit[I]:
-        """decides: all of the item that decides its rows."""
+        """decides: all parts of the item that decide its rows."""
         base = text_digest(self.base, *decides) if self.base else ""
         return Unit(text_digest(self.start, *decides), item, base, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
+    """The place of a unit's rows in a chunk."""
+
     chunk: Path
     start: int
     length: int
@@ -89,12 +91,13 @@ class RowRange:
 
 @dataclass(slots=True)
 class Known:
-    """places: key -> where the rows are; whole: base -> limits under which they came whole, and where."""
+    """The units with rows. places: key -> place; whole: base -> (limit, place) of complete rows under that limit."""
 
     places: dict[str, RowRange] = field(default_factory=dict)
     whole: defaultdict[str, list[tuple[int, RowRange]]] = field(default_factory=lambda: defaultdict(list))
 
     def has(self, unit: Unit[Any]) -> bool:
+        """Whether the unit has rows, its own or complete ones under a lower limit, which then count as its own."""
         if unit.key not in self.places and unit.base in self.whole:
             lower = [found for found in self.whole[unit.base] if found[0] < unit.limit]
             if lower:
@@ -105,8 +108,8 @@ class Known:
 class RowChunks:
     """The chunks of one stage at one version of its code, in a folder of the store.
 
-    desk: folder of the job, where a chunk is written and, if that is stopped, left for the job's next try to delete:
-    other processes may be writing chunks of their own.
+    desk: the job's folder, in which a chunk is written. A killed process leaves its unfinished chunk there, and the
+    job's next try deletes it; other processes write their chunks in folders of their own.
     """
 
     def __init__(self, folder: Path, record: type, store: Store, *, desk: Path):
@@ -116,26 +119,26 @@ class RowChunks:
             self.schema = self.schema.append(column)
 
     def index(self) -> Known:
-        """Where rows are, unless they are open. A damaged chunk is set aside, for its rows to be computed again."""
+        """Find all rows that are not open. Damaged chunks are set aside, and their rows are computed again."""
         self.store.gather(self.folder, "*.parquet")
         found = Known()
         for path in sorted(self.folder.glob("*.parquet")):
-            said = chunk_problem(path)
-            if said is None or self._is_replaced(path, said):
+            problem = chunk_problem(path)
+            if problem is None or self._is_replaced(path, problem):
                 with contextlib.suppress(FileNotFoundError):  # another process has set the chunk aside
                     self._note(found, path)
         return found
 
     def _note(self, found: Known, path: Path) -> None:
-        """Chunks of records with another schema are left alone: their rows are not known."""
+        """Note the rows of a chunk. Chunks with another schema are ignored."""
         file = pq.ParquetFile(path)
         if file.schema_arrow.equals(self.schema, check_metadata=True):
             _note_rows(found, file.read(columns=[*(column.name for column in COLUMNS), "status"]), path)
 
-    def _is_replaced(self, path: Path, said: str) -> bool:
-        """Set a damaged chunk aside; gives whether a good one came from where it is shared."""
+    def _is_replaced(self, path: Path, problem: str) -> bool:
+        """Set a damaged chunk aside; returns whether a good copy could be fetched from where it is shared."""
         beside = set_aside(path)
-        LOG.warning("The row chunk %s is damaged: %s. It is kept as %s.", path, said, beside.name)
+        LOG.warning("The row chunk %s is damaged: %s. It is kept as %s.", path, problem, beside.name)
         if self.store.bring_again(path) and chunk_problem(path) is None:
             return True
         self.store.withdraw(path)
@@ -143,7 +146,7 @@ class RowChunks:
         return False
 
     def append(self, units: Sequence[Unit[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, RowRange]:
-        """Publish one chunk with the rows of these units; gives their places."""
+        """Publish one chunk with the rows of these units; returns their places."""
         make_folder(self.folder)
         table = to_table([row for group in rows for row in group], self.record)
         owners = [unit for unit, group in zip(units, rows, strict=True) for _ in group]
@@ -160,14 +163,14 @@ class RowChunks:
         return _runs([unit.key for unit in owners], path)
 
     def collect(self, places: Iterable[RowRange]) -> Iterator[pa.Table]:
-        """The rows at these places, in this order, as one table for each run of places in the same chunk."""
+        """The rows at these places, in order, with one table for each run of places in the same chunk."""
         read = lru_cache(maxsize=4)(self._read)
         for path, run in groupby(places, key=lambda place: place.chunk):
             indices = [i for place in run for i in range(place.start, place.start + place.length)]
             yield read(path).take(pa.array(indices))
 
     def _read(self, path: Path) -> pa.Table:
-        """Raises DamagedArtifact where a chunk that was good a moment ago is not, or has gone."""
+        """Read a chunk. Raises DamagedArtifact if it was good a moment ago and is not any more."""
         try:
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
         except (pa.ArrowInvalid, OSError) as error:
@@ -176,7 +179,7 @@ class RowChunks:
 
 
 def chunk_problem(path: Path, *, again: bool = False) -> str | None:
-    """What is wrong with a chunk: all of it is read, once a process or, with `again`, every time."""
+    """The problem of a chunk, or None. The whole chunk is read, once in a process or, with `again`, every time."""
     expected = path.stem.partition("-")[2]
     try:
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Look a step up in the store, or compute it."""
+"""Find a step's artifact in the store, or compute it."""
 
 import shutil
 import tempfile
@@ -21,7 +21,7 @@ from hasse.pipeline.store import LOGS, Artifact, Imagined, Store, content_digest
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A step with its artifact; `cached` when nothing had to be computed."""
+    """A step with its artifact. `cached` means that nothing had to be computed."""
 
     step: str
     artifact: Artifact
@@ -30,7 +30,7 @@ class Done:
 
 
 def look_up(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Artifact | None:
-    """The step's artifact, if the store has it whole, given those of the steps before it."""
+    """The step's artifact if the store has it without open rows; None otherwise. artifacts: those of earlier steps."""
     return _whole(store, step, fingerprint(step.key(artifacts)))
 
 
@@ -42,7 +42,7 @@ def _whole(store: Store, step: Step, fingerprint: str) -> Artifact | None:
 
 
 Given = tuple[Path, str, Labels]
-"""An input as another process is told of it: the artifact's path, its step and that step's labels."""
+"""An input as it is passed to another process: the artifact's path, its step and the step's labels."""
 
 
 def _given(artifacts: Mapping[str, Artifact], step: str) -> Given:
@@ -53,9 +53,9 @@ def _given(artifacts: Mapping[str, Artifact], step: str) -> Given:
 def perform(
     store: Store, step: Step, artifacts: Mapping[str, Artifact], *, progress: Progress, refresh: bool = False
 ) -> Done:
-    """The step's artifact, from the store or made now. `refresh` makes it even if it is there.
+    """The step's artifact, from the store or computed now. refresh: compute it even if the store has it.
 
-    A second process that wants the same artifact waits, then finds it.
+    A second process that wants the same artifact waits, then finds it in the store.
     """
     started = time.monotonic()
     key = step.key(artifacts)
@@ -85,10 +85,10 @@ def compute(
     refresh: bool,
     send: Callable[[tuple[int, int]], None],
 ) -> Path:
-    """Run the stage function and publish what it made; gives the artifact's path.
+    """Run the stage function and publish its result; returns the artifact's path.
 
-    location: of the store. What an earlier, interrupted try left in the
-    work folder is kept, and so are the logs of one that ended with open rows.
+    location: the store's path or URI. The work folder of an earlier, interrupted try is kept, and so are the logs of a
+    try that ended with open rows.
     """
     store, started = open_store(location), time.monotonic()
     work = store.work_folder(step.stage.name, fingerprint(key))
@@ -116,7 +116,7 @@ def compute(
 
 
 def _carry_over(logs: Path, target: Path) -> None:
-    """Copied beside the target first, so that a kill leaves all of it or nothing."""
+    """Copy the logs to a folder beside the target, then rename, so that a kill leaves all of them or none."""
     if not logs.is_dir() or target.exists():
         return
     beside = target.with_name(f".{LOGS}")
@@ -126,7 +126,7 @@ def _carry_over(logs: Path, target: Path) -> None:
 
 
 def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
-    """What computing the step would take, as its stage has it; None where it has no estimate. Nothing is published."""
+    """The stage's estimate of computing the step; None if the stage has no estimate. Nothing is published."""
     if step.stage.estimate is None:
         return None
     arguments = (store.location, step, step.row_code(), _paths(step, artifacts))
@@ -136,16 +136,16 @@ def estimate(store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> dic
 
 
 def imagine(store: Store, step: Step, artifacts: Mapping[str, Artifact], folder: Path) -> Artifact | None:
-    """What the step may leave behind, in a folder of the caller's; None where its stage cannot tell."""
+    """An imagined artifact of the step, in a folder of the caller; None if the stage cannot imagine one."""
     if step.stage.imagine is None:
         return None
-    job = _passing_job(store.location, step, step.row_code(), _paths(step, artifacts), folder)
+    job = _temporary_job(store.location, step, step.row_code(), _paths(step, artifacts), folder)
     step.stage.imagine(job)
     return Imagined(job.path, step.name, step.labels)
 
 
 def _paths(step: Step, artifacts: Mapping[str, Artifact]) -> dict[str, list[Given]]:
-    """Of the inputs that are there."""
+    """The inputs whose artifacts all exist."""
     return {
         name: [_given(artifacts, s) for s in steps]
         for name, steps in step.inputs.items()
@@ -158,11 +158,11 @@ def _estimate(
 ) -> Any:
     assert step.stage.estimate is not None
     with tempfile.TemporaryDirectory() as folder:
-        return step.stage.estimate(_passing_job(location, step, row_code, inputs, Path(folder)))
+        return step.stage.estimate(_temporary_job(location, step, row_code, inputs, Path(folder)))
 
 
-def _passing_job(location: str, step: Step, row_code: str, inputs: dict[str, list[Given]], folder: Path) -> Job:
-    """One whose folder is not in the store."""
+def _temporary_job(location: str, step: Step, row_code: str, inputs: dict[str, list[Given]], folder: Path) -> Job:
+    """A job whose folder lies outside the store."""
     store = open_store(location)
     path = folder / step.stage.name / digest(step.name)
     path.mkdir(parents=True)
@@ -178,12 +178,12 @@ def _passing_job(location: str, step: Step, row_code: str, inputs: dict[str, lis
 
 
 def _input(store: Store, given: Given) -> Artifact:
-    """An artifact of the store, or one that was imagined in a folder outside it."""
+    """An artifact of the store, or an imagined artifact outside the store."""
     return store.open(*given) if given[0].is_relative_to(store.root) else Imagined(*given)
 
 
 def discard_work(store: Store, step: Step, key: dict[str, Any]) -> None:
-    """Forget an interrupted try of a step."""
+    """Delete the work folder of an interrupted try of a step."""
     shutil.rmtree(store.work_folder(step.stage.name, fingerprint(key)), ignore_errors=True)
 
 

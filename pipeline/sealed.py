@@ -1,6 +1,6 @@
-"""JSON files of the store that carry a digest of themselves, so that a cut, a flip and an edited number are found.
+"""JSON files of the store that hold their own digest, so that truncation, bit flips and edits are found.
 
-A file of an earlier format has no digest. Such a file is still read, and only its form is checked.
+A file of an earlier format has no digest. It is still read, and only its form is checked.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ Json = dict[str, Any]
 
 DIGEST, FORMAT = "digest", "format"
 SEALED_SINCE = 2
-"""Files of this format and of later ones must have a digest."""
+"""The format since which files must have a digest."""
 
 
 def seal(values: Json) -> str:
-    """The text of a file with these values, their format and their digest."""
+    """The text of a file with these values, its format and its digest."""
     plain = json.loads(json.dumps({**values, FORMAT: SEALED_SINCE}))
     return json.dumps({**plain, DIGEST: _digest(plain)}, indent=1)
 
 
 def read_sealed(path: Path, *, kind: str) -> Json:
-    """The values of a sealed file, without the digest. `kind`, as in "manifest", names it in errors.
+    """The values of a sealed file, without the digest. kind: the word for the file in errors, e.g. "manifest".
 
     Raises CorruptFile when the file cannot be read, is no JSON object, or differs from its digest.
     """
@@ -42,7 +42,7 @@ def read_sealed(path: Path, *, kind: str) -> Json:
 
 
 def read_json(path: Path, *, kind: str) -> Any:
-    """Raises CorruptFile for whatever keeps a file from being read as JSON, its absence among it."""
+    """The value of a JSON file. Raises CorruptFile if the file is missing or cannot be read as JSON."""
     try:
         if path.exists() and not path.is_file():
             raise _broken(path, kind, "it is a folder or a device instead of a file")

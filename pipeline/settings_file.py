@@ -1,4 +1,4 @@
-"""Recipes: a YAML file, changed by `--set a.b=c`, checked by a settings model."""
+"""Read a recipe from YAML, change it by `--set a.b=c`, and check it by a settings model."""
 
 import types
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_yaml(path: Path, *, what: str = "recipe") -> dict[str, Any]:
-    """The mapping in a YAML file. Raises RecipeError when the file is missing, not YAML, or not a mapping."""
+    """The mapping in a YAML file. Raises RecipeError if the file is missing, not YAML, or not a mapping."""
     try:
         with path.open("rb") as stream:
             values = parse_yaml(stream.read(4 * MAX_CHARACTERS + 1))
@@ -52,7 +52,7 @@ def _read_assignment(assignment: str) -> tuple[str, Any]:
 
 
 def validate(model: type[M], values: dict[str, Any], *, where: str) -> M:
-    """The values as a settings model. Raises RecipeError that names each wrong key and what would be accepted."""
+    """The values as a settings model. Raises RecipeError that names each wrong key and the accepted ones."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
 
 
 def _models_at(model: type[BaseModel], location: list[Any]) -> list[type[BaseModel]]:
-    """The settings models that may stand at this place: one, or several of a union that is not yet decided."""
+    """The settings models that are possible at this place; several if it holds an undecided union."""
     options = [model]
     for part in location:
         fields = [m.model_fields[part] for m in options if part in m.model_fields]
@@ -106,7 +106,7 @@ def _models_at(model: type[BaseModel], location: list[Any]) -> list[type[BaseMod
 
 
 def _without_tags(model: type[BaseModel], location: list[Any]) -> list[Any]:
-    """The place as the user wrote it: pydantic inserts the tag of a union's chosen member."""
+    """The place as the user wrote it, without the tags that pydantic inserts for the chosen members of unions."""
     kept: list[Any] = []
     for i, part in enumerate(location):
         options = _models_at(model, location[:i])

@@ -1,4 +1,4 @@
-"""A stage is a function of (settings, input artifacts) that yields rows; a step is one use of it in a plan."""
+"""A stage is a function of (settings, input artifacts) that writes rows. A step is one use of a stage in a plan."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,24 +21,24 @@ from hasse.pipeline.store import Artifact, Store, table_name
 R = TypeVar("R")
 
 Progress = Callable[[int, int], None]
-"""(done, total), in the stage's own unit"""
+"""Called with (done, total), in units of the stage."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`run` fills a job's folder. The code of its module, and of all that this imports, is in the stage's key.
+    """A stage. `run` fills a job's folder; the code of its module, and of all that this imports, is in the stage's key.
 
-    `version`: raise it where results change although that code does not: a module that is in no key was mended, or a
-    library decides otherwise than it did. The number is in the key of the stage and of its rows.
-    `beside_rows`: modules that decide no single row of a map stage, but what is made of all rows (an audit, a metric).
-    They are in the key of the artifact and not in the keys of rows, so that a change of them asks no endpoint again.
-    `assets`: other files of the code, by their path from its root, that decide the result (a page's template).
-    `in_child`: runs in a process of its own: a stage with a model, so that memory really comes back.
-    `identity`: what later stages key on, from the job's folder; None: the digest of all content. Keys that start with
-    "part:" are digests of parts on which a step may depend alone.
-    `estimate`: what a run would take, from the same job, whose folder is thrown away afterwards; `estimate_in_child`:
-    it loads a model. `imagine` fills such a folder with the rows that are known and with stand-ins for the others, so
-    that later stages may estimate; models that the job should have may be missing.
+    version: must be raised if results change although that code does not, because of a module that is in no key, or of
+    a library. The number is in the key of the stage and in the keys of its rows.
+    beside_rows: modules of a map stage that decide no single row, but results of all rows (an audit, a metric). They
+    are in the key of the artifact and not in the keys of rows, so that a change of them asks no endpoint again.
+    assets: other files of the code that decide the result (a page's template), by their path from the code's root.
+    in_child: whether the stage runs in a process of its own; stages with a model do, so that their memory is freed.
+    identity: makes, from the job's folder, the digests that the keys of later stages hold; None: the digest of all
+    content. Digests whose name starts with "part:" stand for parts on which a step may depend alone.
+    estimate: makes the estimate of a run from the same job, whose folder is deleted afterwards. estimate_in_child:
+    whether this loads a model. imagine: fills such a folder with the known rows and with stand-ins for the others, so
+    that later stages can estimate; models among the job's inputs may be missing.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Stage:
     imagine: Callable[["Job"], None] | None = None
 
     def modules(self, plugs: tuple[str, ...]) -> frozenset[str]:
-        """The modules that decide the result of this stage with these plugs."""
+        """All modules that decide the result of this stage with these plugs."""
         return modules_behind((self.run.__module__, *plugs))
 
     def row_code(self, plugs: tuple[str, ...]) -> dict[str, str]:
@@ -66,12 +66,12 @@ class Stage:
 class Step:
     """One node of a plan.
 
-    inputs: input name -> earlier steps; "prompts:test" keys on the part `test` of what the step `prompts` made, so that
-    a change of its other parts changes nothing here. external: digests of what lies outside the store.
-    plugs: modules, beside the stage's own, whose code decides the result (a method, a sampler, a teacher).
-    labels: what a report calls the step's result by (arm, seed, round); they are in no key.
-    executor: settings of who computes chunks; it decides nothing about them.
-    check: raises WorkError where what the stage made is not good enough to be published; it changes nothing of it.
+    inputs: input name -> earlier steps. With "prompts:test", the key depends on the part `test` of the step `prompts`
+    alone, so a change of its other parts changes nothing here. external: digests of files outside the store.
+    plugs: modules other than the stage's own whose code decides the result (a method, a sampler, a teacher).
+    labels: arm, seed and round, by which a report finds the step's result; they are in no key.
+    executor: settings of the executor of chunks, which does not change results.
+    check: raises WorkError if the result is not good enough to be published; it does not change the result.
     """
 
     name: str
@@ -103,13 +103,13 @@ class Step:
         return digest(self.stage.row_code(self.plugs))
 
     def code(self) -> dict[str, str]:
-        """The stage's version, and the digests of the code that decides the result."""
+        """The stage's version, and the digests of all code that decides the result."""
         version = {"version": str(self.stage.version)}
         return version | code_digests(self.stage.modules(self.plugs)) | asset_digests(self.stage.assets)
 
 
 def producer(step: str) -> str:
-    """The step that an input like "prompts:test" comes from."""
+    """The name of the step in an input such as "prompts:test"."""
     return step.partition(":")[0]
 
 
@@ -120,13 +120,13 @@ def _identity(artifacts: Mapping[str, Artifact], step: str) -> dict[str, str]:
 
 
 def fingerprint(key: Mapping[str, Any]) -> str:
-    """24 hex digits of the digest of a key."""
+    """The first 24 hex digits of the digest of a key."""
     return digest(key)[:24]
 
 
 @dataclass
 class Job:
-    """What a stage function gets: settings, inputs, a folder to fill, and where to say how far it is."""
+    """The argument of a stage function: settings, inputs, a folder to fill, and a callback for progress."""
 
     name: str
     settings: Any
@@ -135,33 +135,33 @@ class Job:
     store: Store
     progress: Progress
     code: str
-    """Digest of the code that decides a row, for row keys."""
+    """The digest of the code that decides a row, for row keys."""
     refresh: bool = False
-    """Compute rows anew even if they are in the store."""
+    """Whether rows are computed anew even if they are in the store."""
     executor: Any = field(default_factory=local.Settings)
-    """Settings of the executor of map stages."""
+    """The settings of the executor of map stages."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def input(self, name: str) -> Artifact:
-        """The only artifact of that input."""
+        """The only artifact of this input."""
         (artifact,) = self.inputs[name]
         return artifact
 
     def write(self, rows: Iterable[R], record: type[R]) -> dict[str, int]:
-        """Write the artifact's table of that record; gives its rows by status."""
+        """Write and count the artifact's table of this record; returns its rows by status."""
         counts: Counter[str] = Counter()
         with disk_errors(self.store.root):
             write_records(self.path / f"{table_name(record)}.parquet", _counted(rows, counts), record)
         return self.count(record, counts)
 
     def count(self, record: type, counts: Mapping[str, int]) -> dict[str, int]:
-        """Record how many rows of each status a table holds."""
+        """Record how many rows of each status the table of this record holds."""
         self.counts[table_name(record)] = dict(sorted(counts.items()))
         return self.counts[table_name(record)]
 
     def conserve(self, what: str, *, expected: int, found: int) -> None:
-        """Check that nothing was lost between stages: in = out + not ok. Raises WorkError."""
+        """Raises WorkError if anything was lost between stages: in = out + not ok."""
         if expected != found:
             raise WorkError(f"{self.name}: {expected} {what} went in but {found} came out; nothing is published")
 

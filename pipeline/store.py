@@ -1,11 +1,11 @@
 """The content-addressed store: store/<stage>/<fingerprint>/{*.parquet, manifest.json}.
 
-An artifact exists when its manifest does. It is built in a work folder beside its place, the manifest is written
-last, and one rename publishes the whole. A file that is missing or differs from its digest, a manifest that was edited
-and a manifest in another's folder make the artifact invalid: it is never served, and the next run rebuilds it.
+An artifact exists when its manifest does. It is built in a work folder beside its final place, the manifest is written
+last, and one rename publishes the whole. An artifact is invalid if a file is missing or differs from its digest, or if
+the manifest was edited or belongs to another folder. Invalid artifacts are never used; the next run makes them anew.
 
-A look-up trusts files whose stamp (size, times and number) is that of their last check. A file that is read is checked
-against its digest once a process, so that a change which leaves no trace in the stamp is found too.
+A look-up trusts files whose stamp (size, times and inode number) is that of their last check. A process checks a file
+against its digest when it first reads the file, so that changes that leave no trace in the stamp are found too.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from hasse.pipeline.files import (
     CORRUPT,
     STAMPS,
     digest_once,
+    file_problem,
     locked,
     locked_if_free,
     make_folder,
-    problem,
     read_stamps,
     remove,
     stamps_of,
@@ -43,18 +43,17 @@ R = TypeVar("R")
 
 MANIFEST = "manifest.json"
 WORK = ".work-"
-"""Beginning of the name of a folder where an artifact is built."""
+"""The beginning of the name of a folder in which an artifact is built."""
 LOGS = "logs"
 SET_ASIDE = ("*/*", ".locks/*", "*/rows/*/*")
-"""Where files lie that are renamed when they are found damaged."""
+"""The places of files that are renamed when they are found damaged."""
 
 
 @dataclass(frozen=True)
 class Artifact:
     """A finished artifact on disk.
 
-    step: the step of the plan that it stands for; two steps that come out the same share one artifact.
-    labels: those of that step.
+    step, labels: the step of the plan that the artifact stands for, and its labels. Equal steps share one artifact.
     """
 
     path: Path
@@ -62,11 +61,11 @@ class Artifact:
     labels: Labels = field(default_factory=dict)
 
     def standing_for(self, step: str, labels: Labels) -> Self:
-        """The same artifact as that of a step of a plan."""
+        """The same artifact, standing for this step of a plan."""
         return replace(self, step=step, labels=labels)
 
     def label(self, name: str) -> str | int:
-        """Raises WorkError where the step has no such label."""
+        """The value of a label of the step. Raises WorkError if the step has no such label."""
         if name not in self.labels:
             raise WorkError(f"step {self.step!r} ({self.ref}) has no label {name!r}, found {dict(self.labels)}")
         return self.labels[name]
@@ -84,16 +83,16 @@ class Artifact:
 
     @property
     def ref(self) -> str:
-        """`stage/fingerprint`, the name by which commands and manifests speak of it."""
+        """`stage/fingerprint`, the artifact's name in commands and manifests."""
         return f"{self.stage}/{self.path.name}"
 
     @property
     def location(self) -> str:
-        """Where the user finds it."""
+        """The place of the artifact, for the user."""
         return str(self.path)
 
     def file(self, name: str) -> Path:
-        """One of its files or folders, on this machine. Raises DamagedArtifact; the next run makes it anew."""
+        """A file or folder of the artifact, on this machine. Raises DamagedArtifact; the next run makes it anew."""
         self._check_read(name)
         return self.path / name
 
@@ -101,13 +100,13 @@ class Artifact:
         return self.file(f"{table_name(record)}.parquet")
 
     def records(self, record: type[R], *, columns: list[str] | None = None) -> Iterator[R]:
-        """The rows of the artifact's table of that record."""
+        """Stream the rows of the artifact's table of this record."""
         return read_records(self.table_path(record), record, columns=columns)
 
     def problems(self, *, full: bool = False) -> list[str]:
-        """What is wrong with the files behind the manifest; empty when all is well.
+        """The problems of the artifact's files; an empty list for a valid artifact.
 
-        A file whose stamp is that of its last check is not read again, unless `full`.
+        full: read all files, even those whose stamp is that of their last check.
         """
         try:
             files = self.manifest.files
@@ -115,27 +114,26 @@ class Artifact:
             return [str(error)]
         trusted = {} if full else read_stamps(self.path)
         found = [
-            said
+            problem
             for name, entry in files.items()
-            if (said := problem(self.path, name, entry, trusted=trusted.get(name), again=full))
+            if (problem := file_problem(self.path, name, entry, trusted=trusted.get(name), again=full))
         ]
-        with contextlib.suppress(OSError):  # stamps only spare reading
+        with contextlib.suppress(OSError):  # stamps only save reading
             if not found and stamps_of(self.path, files) != trusted:
                 write_stamps(self.path, files)
         return found
 
     def _check_read(self, name: str) -> None:
-        """Read that file, or all files of that folder, unless this process has done so and nothing changed since."""
+        """Check the file, or all files of the folder, unless this process has done so and nothing has changed since."""
         files = self.manifest.files
         for part in [name] if name in files else [n for n in files if n.startswith(f"{name}/")]:
-            said = problem(self.path, part, files[part])
-            if said:
-                remove(self.path / STAMPS)  # what they vouch for is to be read by the next look-up
-                raise DamagedArtifact(f"{self.location}: {said}; run the same command again to make it anew")
+            if problem := file_problem(self.path, part, files[part]):
+                remove(self.path / STAMPS)  # so that the next look-up reads all files
+                raise DamagedArtifact(f"{self.location}: {problem}; run the same command again to make it anew")
 
 
 class Imagined(Artifact):
-    """Stand-ins for an artifact that is not there yet, in a folder without a manifest."""
+    """Stand-ins for an artifact that does not exist yet, in a folder without a manifest."""
 
     def _check_read(self, name: str) -> None:
         pass
@@ -144,7 +142,8 @@ class Imagined(Artifact):
 class Store:
     """A folder of artifacts.
 
-    What it offers beyond a folder (`open`, `share`, `gather`) is for a store that several machines see.
+    The methods for files that several machines share (`open`, `share`, `gather` and others) do nothing here;
+    `RemoteStore` implements them.
     """
 
     chosen_by = "--store"
@@ -159,11 +158,11 @@ class Store:
 
     @property
     def location(self) -> str:
-        """What opens the same store in another process."""
+        """The path or URI that opens the same store in another process."""
         return str(self.root)
 
     def check_writable(self) -> None:
-        """Raises InputError when nothing can be written there, and StoreError when the disk is full."""
+        """Raises InputError if the store cannot be written, and StoreError if the disk is full."""
         probe = self.root / f".probe-{os.getpid()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -177,45 +176,45 @@ class Store:
             ) from error
 
     def find(self, stage: str, fingerprint: str) -> Artifact | None:
-        """The valid artifact of that key, or None."""
+        """The valid artifact with this fingerprint, or None."""
         artifact = Artifact(self.root / stage / fingerprint)
         if not (artifact.path / MANIFEST).exists() or artifact.problems():
             return None
         return artifact
 
     def open(self, path: Path, step: str = "", labels: Labels | None = None) -> Artifact:
-        """The artifact whose path another process has told."""
+        """The artifact at a path that another process has passed on."""
         return Artifact(path, step, labels or {})
 
     def refs(self) -> list[str]:
-        """Of every artifact with a manifest, oldest first."""
+        """The references of all artifacts with a manifest, oldest first."""
         return sorted(found := self.manifest_times(), key=lambda ref: (found[ref], ref))
 
     def manifest_files(self) -> dict[str, str]:
-        """Reference -> path of the manifest on this machine, of every artifact, oldest first."""
+        """Reference -> path of the manifest on this machine, for all artifacts, oldest first."""
         return {ref: f"{self.root}/{ref}/{MANIFEST}" for ref in self.refs()}
 
     def manifest_times(self) -> dict[str, int]:
-        """Reference -> when its manifest was written, in nanoseconds."""
+        """Reference -> the time when its manifest was written, in nanoseconds."""
         found = {}
         for stage in _folders(self.root):
             for folder in _folders(stage):
-                with contextlib.suppress(OSError):  # no manifest, or a link to nowhere
+                with contextlib.suppress(OSError):  # there is no manifest, or a link to nowhere
                     found[f"{stage.name}/{folder.name}"] = os.lstat(f"{folder.path}/{MANIFEST}").st_mtime_ns
         return found
 
     def artifact(self, ref: str) -> Artifact:
-        """One of `refs`."""
+        """The artifact of a reference from `refs`."""
         return Artifact(self.root / ref)
 
     def artifacts(self) -> list[Artifact]:
-        """Every artifact with a manifest, oldest first."""
+        """All artifacts with a manifest, oldest first."""
         return [self.artifact(ref) for ref in self.refs()]
 
     def resolve(self, ref: str) -> Artifact:
-        """The artifact of a reference: `stage/fingerprint`, a unique beginning of it, or a stage (its newest).
+        """The artifact of `stage/fingerprint` or of a unique beginning of it; for a stage alone, its newest artifact.
 
-        Raises InputError when there is none or more than one.
+        Raises InputError if no artifact, or more than one, fits.
         """
         stage, _, prefix = ref.partition("/")
         refs = self.refs()
@@ -230,11 +229,11 @@ class Store:
         return self.artifact(matches[-1])
 
     def work_folder(self, stage: str, fingerprint: str) -> Path:
-        """Where an artifact is built; it keeps its place over a crash, so that training can resume in it."""
+        """The folder in which an artifact is built. A crash leaves it in place, so that training can resume in it."""
         return self.root / stage / f"{WORK}{fingerprint}"
 
     def publish(self, work: Path, manifest: Manifest) -> Artifact:
-        """Make the work folder the artifact: manifest last, then one rename. An artifact there is replaced."""
+        """Turn the work folder into the artifact, in place of any older one: write the manifest last, then rename."""
         return Artifact(self._settle(work, manifest, self.root / manifest.stage / manifest.fingerprint))
 
     def _settle(self, work: Path, manifest: Manifest, target: Path) -> Path:
@@ -248,14 +247,14 @@ class Store:
         return target
 
     def share(self, path: Path) -> None:
-        """Let other machines see a file that lies below the root."""
+        """Send a file below the root to other machines."""
 
     def refresh(self, path: Path) -> str | None:
-        """Bring the newest content of a shared file to its path; gives its version for `replace`, or None."""
+        """Fetch the newest content of a shared file; returns its version for `replace`, or None if there is no file."""
         return file_digest(path) if path.is_file() else None
 
     def replace(self, path: Path, text: str, version: str | None) -> None:
-        """Write a shared file, if that version still stands. Raises Conflict when somebody else has written it."""
+        """Write a shared file if its version is still this one. Raises Conflict if another process has written it."""
         with disk_errors(self.root):
             make_folder(path.parent)
             with locked(path.with_name(f".{path.name}.lock")):
@@ -265,37 +264,34 @@ class Store:
 
     @contextlib.contextmanager
     def lease(self, name: str) -> Iterator[None]:
-        """Keep other machines from what the name stands for. Raises Leased. Within one machine locks do."""
+        """Keep other machines from the work of this name. Raises Leased. Locks do this within one machine."""
         yield
 
     def bring_again(self, path: Path) -> bool:
-        """Bring a shared file once more in place of one that was damaged here; gives whether there is one."""
+        """Fetch a shared file again in place of a damaged copy; returns whether there is one."""
         return False
 
     def withdraw(self, path: Path) -> None:
-        """Delete a damaged file wherever it is shared."""
+        """Delete a damaged file on this machine and where it is shared."""
 
     def gather(self, folder: Path, pattern: str) -> None:
-        """Bring the files that other machines have shared in a folder below the root."""
+        """Fetch the files of a folder below the root that other machines have shared."""
 
     def rows(self) -> list[str]:
         """The folders of row chunks, by name."""
         return self._names("*/rows/*")
 
     def abandoned(self) -> list[str]:
-        """Folders of work that was begun and not finished, by name, some of which may still be going on; and what was
-
-        damaged and has been set aside.
-        """
+        """The names of work folders, some of which may still be in use, and of damaged files that were set aside."""
         damaged = [name for pattern in SET_ASIDE for name in self._names(f"{pattern}{CORRUPT}")]
         return sorted([*self._names(f"*/{WORK}*"), *damaged])
 
     def num_bytes(self, name: str) -> int:
-        """Of all that lies below a folder of that name."""
+        """The size of all files below the folder of this name."""
         return sum(path.lstat().st_size for path in (self.root / name).rglob("*") if path.is_file())
 
     def delete(self, name: str) -> None:
-        """A folder of that name, such as an artifact by its reference."""
+        """Delete the folder of this name, such as an artifact by its reference."""
         remove(self.root / name)
 
     def _names(self, pattern: str) -> list[str]:
@@ -303,41 +299,41 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, stage: str, fingerprint: str) -> Iterator[None]:
-        """Only one process builds an artifact at a time; the lock goes with its process, however that ends."""
+        """Hold the lock with which only one process builds an artifact. It ends with the process, however that ends."""
         with self._lock(stage, fingerprint, locked):
             yield
 
     @contextlib.contextmanager
     def lock_if_free(self, stage: str, fingerprint: str) -> Iterator[bool]:
-        """As `lock`, without waiting: gives whether nobody on this machine builds or deletes the artifact."""
+        """Hold the lock if it is free; yields whether no process on this machine builds or deletes the artifact."""
         with self._lock(stage, fingerprint, locked_if_free) as free:
             yield free
 
     @contextlib.contextmanager
-    def _lock(self, stage: str, fingerprint: str, way: Callable[[Path], AbstractContextManager[R]]) -> Iterator[R]:
+    def _lock(self, stage: str, fingerprint: str, acquire: Callable[[Path], AbstractContextManager[R]]) -> Iterator[R]:
         with contextlib.ExitStack() as stack:
             with disk_errors(self.root):
                 make_folder(self.root / ".locks")
-                held = stack.enter_context(way(self.root / ".locks" / f"{stage}-{fingerprint}"))
+                held = stack.enter_context(acquire(self.root / ".locks" / f"{stage}-{fingerprint}"))
             yield held
 
 
 def _folders(path: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    """Those below, without hidden ones."""
+    """The folders directly below, without hidden ones."""
     try:
         with os.scandir(path) as entries:
             return [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    except OSError:  # nothing is there, or it has gone meanwhile
+    except OSError:  # the folder does not exist, or no longer
         return []
 
 
 def table_name(record: type) -> str:
-    """The file stem of a record's table: `PartialOrder` -> `partial_order`."""
+    """The file stem of a record's table, e.g. `partial_order` for `PartialOrder`."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in record.__name__).lstrip("_")
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Every file below the folder, with its digest; those under `logs/` do not count as content."""
+    """All files below the folder, with their digests. Files below `logs/` do not count as content."""
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, STAMPS)):
         name = path.relative_to(folder).as_posix()
@@ -348,4 +344,5 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
 
 
 def content_digest(files: dict[str, FileEntry]) -> str:
+    """The digest of the names and digests of all files that are content."""
     return digest({name: entry.sha256 for name, entry in files.items() if entry.content})

@@ -1,8 +1,8 @@
-"""YAML as recipes use it: the core schema of YAML 1.2, read from text that may come from anywhere.
+"""Read YAML by the core schema of YAML 1.2, safely, also from untrusted text.
 
-`yes`, `no`, `on`, `off`, `1:30`, `1_000` and `2024-05-01` are texts; `1e-5` is a number and `012` is twelve. A key that
-stands twice in one mapping is refused, and so are unknown tags. Aliases may not multiply, and nesting has an end.
-PyYAML alone reads YAML 1.1, in which `labels: [yes, no]` are two truth values.
+`yes`, `no`, `on`, `off`, `1:30`, `1_000` and `2024-05-01` are texts; `1e-5` is a number and `012` is twelve. Repeated
+keys and unknown tags are refused, and the depth and the number of values, with those of aliases, are limited.
+PyYAML alone reads YAML 1.1, in which `labels: [yes, no]` holds two booleans.
 """
 
 import re
@@ -15,7 +15,7 @@ from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, No
 MAX_CHARACTERS = 2_000_000
 MAX_DEPTH = 100
 MAX_NODES = 100_000
-"""Values, with what aliases stand for."""
+"""The largest number of values; each alias counts as all values of its anchor."""
 
 TAG = "tag:yaml.org,2002:"
 TAGS = tuple(TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge"))
@@ -29,15 +29,15 @@ PLAIN = {
     ),
     "merge": (r"<<", "<"),
 }
-"""Type -> what its values look like without quotes, and how they begin; everything else is text."""
+"""Type -> (pattern of its values without quotes, their possible first characters). Everything else is text."""
 
 
 class YamlError(ValueError):
-    """A text that is not YAML as recipes use it; the message says what is wrong, and where as far as known."""
+    """The text is not YAML of this kind. The message says what is wrong and, if known, where."""
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """The value of one YAML document, in mappings, lists, texts, numbers, truth values and None. Raises YamlError."""
+    """The value of one YAML document: mappings, lists, texts, numbers, booleans and None. Raises YamlError."""
     decoded = _decoded(text)
     try:
         _check(yaml.parse(decoded, Loader=yaml.SafeLoader))
@@ -59,7 +59,7 @@ def _decoded(text: str | bytes) -> str:
 
 
 def _check(events: Iterator[Any]) -> None:
-    """Raises YamlError for a text whose aliases, nesting or tags go beyond what a recipe needs."""
+    """Raises YamlError for unknown tags, and for aliases or nesting beyond the limits."""
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # anchor, values so far
     for event in events:
@@ -85,7 +85,7 @@ def _alias_size(event: AliasEvent, sizes: dict[str, int]) -> int:
 
 
 def _add(open_nodes: list[tuple[str | None, int]], sizes: dict[str, int], anchor: str | None, size: int) -> None:
-    """Count a whole value into what contains it."""
+    """Add the size of a finished value to the value that contains it."""
     if anchor is not None:
         sizes[anchor] = size
     outer, before = open_nodes[-1]
@@ -95,9 +95,9 @@ def _add(open_nodes: list[tuple[str | None, int]], sizes: dict[str, int], anchor
 
 
 class _Loader(yaml.SafeLoader):
-    """`yaml_implicit_resolvers`: the character that a text begins with -> types that it may be."""
+    """`yaml_implicit_resolvers`: the first character of a text -> its possible types."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  as PyYAML has it
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  as in PyYAML
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         if isinstance(node, yaml.MappingNode):
@@ -138,8 +138,8 @@ def _place(mark: Any) -> str:
 
 def _one_line(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    said = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{said} ({_place(mark)})" if mark else str(said)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{problem} ({_place(mark)})" if mark else str(problem)
 
 
 for _name, (_pattern, _first) in PLAIN.items():

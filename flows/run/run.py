@@ -18,7 +18,7 @@ from hasse.flows.run.preflight import check_ready
 from hasse.flows.run.records import DONE, RUNNING, RUNS, gate_of, lock_of, write_record
 from hasse.flows.run.spending import check_prices, stop_unpaid
 from hasse.pipeline.disk import disk_errors
-from hasse.pipeline.files import hold, make_folder, shared
+from hasse.pipeline.files import hold_lock, locked_shared, make_folder
 from hasse.pipeline.run import Done, look_up, perform
 from hasse.pipeline.stage import Progress, Step, fingerprint, producer
 from hasse.pipeline.store import Artifact, Store
@@ -66,7 +66,7 @@ class Run:
     def work_at(self, step: Step, store: Store) -> None:
         """Record what the step may read and write, so that `prune` keeps it. Waits while `prune` deletes."""
         self.working = names_of(step, self.artifacts)
-        with disk_errors(store.root), shared(gate_of(store)):
+        with disk_errors(store.root), locked_shared(gate_of(store)):
             self.save(store)
 
     def describe(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def begin(recipe: Recipe, store: Store, **how: Any) -> Run:
     now = datetime.now(UTC)
     run_id = f"{recipe.name}-{now:%Y%m%d-%H%M%S}-{time.monotonic_ns() % 0xFFFF:04x}"
     with disk_errors(store.root):
-        alive = hold(lock_of(store, run_id))
+        alive = hold_lock(lock_of(store, run_id))
     run = Run(run_id=run_id, recipe=recipe, started=now.isoformat(timespec="seconds"), how=how, alive=alive)
     run.save(store)
     return run

@@ -1,4 +1,4 @@
-"""Who computes the chunks of a map stage; one file is one executor, and `ExecutorPlug` says what the file defines."""
+"""Executors compute the chunks of a map stage. Each file is one executor; `ExecutorPlug` says what the file defines."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Part = Sequence[Any]
-"""Units of one chunk: each has its `item`."""
+"""The units of one chunk; each has an `item`."""
 
 Rows = list[Sequence[Any]]
 """One non-empty sequence of output rows for each unit."""
@@ -14,10 +14,10 @@ Rows = list[Sequence[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Computation:
-    """What is done to each part, and what it takes.
+    """The work on each part, and the resources that it needs.
 
-    compute: from the items of a part to one sequence of rows each, in order. ahead: parts that one worker has in hand
-    beside the one that it computes; with any, `compute` is called from several threads. gpus: of one worker.
+    compute: makes, in order, one sequence of rows for each item of a part. ahead: how many further parts a worker
+    computes at the same time; if there are any, `compute` is called from several threads. gpus: GPUs of one worker.
     """
 
     compute: Callable[[list[Any]], Iterable[Sequence[Any]]]

@@ -1,8 +1,8 @@
-"""Executor `ray`: the chunks of map stages on a Ray cluster, by actors that keep what they have loaded.
+"""Executor `ray`: actors on a Ray cluster compute the chunks of map stages, and keep the models that they have loaded.
 
-A worker that dies, alone or with its node, is started again where there is room, and its chunks go to the others; the
-rows are written by the process that asked, so what was finished is kept whatever happens to the cluster. Each node
-needs this package, the plugs from outside, and the store, all at the same places.
+An actor that dies, alone or with its node, is started again where there is room; other actors take over its chunks. The
+process that runs the stage writes the rows, so finished chunks are kept whatever happens to the cluster. Each node
+needs this package, the plugs from outside and the store, at the same paths.
 """
 
 import contextlib
@@ -26,21 +26,28 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TE
 
 
 class Settings(Config):
+    """The Ray cluster, and the size and number of its actors."""
+
     executor: Literal["ray"] = "ray"
     address: str = Field(
-        default="auto", description="Of the cluster: host:port, ray://host:port, or auto for the one of this machine."
+        default="auto",
+        description="The cluster's address: host:port, ray://host:port, or auto for this machine's cluster.",
     )
     workers: int | None = Field(
-        default=None, ge=1, description="Actors of a stage; left out: one a GPU, or for stages without one a node."
+        default=None,
+        ge=1,
+        description="Actors of a stage. Left out: one for each GPU, or for each node if the stage needs no GPU.",
     )
-    cpus: float = Field(default=1, ge=0, description="CPUs of one actor.")
-    gpus: int = Field(default=1, ge=0, description="GPUs of one actor of a stage with a model; 0 on a cluster of CPUs.")
-    tries: int = Field(default=3, ge=1, description="Times that a chunk is begun whose workers die of it.")
-    patience: float = Field(default=600, gt=0, description="Seconds without any worker, before the stage gives up.")
+    cpus: float = Field(default=1, ge=0, description="CPUs of each actor.")
+    gpus: int = Field(
+        default=1, ge=0, description="GPUs of each actor of a stage with a model; 0 on a cluster of CPUs."
+    )
+    tries: int = Field(default=3, ge=1, description="How often a chunk is begun if its actors die.")
+    patience: float = Field(default=600, gt=0, description="Seconds without any actor after which the stage fails.")
 
 
 class _Actor:
-    """What `compute` loads stays loaded from one part to the next."""
+    """A Ray actor. What `compute` loads stays loaded from one part to the next."""
 
     def __init__(self, work: Computation):
         self.work = work
@@ -49,23 +56,23 @@ class _Actor:
         return self.work.rows(part)
 
     def ready(self) -> None:
-        """Answered as soon as the actor runs."""
+        """Return as soon as the actor runs."""
 
 
 @dataclass(eq=False)
 class _Worker:
-    """An actor as seen from here; `here` from its start to its death, and from its return on."""
+    """An actor as this process sees it. `is_up` is false before it starts, and from its death until its restart."""
 
     actor: Any
     load: int = 0
-    here: bool = False
+    is_up: bool = False
 
 
 @dataclass
 class _Team:
-    """The workers, and what each has in hand: reference of a result -> the part, which try of it, and whose it is.
+    """The workers and their tasks.
 
-    Without a part it stands for a worker that is awaited.
+    in_hand: reference of a result -> (part, number of the try, worker). An entry without a part waits for its worker.
     """
 
     ray: Any
@@ -80,7 +87,7 @@ class _Team:
             self._await(worker)
 
     def has_room(self) -> bool:
-        """For a part, once those that were lost are in hand again."""
+        """Hand out the lost parts; returns whether a worker can take another part."""
         while self.lost and self._free():
             self.give(*self.lost.pop())
         return not self.lost and bool(self._free())
@@ -89,13 +96,13 @@ class _Team:
         return bool(self.lost) or any(part is not None for part, _, _ in self.in_hand.values())
 
     def give(self, part: Part, tried: int = 0) -> None:
-        """To the worker with the least to do, which must be there."""
+        """Give the part to the free worker with the fewest parts. There must be a free worker."""
         worker = min(self._free(), key=lambda w: w.load)
         worker.load += 1
         self.in_hand[worker.actor.rows.remote(part)] = part, tried + 1, worker
 
     def next(self) -> Iterator[tuple[Part, Rows]]:
-        """What comes next: a part that is done, or nothing where a worker went or came back."""
+        """Wait for the next event; yields a finished part, or nothing if a worker died or came back."""
         done, _ = self.ray.wait(list(self.in_hand), num_returns=1, timeout=self._timeout())
         if not done:
             raise WorkError(
@@ -103,15 +110,15 @@ class _Team:
             )
         part, tried, worker = self.in_hand.pop(done[0])
         if part is None:
-            worker.here = True
+            worker.is_up = True
             return
         worker.load -= 1
         try:
             rows = self.ray.get(done[0])
         except self.ray.exceptions.RayTaskError as error:
-            raise _ours(error) from None
+            raise _own_error(error) from None
         except self.ray.exceptions.RayError as error:
-            if worker.here:
+            if worker.is_up:
                 self._await(worker)
             if tried >= self.settings.tries:
                 raise WorkError(f"a chunk took {tried} workers with it; the last: {error}") from error
@@ -120,13 +127,13 @@ class _Team:
         yield part, rows
 
     def _free(self) -> list[_Worker]:
-        return [worker for worker in self.workers if worker.here and worker.load < self.room]
+        return [worker for worker in self.workers if worker.is_up and worker.load < self.room]
 
     def _timeout(self) -> float | None:
-        return None if any(worker.here for worker in self.workers) else self.settings.patience
+        return None if any(worker.is_up for worker in self.workers) else self.settings.patience
 
     def _await(self, worker: _Worker) -> None:
-        worker.here = False
+        worker.is_up = False
         self.in_hand[worker.actor.ready.remote()] = None, 0, worker
 
     def end(self) -> None:
@@ -135,10 +142,10 @@ class _Team:
 
 
 def computed(parts: Iterable[Part], work: Computation, settings: Settings) -> Iterator[tuple[Part, Rows]]:
-    """Each part with its rows, as they are done. Raises InputError when the cluster cannot hold one worker."""
-    # What the library has to say of its nodes it prints; standard output is for results.
+    """Yield each part with its rows when it is finished. Raises InputError if the cluster cannot hold one actor."""
+    # Ray prints messages about its nodes; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr), _connected(settings) as ray:
-        shared = ray.put(work)  # held to the end: an actor that is started again reads it again
+        shared = ray.put(work)  # kept to the end, since an actor that is started again reads it again
         actors = _start(ray, shared, settings, gpus=min(work.gpus, settings.gpus), room=work.ahead + 1)
         team = _Team(ray, [_Worker(actor) for actor in actors], settings, room=work.ahead + 1)
         try:
@@ -155,7 +162,7 @@ def computed(parts: Iterable[Part], work: Computation, settings: Settings) -> It
 
 @contextlib.contextmanager
 def _connected(settings: Settings) -> Iterator[Any]:
-    """The library, connected to the cluster for this time. Raises InputError."""
+    """Connect Ray to the cluster for the duration of the block. Raises InputError."""
     os.environ.update(QUIET)
     try:
         import ray
@@ -178,14 +185,14 @@ def _connected(settings: Settings) -> Iterator[Any]:
 
 
 def _look_for(address: str) -> None:
-    """Raises OSError where nobody listens; the library itself would try for minutes."""
+    """Raises OSError if nothing listens at the address. Ray itself would try for minutes."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
 
 
 def _start(ray: Any, shared: Any, settings: Settings, *, gpus: int, room: int) -> list[Any]:
-    """Actors that are started again when they die; a part in their hands is not, since another may take it."""
+    """Start actors that Ray restarts when they die. Ray does not retry their parts, since other actors take them."""
     total = ray.cluster_resources()
     for name, asked in (("GPU", gpus), ("CPU", settings.cpus)):
         if asked > total.get(name, 0):
@@ -205,6 +212,6 @@ def _start(ray: Any, shared: Any, settings: Settings, *, gpus: int, room: int) -
     return [actor.remote(shared) for _ in range(number)]
 
 
-def _ours(error: Any) -> HasseError:
-    """An error of ours as it was raised; any other as WorkError."""
+def _own_error(error: Any) -> HasseError:
+    """A HasseError as it was raised; any other error as a WorkError."""
     return error.cause if isinstance(error.cause, HasseError) else WorkError(f"a chunk failed on the cluster:\n{error}")

@@ -1,4 +1,4 @@
-"""An artifact in an object store: its files are brought when they are asked for, and checked when they come."""
+"""Artifacts in an object store. A file is fetched and checked when it is first needed."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hasse.data.errors import CorruptFile, DamagedArtifact, HasseError
 from hasse.pipeline.disk import disk_errors
-from hasse.pipeline.files import locked, problem, read_stamps, write_stamps
+from hasse.pipeline.files import file_problem, locked, read_stamps, write_stamps
 from hasse.pipeline.remote.objects import Objects
 from hasse.pipeline.store import MANIFEST, Artifact
 
@@ -18,15 +18,15 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 TRANSFERS = 8
-"""At a time, each with a block of its file in memory."""
+"""The number of transfers at a time, each with one block of its file in memory."""
 
 PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-"""Such files run code when they are read. Stages publish none, so one in a bucket comes from somebody else."""
+"""Suffixes of files that run code when they are read. Stages publish none, so such a file comes from somebody else."""
 
 
 @dataclass(frozen=True)
 class RemoteArtifact(Artifact):
-    """`path` holds the manifest, and those of its files that were published from here or brought."""
+    """`path` holds the manifest, and the files that this machine published or fetched."""
 
     objects: Objects = field(kw_only=True)
 
@@ -35,15 +35,15 @@ class RemoteArtifact(Artifact):
         return f"{self.objects.address}/{self.ref}"
 
     def file(self, name: str) -> Path:
-        """Bring that file, or the files of that folder. Raises CorruptFile; the next run makes the artifact anew."""
-        if self._wanted(name):
+        """Fetch the file, or the files of the folder. Raises CorruptFile; the next run then makes the artifact anew."""
+        if self._absent_below(name):
             with disk_errors(self.path), locked(self.path / ".lock"):
-                in_parallel(self._bring, self._wanted(name))
+                in_parallel(self._fetch, self._absent_below(name))
                 write_stamps(self.path, [n for n in self.manifest.files if (self.path / n).exists()])
         return self.path / name
 
     def problems(self, *, full: bool = False) -> list[str]:
-        """What is wrong with the objects behind the manifest, by their sizes; `full` reads all of them."""
+        """The problems of the artifact's objects, found by their sizes or, with `full`, by reading all objects."""
         try:
             lacking = self.lacking()
         except CorruptFile as error:
@@ -53,7 +53,7 @@ class RemoteArtifact(Artifact):
         return [*lacking.values(), *(f"{name} differs from its digest" for name in differ)]
 
     def lacking(self) -> dict[str, str]:
-        """File -> what is wrong with its object, as far as its size tells. Raises CorruptFile: no manifest."""
+        """File -> the problem of its object, which is missing or has another size. Raises CorruptFile."""
         there = self.objects.list(self.ref)
         found = {}
         for name, file in self.manifest.files.items():
@@ -65,25 +65,25 @@ class RemoteArtifact(Artifact):
         return found
 
     def absent(self, names: Iterable[str], *, to_read: bool = False) -> list[str]:
-        """Those of which this machine has no good copy; copies that are `to_read` are read once a process."""
+        """The files of which this machine has no good copy. to_read: check the copies by reading, once in a process."""
         stamps = {} if to_read else read_stamps(self.path)
-        return [n for n in names if problem(self.path, n, self.manifest.files[n], trusted=stamps.get(n))]
+        return [n for n in names if file_problem(self.path, n, self.manifest.files[n], trusted=stamps.get(n))]
 
     def send(self, names: Iterable[str], *, manifest: bool) -> None:
-        """Put files of which there are good copies here and then, if wanted, the manifest."""
+        """Send files of which this machine has good copies and then, if asked, the manifest."""
         in_parallel(lambda name: self.objects.put(self._object(name), self.path / name), list(names))
         if manifest:
             self.objects.put(f"{self.ref}/{MANIFEST}", self.path / MANIFEST)
 
-    def _wanted(self, name: str) -> list[str]:
+    def _absent_below(self, name: str) -> list[str]:
         names = [n for n in self.manifest.files if n == name or n.startswith(f"{name}/")]
         return self.absent(names, to_read=True)
 
     def _is_good(self, name: str) -> bool:
         return self.objects.get(self._object(name), Path(os.devnull)) == self.manifest.files[name].sha256
 
-    def _bring(self, name: str) -> None:
-        """What comes wrong twice is wrong there, and is deleted, so that the artifact is seen to be incomplete."""
+    def _fetch(self, name: str) -> None:
+        """Fetch a file. An object that twice differs from its digest is deleted, so the artifact is incomplete."""
         source, path = self._object(name), self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
@@ -105,7 +105,7 @@ class RemoteArtifact(Artifact):
 
 
 def in_parallel(function: Callable[[A], B], items: list[A]) -> list[B]:
-    """The function of each, in order."""
+    """Apply the function to all items in threads; returns the results in order."""
     if len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(TRANSFERS, len(items))) as pool:

@@ -1,4 +1,4 @@
-"""Writes to an object of S3 that succeed only while nobody else has written it since it was read.
+"""Write to an S3 object only if nobody else has written it since it was read.
 
 pyarrow cannot send the headers If-Match and If-None-Match, so these few requests go through botocore, which finds
 credentials where pyarrow finds them.
@@ -17,17 +17,17 @@ ABSENT = {"NoSuchKey", "404"}
 
 
 class Conflict(StoreError):
-    """Somebody else has written the object meanwhile."""
+    """Another process has written the object meanwhile."""
 
 
 class ConditionalObjects:
-    """A version is an ETag; None stands for an object that is not there."""
+    """Objects with conditional writes. A version is an ETag; None stands for an object that does not exist."""
 
     def __init__(self, objects: Objects):
         self.objects = objects
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """Content and version of an object, or None."""
+        """The content and the version of an object, or None."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -41,7 +41,7 @@ class ConditionalObjects:
             raise self.objects.explanation(str(error)) from error
 
     def write(self, name: str, content: bytes, version: str | None) -> str:
-        """Replace that version; gives the new one. Raises Conflict when another version stands there."""
+        """Replace this version; returns the new one. Raises Conflict if the object has another version."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
@@ -53,7 +53,7 @@ class ConditionalObjects:
         except BotoCoreError as error:
             raise self.objects.explanation(str(error)) from error
         now = self.read(name)
-        if now is not None and now[0] == content:  # an earlier try of this request had come through
+        if now is not None and now[0] == content:  # an earlier try of this request succeeded
             return now[1]
         raise Conflict(f"{self.objects.address}/{name} was written by another process meanwhile")
 

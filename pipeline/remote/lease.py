@@ -1,7 +1,7 @@
-"""A lease in a store that several machines share: who holds it works alone, and it expires with who dies.
+"""Leases in a store that several machines share. The holder works alone, and its lease expires if it dies.
 
-The lease is an object that is written under a condition, so of two machines that want it at once one gets it. The
-holder renews it while it works. Clocks of the machines must agree to within some minutes.
+A lease is an object that is written under a condition, so only one of two machines gets it. The holder renews the lease
+while it works. The clocks of the machines must agree to within a few minutes.
 """
 
 import contextlib
@@ -17,24 +17,24 @@ from hasse.pipeline.remote.conditional import ConditionalObjects, Conflict
 
 LEASE_SECONDS = 600.0
 RENEWALS = 5
-"""So often a lease is renewed within its time, so that some requests may fail."""
+"""How often a lease is renewed within its duration, so that a few requests may fail."""
 
 
 class Leased(StoreError):
-    """Another machine holds the lease; the text says which, and until when."""
+    """Another machine holds the lease. The message names it, and the time that is left."""
 
 
 @contextlib.contextmanager
 def lease(objects: ConditionalObjects, name: str, *, seconds: float = LEASE_SECONDS) -> Iterator[None]:
-    """Hold the lease of that name for as long as the block lasts. Raises Leased."""
+    """Hold the lease of this name for the duration of the block. Raises Leased."""
     version = _take(objects, name, seconds)
     done = threading.Event()
-    found = [version]
+    versions = [version]
 
     def renew() -> None:
         while not done.wait(seconds / RENEWALS):
-            with contextlib.suppress(StoreError):  # what is written under the lease has a condition of its own
-                found[0] = objects.write(name, _content(seconds), found[0])
+            with contextlib.suppress(StoreError):  # writes under the lease have conditions of their own
+                versions[0] = objects.write(name, _content(seconds), versions[0])
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -44,7 +44,7 @@ def lease(objects: ConditionalObjects, name: str, *, seconds: float = LEASE_SECO
         done.set()
         thread.join()
         with contextlib.suppress(StoreError):  # the lease expires by itself
-            objects.write(name, _content(0), found[0])
+            objects.write(name, _content(0), versions[0])
 
 
 def _take(objects: ConditionalObjects, name: str, seconds: float) -> str:
@@ -65,7 +65,7 @@ def _content(seconds: float) -> bytes:
 
 
 def _holder(content: bytes) -> tuple[str, float]:
-    """A lease that cannot be read is nobody's."""
+    """The holder and the end of a lease. A lease that cannot be read has no holder."""
     try:
         values = json.loads(content)
         return str(values["holder"]), float(values["until"])

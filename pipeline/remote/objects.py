@@ -1,4 +1,4 @@
-"""Objects below a URI such as s3://bucket/prefix; each appears whole or not at all."""
+"""Objects below a URI such as s3://bucket/prefix. Each object appears as a whole or not at all."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ from hasse.data.settings.registry import unknown
 BLOCK_BYTES = 16 << 20
 
 S3_ATTEMPTS = 6
-"""With pauses that double: an endpoint that is not there is given up after about a quarter of a minute."""
+"""The number of attempts, with doubling pauses: a missing endpoint is reported after about 15 seconds."""
 
 CONNECT_SECONDS, SILENCE_SECONDS = 5.0, 20.0
 
@@ -36,16 +36,16 @@ REFUSALS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """modified: seconds since 1970, by the clock of the store; 0 where it does not say."""
+    """An object's size and time. modified: seconds since 1970 by the clock of the object store; 0 if unknown."""
 
     num_bytes: int
     modified: int
 
 
 class Objects:
-    """What lies below one URI; names are relative to it.
+    """The objects below one URI. Names are relative to it.
 
-    Raises InputError for a URI that cannot be used: an unknown scheme, no such bucket, no credentials for it.
+    Raises InputError for an unknown scheme, a missing bucket, or missing credentials.
     """
 
     def __init__(self, uri: str):
@@ -67,7 +67,7 @@ class Objects:
 
     @property
     def has_own_endpoint(self) -> bool:
-        """Whether a server that is not Amazon's was named."""
+        """Whether the store is on a server other than Amazon's."""
         return self.endpoint != "Amazon S3"
 
     @property
@@ -77,11 +77,11 @@ class Objects:
 
     @property
     def identity(self) -> str:
-        """The same for all ways to write the URI of the same objects."""
+        """A name that is the same for all URIs of the same objects."""
         return f"{self.endpoint} {self.base}"
 
     def list(self, folder: str = "") -> dict[str, Entry]:
-        """Every object below the folder, by name."""
+        """Name -> entry of all objects below the folder."""
         with self._explained():
             try:
                 found = self.filesystem.get_file_info(fs.FileSelector(self._path(folder), recursive=True))
@@ -91,12 +91,12 @@ class Objects:
         return {info.path[len(self.base) + 1 :]: _entry(info) for info in files}
 
     def entry(self, name: str) -> Entry:
-        """Of an object that is there."""
+        """The entry of an existing object."""
         with self._explained():
             return _entry(self.filesystem.get_file_info(self._path(name)))
 
     def read(self, name: str) -> bytes | None:
-        """The whole of a small object; None when it is not there."""
+        """The content of a small object; None if it does not exist."""
         with self._explained():
             try:
                 with self.filesystem.open_input_stream(self._path(name)) as stream:
@@ -109,7 +109,7 @@ class Objects:
             stream.write(content)
 
     def get(self, name: str, path: Path) -> str | None:
-        """Write the object to a file; gives the SHA-256 of what came, None when it is not there."""
+        """Write the object to a file; returns the sha256 of its content, or None if it does not exist."""
         digest = hashlib.sha256()
         with self._explained():
             try:
@@ -123,7 +123,7 @@ class Objects:
         return digest.hexdigest()
 
     def put(self, name: str, path: Path) -> None:
-        """Send a file. Not block by block: a stream that an error ends would leave an object of half the file."""
+        """Send a file in one call, since a stream that fails would leave an object with half of the file."""
         with self._explained():
             fs.copy_files(
                 str(path),
@@ -134,7 +134,7 @@ class Objects:
             )
 
     def delete(self, name: str) -> None:
-        """The object of that name, or all below it."""
+        """Delete the object of this name, or all objects below it."""
         path = self._path(name)
         with self._explained(), contextlib.suppress(FileNotFoundError):
             if self.filesystem.get_file_info(path).type == fs.FileType.File:
@@ -147,7 +147,7 @@ class Objects:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """An error of the object store says what to do; one of the local disk has a number, and passes."""
+        """Explain errors of the object store. Errors of the local disk, which have an errno, pass unchanged."""
         try:
             yield
         except OSError as error:
@@ -156,7 +156,7 @@ class Objects:
             raise self.explanation(str(error)) from error
 
     def explanation(self, error: str) -> HasseError:
-        """What to do about an error of the object store, by its text."""
+        """The error of the object store, with advice that depends on its text."""
         if "NO_SUCH_BUCKET" in error:
             return self._no_bucket()
         if any(word in error for word in REFUSALS):
@@ -187,7 +187,7 @@ def _endpoint(parts: SplitResult) -> str | None:
 
 
 def _open_s3(parts: SplitResult) -> fs.FileSystem:
-    """Files are sent part by part, since writing in the background would hold all of a file in memory."""
+    """Open S3. Files are sent part by part, since background writes would hold all of a file in memory."""
     if not parts.netloc:
         raise InputError(f"the store {parts.geturl()} names no bucket; write it as s3://bucket/prefix")
     if "@" in parts.netloc:

@@ -1,12 +1,12 @@
-"""A store below a URI, for several machines: what stands there counts, and a folder here holds what was brought.
+"""A store below a URI, for several machines. The object store decides; a folder on this machine holds copies.
 
 There:  <stage>/<fingerprint>/<sha256>/<file>, and <stage>/<fingerprint>/manifest.json, written last;
         <stage>/rows/<code digest>/<chunk>.parquet, runs/<run id>.json
 Here:   .artifacts/<digest of the manifest>/<stage>/<fingerprint>/<file>; work folders, chunks and runs as in any store
 
-The name of an object tells its content, so two machines that publish the same artifact at once cannot mix their
-files: whichever manifest stands names a whole set. A folder here belongs to one manifest, so that what a stage reads
-stays as it is even where another machine publishes the artifact anew.
+The name of an object holds the digest of its content, so two machines that publish the same artifact at once cannot mix
+their files: either manifest names a complete set. A folder on this machine belongs to one manifest, so the files that a
+stage reads do not change even if another machine publishes the artifact anew.
 """
 
 import contextlib
@@ -36,11 +36,11 @@ MIRROR = ".artifacts"
 ROWS = "rows"
 
 ABANDONED_SECONDS = 24 * 3600
-"""So long after its last file, an artifact without a manifest is taken for an upload that will not go on."""
+"""An artifact without a manifest counts as an abandoned upload this long after its last file."""
 
 
 def open_store(location: Path | str) -> Store:
-    """The store in a folder, or below a URI such as s3://bucket/prefix. Raises InputError, StoreError."""
+    """The store in a folder, or below a URI such as s3://bucket/prefix. Raises InputError and StoreError."""
     text = str(location)
     if text.startswith("file://"):
         return Store(unquote(urlsplit(text).path))
@@ -48,12 +48,12 @@ def open_store(location: Path | str) -> Store:
 
 
 def absolute(location: Path | str) -> str:
-    """What opens the same store from any working directory."""
+    """The path or URI that opens the same store from any working directory."""
     return str(location) if "://" in str(location) else str(Path(location).absolute())
 
 
 class RemoteStore(Store):
-    """`root` is its folder on this machine, below HASSE_CACHE or else ~/.cache/hasse."""
+    """A store in an object store. `root` is its folder on this machine, below HASSE_CACHE or ~/.cache/hasse."""
 
     chosen_by = "HASSE_CACHE"
 
@@ -70,7 +70,7 @@ class RemoteStore(Store):
         self.objects.write(".writable", b"")
 
     def find(self, stage: str, fingerprint: str) -> Artifact | None:
-        """The valid artifact of that key, or None. What is missing there and good here is sent again."""
+        """The valid artifact with this fingerprint, or None. Files that only this machine has are sent again."""
         ref = f"{stage}/{fingerprint}"
         standing = self._standing(ref)
         artifact = standing or self._unsent(ref)
@@ -89,7 +89,7 @@ class RemoteStore(Store):
         return RemoteArtifact(path, step, labels or {}, objects=self.objects)
 
     def refs(self) -> list[str]:
-        """Of every artifact with a manifest, oldest first, by the clock of the object store."""
+        """The references of all artifacts with a manifest, oldest first by the clock of the object store."""
         return self._refs(self.objects.list())
 
     def artifact(self, ref: str) -> Artifact:
@@ -105,14 +105,14 @@ class RemoteStore(Store):
         return {artifact.ref: str(artifact.path / MANIFEST) for artifact in self.artifacts()}
 
     def publish(self, work: Path, manifest: Manifest) -> Artifact:
-        """Make the work folder the artifact, here and then there. Stopped on the way, `find` goes on with it."""
+        """Turn the work folder into the artifact here, then send it. `find` resumes an upload that stopped."""
         place = self._mirror(f"{manifest.stage}/{manifest.fingerprint}", manifest.to_json().encode())
         artifact = self.open(self._settle(work, manifest, place))
         artifact.send(artifact.lacking(), manifest=True)
         return artifact
 
     def share(self, path: Path) -> None:
-        """The copy here takes the time of the object, so that `gather` sees whether another machine wrote it later."""
+        """Send a file, and give it the time of the object, so that `gather` sees later writes by other machines."""
         name = path.relative_to(self.root).as_posix()
         self.objects.put(name, path)
         modified = self.objects.entry(name).modified
@@ -155,7 +155,7 @@ class RemoteStore(Store):
         path.unlink(missing_ok=True)
 
     def gather(self, folder: Path, pattern: str) -> None:
-        """And share what is only here, as after an upload that failed."""
+        """Fetch the shared files, and send those that only this machine has, e.g. after a failed upload."""
         name = folder.relative_to(self.root).as_posix()
         with disk_errors(self.root):
             make_folder(folder)
@@ -163,7 +163,7 @@ class RemoteStore(Store):
                 found = {n.removeprefix(f"{name}/"): entry for n, entry in self.objects.list(name).items()}
                 there = {folder / n: entry for n, entry in found.items() if "/" not in n and fnmatch(n, pattern)}
                 newer = [path for path, entry in there.items() if _is_newer(entry, path)]
-                in_parallel(lambda path: self._bring(path, there[path]), newer)
+                in_parallel(lambda path: self._fetch(path, there[path]), newer)
                 in_parallel(self.share, [p for p in folder.glob(pattern) if p not in there and p.is_file()])
 
     def rows(self) -> list[str]:
@@ -172,7 +172,7 @@ class RemoteStore(Store):
         return sorted(there.union(super().rows()))
 
     def abandoned(self) -> list[str]:
-        """Also uploads that came to no end within a day, and copies here of what no longer stands there."""
+        """As in a local store, with uploads that stopped a day ago and copies of artifacts that are gone there."""
         found = self.objects.list()
         latest: dict[str, int] = {}
         for name, entry in found.items():
@@ -186,11 +186,11 @@ class RemoteStore(Store):
         return sorted([*super().abandoned(), *stopped, *copies])
 
     def num_bytes(self, name: str) -> int:
-        """Of what lies there; of what is only here, here."""
+        """The size of the objects or, if there are none, of the files on this machine."""
         return sum(entry.num_bytes for entry in self.objects.list(name).values()) or super().num_bytes(name)
 
     def delete(self, name: str) -> None:
-        """There, its manifest first, and here."""
+        """Delete the objects, the manifest first, and the copies on this machine."""
         self.objects.delete(f"{name}/{MANIFEST}")
         self.objects.delete(name)
         for path in [self.root / name, *self.root.glob(f"{MIRROR}/*/{name}")]:
@@ -202,7 +202,7 @@ class RemoteStore(Store):
         return [str(PurePosixPath(name).parent) for name in manifests]
 
     def _standing(self, ref: str) -> RemoteArtifact | None:
-        """The artifact whose manifest stands there, if one does."""
+        """The artifact whose manifest is in the object store; None if there is none."""
         content = self.objects.read(f"{ref}/{MANIFEST}")
         if content is None:
             return None
@@ -218,7 +218,7 @@ class RemoteStore(Store):
         return self.open(path)
 
     def _unsent(self, ref: str) -> RemoteArtifact | None:
-        """The newest that is whole here: one that was not sent to the end, or was deleted there."""
+        """The newest complete copy, on this machine, of an artifact that was not sent or was deleted there."""
         here = sorted(self.root.glob(f"{MIRROR}/*/{ref}/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
         whole = [path.parent for path in here if not Artifact(path.parent).problems()]
         return self.open(whole[-1]) if whole else None
@@ -226,7 +226,7 @@ class RemoteStore(Store):
     def _mirror(self, ref: str, manifest: bytes) -> Path:
         return self.root / MIRROR / hashlib.sha256(manifest).hexdigest()[:24] / ref
 
-    def _bring(self, path: Path, entry: Entry) -> None:
+    def _fetch(self, path: Path, entry: Entry) -> None:
         temporary = path.with_name(f".{path.name}.part")
         if self.objects.get(path.relative_to(self.root).as_posix(), temporary) is not None:
             os.utime(temporary, (entry.modified, entry.modified))
@@ -236,7 +236,7 @@ class RemoteStore(Store):
 def _holds(path: Path, content: bytes) -> bool:
     try:
         return path.read_bytes() == content
-    except OSError:  # it is not there, or cannot be read
+    except OSError:  # the file is missing, or cannot be read
         return False
 
 
@@ -249,7 +249,7 @@ def _is_newer(entry: Entry, path: Path) -> bool:
 
 
 def _cache(objects: Objects) -> Path:
-    """Readable, and another one for another endpoint."""
+    """The folder of the copies. Its name is readable, and differs for each endpoint."""
     folder = Path(os.environ.get("HASSE_CACHE") or Path.home() / ".cache" / "hasse").expanduser().absolute()
     name = re.sub(r"[^\w.-]+", "-", objects.base).strip("-.")[:60]
     return folder / f"{name}-{digest(objects.identity)[:12]}"

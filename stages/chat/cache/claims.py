@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hasse.data.errors import StoreError
-from hasse.pipeline.files import hold, is_held
+from hasse.pipeline.files import hold_lock, is_held
 
 TABLE = "create table if not exists claim (key text primary key, owner text not null)"
 
@@ -56,7 +56,7 @@ class Claims:
     def _show_life(self) -> None:
         if self._lock is None:
             try:
-                self._lock = hold(self._file(self._name))
+                self._lock = hold_lock(self._file(self._name))
             except OSError as error:
                 raise StoreError(
                     f"{self._cache}: no lock can be held beside the cache of replies ({error.strerror}); name a file "
