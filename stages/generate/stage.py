@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -22,12 +21,19 @@ from hasse.stages.chat.money.estimate import Planned
 from hasse.stages.chat.money.estimate import estimate as estimate_of
 from hasse.stages.chat.money.spending import Spending
 from hasse.stages.generate import engine_parity
+from hasse.stages.generate.groups import (
+    Group,
+    asks_endpoint,
+    engine_of,
+    given_answers,
+    max_tokens_of,
+    model_for,
+    needs_model,
+    sampler_of,
+    uses_variants,
+)
 from hasse.stages.models.lazy import LazyModel
-from hasse.stages.models.vllm_engine import EngineSettings, close_pools
-
-UNLIMITED = 512
-SAMPLERS = "hasse.stages.generate.samplers"
-Group = registry.settings_union(SAMPLERS, "sampler")
+from hasse.stages.models.vllm_engine import close_pools
 
 SamplingRequest = tuple[int, Prompt]
 """(position of the group, prompt)"""
@@ -60,11 +66,11 @@ class GenerateSettings(Config):
 
     def asks_endpoint(self) -> bool:
         """Whether a sampler asks a chat endpoint."""
-        return any(map(_asks_endpoint, self.groups))
+        return any(map(asks_endpoint, self.groups))
 
     def num_candidates(self) -> int:
         """K, the largest number of candidates of a prompt."""
-        return sum(_sampler(group).num_candidates(group) for group in self.groups)
+        return sum(sampler_of(group).num_candidates(group) for group in self.groups)
 
 
 def run(job: Job) -> None:
@@ -75,12 +81,12 @@ def run(job: Job) -> None:
     units = list(sampling_units(settings, prompts, models))
     spending = Spending(job, planned)
     rows = RowTable(job, Candidate, total=len(units))
-    asking = {g for g, group in enumerate(settings.groups) if _asks_endpoint(group)}
+    asking = {g for g, group in enumerate(settings.groups) if asks_endpoint(group)}
     rows.add(
         (unit for unit in units if unit.item[0] not in asking),
         partial(_sample, settings=settings, models=models),
         chunk_size=settings.chunk_size,
-        ahead=int(any(_engine(group) for group in settings.groups)),
+        ahead=int(any(engine_of(group) for group in settings.groups)),
         gpus=int(any(needs_model(group) for group in settings.groups)),
     )
     for g in sorted(asking):  # after the groups that cost nothing
@@ -125,9 +131,9 @@ def planned(job: Job) -> Iterator[Planned] | None:
     for unit in missing_units(job, sampling_units(settings, _prompts(job), _models(job)), Candidate):
         by_group[unit.item[0]].append(unit.item[1])
     return chain.from_iterable(
-        _sampler(settings.groups[g]).questions(prompts, settings.groups[g])
+        sampler_of(settings.groups[g]).questions(prompts, settings.groups[g])
         for g, prompts in by_group.items()
-        if _asks_endpoint(settings.groups[g])
+        if asks_endpoint(settings.groups[g])
     )
 
 
@@ -139,20 +145,14 @@ def imagine(job: Job) -> None:
 
 
 def _stand_ins(group: Any, prompt: Prompt) -> list[Candidate]:
-    texts = _given(group, prompt)
+    texts = given_answers(group, prompt)
     if not texts:
         tokens = max_tokens_of(group)
-        texts = ("x" * 4 * tokens,) * _sampler(group).num_candidates(group)
+        texts = ("x" * 4 * tokens,) * sampler_of(group).num_candidates(group)
     return [
         Candidate(prompt_id=prompt.prompt_id, candidate_id=f"{group.name}-{i}", text=text, source="student")
         for i, text in enumerate(texts)
     ]
-
-
-def max_tokens_of(group: Any) -> int:
-    """The most tokens of one answer; a sampler whose settings give no limit is taken to stop after `UNLIMITED`."""
-    limited = group if hasattr(group, "max_tokens") else getattr(group, "chat", None)
-    return UNLIMITED if limited is None else limited.max_tokens
 
 
 def _models(job: Job) -> dict[str, LazyModel]:
@@ -171,32 +171,15 @@ def sampling_units(
     keys = [Keys.of(key_of(group), _model_key(group, models)) for group in settings.groups]
     for prompt in prompts:
         for g, group in enumerate(settings.groups):
-            if _sampler(group).has_work(prompt, group):
+            if sampler_of(group).has_work(prompt, group):
                 yield keys[g].unit((g, prompt), *key_parts(group, prompt))
-
-
-def _asks_endpoint(group: Any) -> bool:
-    return _sampler(group).questions is not None
 
 
 def _check_parity(job: Job, settings: GenerateSettings, models: dict[str, LazyModel]) -> None:
     """Compare the log-probs of engines with those of the training stack; raises WorkError where they disagree."""
-    groups = [(group, engine.max_gap) for group in settings.groups if (engine := _engine(group))]
+    groups = [(group, engine.max_gap) for group in settings.groups if (engine := engine_of(group))]
     if groups:
         job.metrics["parity"] = engine_parity.check(job, groups, models)
-
-
-def _engine(group: Any) -> EngineSettings | None:
-    """The settings of the group's vLLM engine, or None where the training stack answers."""
-    return _sampler(group).engine(group)
-
-
-def needs_model(group: Any) -> bool:
-    return _sampler(group).needs_model(group)
-
-
-def _sampler(group: Any) -> ModuleType:
-    return registry.load(SAMPLERS, group.sampler, kind="sampler")
 
 
 def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
@@ -209,33 +192,18 @@ def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
 def key_parts(group: Any, prompt: Prompt) -> list[str]:
     """The parts of a prompt that can change its candidates in this group."""
     messages = [[m.role, m.content] for m in prompt.messages or ()]
-    asked = [prompt.text, messages, prompt.variants if _uses_variants(group) else (), _given(group, prompt)]
+    asked = [prompt.text, messages, prompt.variants if uses_variants(group) else (), given_answers(group, prompt)]
     return [prompt.prompt_id, canonical(asked).decode()]
-
-
-def _uses_variants(group: Any) -> bool:
-    return getattr(group, "prompt", "whole") == "variants"
-
-
-def _given(group: Any, prompt: Prompt) -> tuple[str, ...]:
-    """The answers that the sampler takes from the prompt; only these can change its candidates."""
-    return _sampler(group).answers(prompt, group)
 
 
 def _ask(
     requests: Iterable[SamplingRequest], group: Any, models: dict[str, LazyModel], chunk_size: int, spending: Spending
 ) -> Iterator[list[Candidate]]:
     """The candidates of each prompt; a sampler that can read a stream gets all prompts at once, others get chunks."""
-    sampler, model = _sampler(group), _model_for(group, models)
+    sampler, model = sampler_of(group), model_for(group, models)
     prompts = (prompt for _, prompt in requests)
     for part in [prompts] if sampler.STREAMS else batched(prompts, chunk_size):
         yield from sampler.sample(part, group, model, payer=spending)
-
-
-def _model_for(group: Any, models: dict[str, LazyModel]) -> Any:
-    """The group's model: loaded, unless an engine loads it; None for a group without a model."""
-    model = models[group.model] if needs_model(group) else None
-    return model if model is None or _engine(group) else model.loaded
 
 
 def _sample(
@@ -248,7 +216,7 @@ def _sample(
     results: dict[int, Iterator[list[Candidate]]] = {}
     for g, prompts in by_group.items():
         group = settings.groups[g]
-        results[g] = iter(list(_sampler(group).sample(prompts, group, _model_for(group, models))))
+        results[g] = iter(list(sampler_of(group).sample(prompts, group, model_for(group, models))))
     for g, _ in chunk:
         yield next(results[g])
 

@@ -8,10 +8,11 @@ import pytest
 from hasse.data.records import Message, Prompt
 from hasse.stages.chat.money.budget import Account
 from hasse.stages.chat.settings import VARIABLE
+from hasse.stages.generate.groups import needs_model
 from hasse.stages.generate.samplers.flipped import Settings, questions, sample
 from hasse.stages.generate.samplers.transformers import Settings as Sampling
 from hasse.stages.generate.samplers.transformers import sample as sample_here
-from hasse.stages.generate.stage import GenerateSettings, needs_model, sampling_units
+from hasse.stages.generate.stage import GenerateSettings, sampling_units
 from tests.stages.chat_server import Act, ChatServer, completion
 
 LABELS = ("entailment", "neutral", "contradiction")
