@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from hasse.data.errors import InputError
 from hasse.data.settings import registry
 from hasse.flows.recipe.sections import SOURCES
 from hasse.pipeline.stage import Step
+from hasse.stages.generate import GenerateSettings
+from hasse.stages.prompts import PromptsSettings
 
 
 def check_source_rows(steps: Sequence[Step]) -> None:
@@ -15,7 +18,9 @@ def check_source_rows(steps: Sequence[Step]) -> None:
     At least the first row is read. Raises SourceError for a column that the source does not have, and InputError for a
     field that no row has.
     """
-    settings = next(step.settings.source for step in steps if step.stage.name == "prompts")
+    prompts = next(step.settings for step in steps if step.stage.name == "prompts")
+    assert isinstance(prompts, PromptsSettings)
+    settings: Any = prompts.source
     rows = iter(registry.load(SOURCES, settings.kind, kind="source").rows(settings))
     first = next(rows, None)
     absent = _fields_taken(steps)
@@ -35,7 +40,7 @@ def _fields_taken(steps: Sequence[Step]) -> dict[str, str]:
     return {
         group.field: f"{step.name}: the group {group.name!r}"
         for step in steps
-        if step.stage.name == "generate"
+        if isinstance(step.settings, GenerateSettings)
         for group in step.settings.groups
         if group.sampler == "dataset"
     }

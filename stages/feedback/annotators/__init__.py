@@ -30,3 +30,4 @@ class AnnotatorPlug(Protocol):
     @optional
     def questions(self, items: Iterable[AnnotationItem], settings: Any, task: TaskSettings) -> Iterator[Planned]:
         """What `annotate` would ask a chat endpoint. Only annotators that ask define this."""
+        raise NotImplementedError

@@ -56,3 +56,4 @@ class SamplerPlug(Protocol):
     @optional
     def questions(self, prompts: Sequence[Prompt], settings: Any) -> Iterator[Planned]:
         """What `sample` would ask a chat endpoint, for an estimate of the cost. Only samplers that ask define this."""
+        raise NotImplementedError

@@ -51,6 +51,7 @@ class TeacherTraits(Protocol):
     @optional
     def questions(self, items: Iterable[tuple[Prompt, list[Candidate]]], settings: Any) -> Iterator[Planned]:
         """What `judge` would ask a chat endpoint, for an estimate of the cost. Only teachers that ask define this."""
+        raise NotImplementedError
 
 
 class TeacherPlug(TeacherTraits, Protocol):
