@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from hasse.data.records import Judgement, PartialOrder
 from hasse.pipeline.store import Store
 from tests.stages.chat_server import Act, ChatServer, completion
@@ -13,6 +15,7 @@ def scores(asked) -> Act:
     return Act(body=completion(f'{{"candidates": {{{marks}}}}}'))
 
 
+@pytest.mark.slow
 def test_a_dead_judge_stops_the_run_and_a_living_one_mends_it(hasse, monkeypatch):
     monkeypatch.setenv("CHAT_KEY", "sk-live-0123456789abcdef")
     alive = False

@@ -150,6 +150,7 @@ def took(found):
     return [artifact.manifest.seconds for artifact in found.values()]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_twice_ends_as_the_undisturbed_one(hasse, finished):
     """Its parent, then the child of what went on, at moments that are the same each time."""
     expected, mark = artifacts(finished.store, finished.steps.values()), uuid.uuid4().hex

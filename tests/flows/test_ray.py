@@ -77,6 +77,7 @@ def test_a_run_that_was_stopped_here_goes_on_there(tmp_path, make_hasse, cluster
     assert found["units_computed"] > 0
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(hasse):
     hasse.write({**hasse.tiny, "execution": {"executor": "ray", "address": "127.0.0.1:1"}})
     assert "no Ray cluster at '127.0.0.1:1'" in hasse("run", str(hasse.recipe), code=2)

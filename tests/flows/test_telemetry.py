@@ -34,6 +34,7 @@ def watched(tmp_path):
     return {"PYTHONPATH": str(tmp_path / "watch"), "HASSE_TEST_OUTSIDE": str(tmp_path / "outside")}
 
 
+@pytest.mark.slow
 def test_a_run_opens_no_connection_to_the_outside(hasse, up, watched, tmp_path):
     environment = {"PREFECT_API_URL": f"{up.url}/api", "PREFECT_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     hasse("run", str(hasse.recipe), env={**environment, **watched})
