@@ -55,7 +55,7 @@ def modules_behind(roots: Iterable[str], *, beside: Iterable[str] = ()) -> froze
 @cache
 def why_not_in_keys(module: str) -> str | None:
     """The reason, given by the module or a package around it, why its code is in no key; None if it is in keys."""
-    text = _source(module)
+    text = _source(module) if _path(module) else ""  # a folder without __init__.py is a package too
     for node in ast.parse(text).body if NOT_IN_KEYS in text else []:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == NOT_IN_KEYS:
             return str(ast.literal_eval(node.value))

@@ -8,13 +8,13 @@ KINDS = ("method", "sampler", "teacher", "source", "order")
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write.  [default: NAME.py]")
 def new(kind: str, name: str, out: Path | None) -> None:
-    """Write a plug that works, called NAME in recipes, and a test beside it.
+    """Write a working plug and its test.
 
-    Change both files to what you need, run the test by pytest, and name the plug by --plugin.
+    KIND is method, sampler, teacher, source or order; recipes will call the plug NAME. Change both files to what you need, run the test by pytest, and name the plug by --plugin.
     """
     from hasse.data.errors import InputError
     from hasse.data.settings.plugs.outside.source import NAME

@@ -245,7 +245,7 @@ def test_print_shows_the_command_and_runs_nothing(hasse):
 
 REFUSED = [
     (["launch", "--machines", "2"], "machines: 2 needs main_address"),
-    (["launch", "--machine-rank", "1"], "--machine-rank 1: 1 machines are numbered from 0"),
+    (["launch", "--machine-rank", "1"], "--machine-rank 1: the 1 machines are numbered from 0"),
     (["run", "--set", "launch.processes=3"], "launch: 3 processes on 1 machine(s) cannot share 4 prompts evenly"),
     (["run", "--set", "launch.fsdp={}", "--set", "train.compile=true"], "train.compile and launch.fsdp do not go"),
     (["run", "--set", "launch={machines: 2, main_address: a}"], "launch.machines: 2; start `hasse launch` with this"),

@@ -70,7 +70,7 @@ def short(monkeypatch, recipe, tmp_path):
 def test_a_run_stops_where_the_money_ends_and_goes_on_when_there_is_more(short):
     with ChatServer(say=say) as server:
         with pytest.raises(
-            WorkError, match=r"judge: \d+ of 12 are not done.*spent\); raise it and run the same"
+            WorkError, match=r"judge: \d+ of 12 are not done.*spent\); raise budget_usd and run the same"
         ) as caught:
             short(server, budget_usd=0.07)
         assert caught.value.exit_code == 1

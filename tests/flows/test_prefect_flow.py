@@ -53,7 +53,7 @@ def test_the_flow_leaves_the_same_store_and_shows_what_was_cached(hasse, finishe
 
 def test_a_failed_stage_fails_the_run_and_keeps_what_is_done(hasse, up, server):
     changed = ["--set", "evaluate.split=validation", "--set", "source.num_validation=0"]
-    assert "no prompts in the split 'validation'" in hasse("run", str(hasse.recipe), *changed, env=server, code=2)
+    assert "the split 'validation' has no prompts" in hasse("run", str(hasse.recipe), *changed, env=server, code=2)
     run = newest(up)
     found = up.tasks(run["id"], 8)
     assert run["state_name"] == "Failed"

@@ -265,9 +265,9 @@ def test_a_sharded_training_goes_on_sharded_alone(tiny_model, examples, tmp_path
 
 def test_a_reward_model_in_padded_rows_is_trained_by_one_process(monkeypatch):
     padded, shared = (Plan(layout, "as asked", "auto", 64, False, 0) for layout in ("padded", "shared"))
-    fitting._check_together(padded, is_reward=True)
+    fitting._check_reward_layout(padded, is_reward=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    fitting._check_together(shared, is_reward=True)
-    fitting._check_together(padded, is_reward=False)
+    fitting._check_reward_layout(shared, is_reward=True)
+    fitting._check_reward_layout(padded, is_reward=False)
     with pytest.raises(InputError, match="trains in one process only"):
-        fitting._check_together(padded, is_reward=True)
+        fitting._check_reward_layout(padded, is_reward=True)
