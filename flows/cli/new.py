@@ -14,7 +14,8 @@ KINDS = ("method", "sampler", "teacher", "source", "order")
 def new(kind: str, name: str, out: Path | None) -> None:
     """Write a working plug and its test.
 
-    KIND is method, sampler, teacher, source or order; recipes will call the plug NAME. Change both files to what you need, run the test by pytest, and name the plug by --plugin.
+    KIND is method, sampler, teacher, source or order; recipes will call the plug NAME. Change both files to what you
+    need, run the test by pytest, and name the plug by --plugin.
     """
     from hasse.data.errors import InputError
     from hasse.data.settings.plugs.outside.source import NAME
