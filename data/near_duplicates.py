@@ -136,7 +136,7 @@ class _Bucket:
 
 
 def clusters(texts: Iterable[str], keys: Iterable[str | None], *, threshold: float) -> list[int]:
-    """For each text, the position of the first text in its cluster."""
+    """Give, for each text, the position of the first text in its cluster."""
     found = Clusters(threshold=threshold)
     for text, key in zip(texts, keys, strict=True):
         found.add(normalise(text), key)

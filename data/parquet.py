@@ -96,7 +96,7 @@ def batched(items: Iterable[R], size: int) -> Iterator[list[R]]:
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """How the values of a field are converted for Arrow (`plain`) and back (`build`); None: they stay as they are."""
+    """Converts the values of a field for Arrow (`plain`) and back (`build`); None leaves them as they are."""
 
     plain: Callable[[Any], Any] | None = None
     build: Callable[[Any], Any] | None = None

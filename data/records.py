@@ -34,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What is asked, and what is known about the right answer.
+    """A question to a model, with everything known about the right answer.
 
     Prompt(prompt_id="9f2c...", text="premise: Ann is taller than Bob. hypothesis: Bob is taller than Ann.",
            label="contradiction", reference="Ann is taller, so Bob is not.\\nlabel: contradiction",

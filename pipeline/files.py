@@ -134,7 +134,7 @@ def _lock_file(path: Path) -> TextIO:
 def file_problem(
     folder: Path, name: str, entry: FileEntry, *, trusted: Stamp | None = None, again: bool = False
 ) -> str | None:
-    """What is wrong with a file of an artifact; None for a good file.
+    """Describe what is wrong with a file of an artifact; None for a good file.
 
     trusted: the stamp that the file had when it was last found good. A file with another stamp is read, once in a
     process or, with `again`, every time.

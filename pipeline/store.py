@@ -61,7 +61,7 @@ class Artifact:
     labels: Labels = field(default_factory=dict)
 
     def standing_for(self, step: str, labels: Labels) -> Self:
-        """The same artifact, standing for this step of a plan."""
+        """Give the same artifact, standing for this step of a plan."""
         return replace(self, step=step, labels=labels)
 
     def label(self, name: str) -> str | int:

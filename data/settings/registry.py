@@ -1,6 +1,6 @@
-"""The plugs of each kind by name: each module in a kind's folder is one plug, called like its file; others come from
+"""The plugs of each kind by name. Each module in a kind's folder is one plug, called like its file.
 
-outside (see `hasse.data.settings.plugs.outside`).
+Other plugs come from outside, see `hasse.data.settings.plugs.outside`.
 """
 
 import importlib

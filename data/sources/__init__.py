@@ -1,4 +1,4 @@
-"""Where prompts come from; one file is one source, and `SourcePlug` says what the file defines."""
+"""Sources of prompts. Each file is one source, and `SourcePlug` says what the file defines."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _render(documents: list[str], question: str) -> str:
 
 
 def _cut(item: SourceDocument, answers: tuple[str, ...], max_words: int | None) -> str:
-    """At most `max_words` words, from the start or, if the answer comes later, with the answer in the middle."""
+    """Cut to `max_words` words, from the start or, if the answer comes later, with the answer in the middle."""
     words = item.text.split()
     if max_words is None or len(words) <= max_words:
         return " ".join(words)

@@ -48,7 +48,7 @@ def model_of(store: Store, name: str) -> Path:
 
 
 def _template(store: Store, checkpoint: str) -> str:
-    """Where the checkpoint is an artifact, the template it was trained by."""
+    """Give the template that the checkpoint was trained with, if the checkpoint is an artifact."""
     if Path(checkpoint).is_dir():
         return TEMPLATE
     artifact = find_artifact(store, checkpoint)

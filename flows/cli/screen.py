@@ -1,4 +1,4 @@
-"""What the terminal shows."""
+"""The output of a run on the terminal: progress, forecast and results."""
 
 import contextlib
 import json

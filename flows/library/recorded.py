@@ -64,12 +64,12 @@ class RecordedStep:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What the stage measured, by name."""
+        """The metrics of the stage, by name."""
         return self.artifact.manifest.metrics
 
     @property
     def cost_usd(self) -> float:
-        """What the artifact cost at chat endpoints, in US dollars."""
+        """The cost of the artifact at chat endpoints, in US dollars."""
         return self.artifact.manifest.cost_usd
 
     @property
@@ -84,7 +84,10 @@ class RecordedStep:
         return tables[0] if tables and all(name.startswith(tables[0]) for name in tables) else None
 
     def file(self, name: str) -> Path:
-        """One of the artifact's files or folders, on this machine, checked. Raises InputError when there is none."""
+        """Give the path of a file or folder of the artifact, on this machine, checked against its digest.
+
+        Raises InputError when there is none.
+        """
         files = self.artifact.manifest.files
         folders = {name.rpartition("/")[0] for name in files if "/" in name}
         if name not in files and name not in folders:
@@ -92,14 +95,17 @@ class RecordedStep:
         return self.artifact.file(name)
 
     def table(self, name: str | None = None) -> pa.Table:
-        """One of its tables; None takes the main table.
+        """Read a table of the step; None reads the main table.
 
         Raises InputError for an unknown name, and for None where no table is the main one.
         """
         return read_table(self.table_file(name))
 
     def pandas(self, name: str | None = None) -> pd.DataFrame:
-        """One of its tables as a DataFrame. Raises InputError as `table` does, and when pandas is not installed."""
+        """Read a table of the step as a DataFrame.
+
+        Raises InputError as `table` does, and when pandas is not installed.
+        """
         return as_pandas(self.table(name))
 
     def table_file(self, name: str | None = None) -> Path:
@@ -187,7 +193,7 @@ class RecordedRun:
         return self.step(step).table(name)
 
     def pandas(self, step: str, *, name: str | None = None) -> pd.DataFrame:
-        """The same as a DataFrame. Raises InputError also when pandas is not installed."""
+        """Read a table as `table` does, as a DataFrame. Raises InputError also when pandas is not installed."""
         return self.step(step).pandas(name)
 
     def sql(self, query: str) -> pa.Table:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StepTables(Protocol):
-    """What a query needs of a step."""
+    """The part of a recorded step that a query uses."""
 
     @property
     def name(self) -> str: ...

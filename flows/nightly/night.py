@@ -101,7 +101,7 @@ def _running(recipe: str, who: str) -> str:
 
 
 def hours_late(scheduled: datetime, now: datetime, limit: float | None) -> float | None:
-    """How many hours late a night starts, or None if that is within the limit."""
+    """Give the number of hours by which a night starts late, or None if that is within the limit."""
     hours = (now - scheduled).total_seconds() / 3600
     return hours if limit is not None and hours > limit else None
 

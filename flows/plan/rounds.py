@@ -1,4 +1,4 @@
-"""What a plan is made of: rounds of candidates, and the models that are trained on these candidates."""
+"""The parts of a plan: rounds of candidates, and the models that are trained on these candidates."""
 
 from dataclasses import dataclass, field
 

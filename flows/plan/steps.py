@@ -1,4 +1,4 @@
-"""From a recipe to its steps, each after the steps that it reads."""
+"""Turns a recipe into its steps, each after the steps that it reads."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -17,7 +17,7 @@ def recipe_rows() -> list[Row]:
 
 
 def method_rows() -> list[Row]:
-    """For each method, one row for the method and one for each of its settings."""
+    """Give one row for each method, followed by one row for each of its settings."""
     found = []
     for name in registry.names(METHODS):
         module = registry.load(METHODS, name, kind="method")

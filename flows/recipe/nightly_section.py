@@ -18,7 +18,7 @@ Metric = Literal[
 
 
 class NightlySettings(Config):
-    """What `hasse nightly` does in addition to a run."""
+    """The settings of `hasse nightly`, in addition to those of a run."""
 
     start: Literal["base", "latest"] = Field(
         default="base",

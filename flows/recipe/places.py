@@ -1,4 +1,4 @@
-"""What the texts of a recipe name: files, programs, endpoints, variables and addresses, or nothing but words.
+"""Tells which texts of a recipe name files, programs, endpoints, variables or addresses, and which are only words.
 
 Runs that a server starts are held to this (see hasse.flows.server.roots). A test walks all settings models: it fails
 for a field that takes text and stands in none of these sets.

@@ -93,7 +93,7 @@ class _Page:
             yield from self._section(models[0], name)
 
     def _section(self, model: Model, name: str) -> Iterator[str]:
-        """What the model is, its table, and the models below it that have no table yet."""
+        """Write the section of a settings model: its text, its table, and models below it without a table so far."""
         bases = self._bases(model, name)
         own = {field: info for field, info in model.model_fields.items() if _is_own(field, info, model, bases)}
         below = self._claimed(own, name)
@@ -136,7 +136,7 @@ class _Page:
         yield ""
 
     def _value(self, field: FieldInfo) -> str:
-        """What the setting may be; for settings below it, links to their tables."""
+        """Describe the values that a setting takes, with links to the tables of settings below it."""
         if models := dict.fromkeys(map(_plain, models_in(field.annotation))):
             return ", ".join(map(self._link, models))
         return f"{_words(field.annotation)}{_bounds(field.metadata)}"

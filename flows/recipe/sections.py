@@ -1,4 +1,4 @@
-"""What a recipe holds, section by section, and what several sections say together."""
+"""The sections of a recipe, and the values that follow from several sections together."""
 
 import re
 from dataclasses import dataclass

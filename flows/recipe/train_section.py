@@ -14,7 +14,7 @@ Arms = Annotated[dict[str, Method], ARMS]  # type: ignore[valid-type]
 
 
 class TrainSection(OptimiserSettings):
-    """How every arm is trained. All arms see the same prompts, steps and seeds."""
+    """The settings of training. All arms see the same prompts, steps and seeds."""
 
     arms: Arms = Field(
         default_factory=dict, description="Name of an arm -> its method. Each arm is trained once for each seed."

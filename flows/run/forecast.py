@@ -1,4 +1,4 @@
-"""What a run would do with each step, and how much work and money a step would take."""
+"""Forecasts a run: whether each step is cached, and how much work and money the others would take."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ ROWS = ("prompts", "candidates", "judgements")
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a run would do with a step: `cached` or `compute`."""
+    """The forecast of a step: it is `cached`, or the run would `compute` it."""
 
     step: Step
     action: str

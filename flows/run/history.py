@@ -22,7 +22,7 @@ REMEDY = "restore the file, or remove it to begin the nights anew"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelComparison:
-    """How much better tonight's model is than its rival on the same prompts, in points, with the 95 % interval."""
+    """The difference between tonight's model and its rival on the same prompts, in points, with the 95 % interval."""
 
     metric: str
     gain: float

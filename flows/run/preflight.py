@@ -1,4 +1,4 @@
-"""What would stop a run later and can be known before it begins: columns, keys, programs, packages and disk space."""
+"""Checks before a run for columns, keys, programs, packages and disk space, whose absence would stop it later."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +85,7 @@ def _problems(step: Step) -> Iterator[str]:
 
 
 def _error_of(check: Callable[[], object]) -> Iterator[str]:
-    """What a check says if it fails."""
+    """Give the text of the error with which a check fails, or None."""
     try:
         check()
     except HasseError as error:

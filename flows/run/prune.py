@@ -1,4 +1,4 @@
-"""What can be deleted from a store: artifacts that no recent run used, abandoned work, row chunks of old code.
+"""Finds what can be deleted from a store: artifacts that no recent run used, abandoned work, row chunks of old code.
 
 Always kept are the artifacts from which nights continue, and everything that a running, killed or failed run has used,
 until the same recipe has run to its end. If a record cannot be read, nothing is deleted, since the record may name any
@@ -162,7 +162,7 @@ def _is_new(store: Store, name: str, since: int | None) -> bool:
 
 
 def _first_start(open_runs: Iterable[Summary]) -> int | None:
-    """When the first open run with a record of an earlier version began, in nanoseconds.
+    """Give the start of the first open run with a record of an earlier version, in nanoseconds.
 
     Such a record does not tell what the run was working at.
     """

@@ -1,4 +1,4 @@
-"""How a user names an artifact: by the name of a step, or by `stage/fingerprint`."""
+"""Finds the artifact that a user names by the name of a step, or by `stage/fingerprint`."""
 
 import re
 from collections.abc import Callable, Iterable

@@ -200,7 +200,7 @@ def _end(run: Run, store: Store) -> None:
 
 
 def names_of(step: Step, artifacts: dict[str, Artifact]) -> list[str]:
-    """What a step may read or write, by name in the store: its artifact, its work folder and its folder of rows."""
+    """Give the names in the store of what a step reads and writes: its artifact, work folder and folder of rows."""
     stage, key = step.stage.name, fingerprint(step.key(artifacts))
     return [f"{stage}/{key}", f"{stage}/.work-{key}", f"{stage}/rows/{step.row_code()[:24]}"]
 

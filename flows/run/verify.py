@@ -55,7 +55,7 @@ def _work(store: Store) -> Iterator[Row]:
 
 
 def _form_problem(path: Path) -> str | None:
-    """What is wrong with a file that has no digest yet, as far as its form shows."""
+    """Describe a fault in the form of a file that has no digest yet, or give None."""
     try:
         if path.suffix == ".json":
             read_json(path, kind="JSON file")

@@ -1,4 +1,4 @@
-"""What a step shows on Prefect's pages: its name with numbers, and a page in Markdown."""
+"""The texts of a step on Prefect's pages: its name with numbers, and a page in Markdown."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -98,7 +98,7 @@ def _results(report: Artifact) -> list[str]:
 
 
 def _missing(metrics: Mapping[str, Any]) -> list[str]:
-    """What the run expected and did not get."""
+    """List what the run expected and did not get."""
     sentences = metrics.get("missing", [])
     listed = "\n".join(f"- {as_cell(sentence)}" for sentence in sentences)
     return ["**What is missing**", listed] if sentences else []

@@ -44,7 +44,7 @@ def recipe_values(name: str) -> Parameters:
 
 
 def forms(recipes: Sequence[str]) -> Iterator[tuple[Flow[..., Any], str, Parameters]]:
-    """For each deployment: the flow, the name, and the values in its form."""
+    """Give, for each deployment, the flow, the name, and the values in its form."""
     for recipe in recipes or shipped_recipes():
         values = recipe_values(recipe)
         yield hasse_flow, values["name"], {"recipe": values}

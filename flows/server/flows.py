@@ -168,7 +168,10 @@ def _walk(recipe: Recipe, store: Store, steps: list[Step], first: int, **how: An
 
 
 def _first_start() -> str:
-    """When this flow run was first to start. A Retry on the page keeps what earlier tries have computed since then."""
+    """Give the time at which this flow run was first to start.
+
+    A Retry on the page keeps what earlier tries have computed since then.
+    """
     start = flow_run.scheduled_start_time
     return start.astimezone(UTC).isoformat(timespec="seconds")
 

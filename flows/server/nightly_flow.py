@@ -86,12 +86,15 @@ def schedule_of(recipe: Recipe) -> DeploymentScheduleCreate | None:
 
 
 def next_time(schedule: CronSchedule, after: datetime) -> datetime:
-    """When the schedule fires next. Raises ValueError if it never does, such as on the 31st of February."""
+    """Give the time at which the schedule fires next.
+
+    Raises ValueError if it never does, such as on the 31st of February.
+    """
     return croniter(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone or "UTC"))).get_next(datetime)
 
 
 def _hours_late(recipe: Recipe) -> float | None:
-    """How many hours late this night is, or None if it may run. A second try may always run: somebody wants it."""
+    """Give the number of hours by which this night is late, or None if it may run. A second try may always run."""
     limit = recipe.nightly.max_late_hours if recipe.nightly else None
     if flow_run.run_count > 1:
         return None

@@ -1,4 +1,4 @@
-"""What a run that a server started may touch: folders, endpoints, programs, keys and addresses.
+"""Limits the folders, endpoints, programs, keys and addresses that a run started by a server may use.
 
 A user of the pages can write any recipe. The owner of the worker lists, in environment variables and separated by
 commas, what such a recipe may name:

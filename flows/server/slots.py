@@ -1,4 +1,4 @@
-"""How many runs may use the GPUs and the chat endpoints at a time: concurrency limits of the Prefect server.
+"""Limits how many runs use the GPUs and the chat endpoints at a time, by concurrency limits of the Prefect server.
 
 A step holds a slot while it runs. The slot is a lease, so that a killed run frees its slot when the lease ends.
 """

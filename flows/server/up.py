@@ -95,7 +95,7 @@ def _part(
 
 
 def _die_with_parent() -> None:
-    """On Linux, receive SIGTERM even if the parent is killed by SIGKILL."""
+    """Ask Linux for a SIGTERM when the parent dies, even if SIGKILL killed the parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -172,7 +172,7 @@ class RemoteStore(Store):
         return sorted(there.union(super().rows()))
 
     def abandoned(self) -> list[str]:
-        """As in a local store, with uploads that stopped a day ago and copies of artifacts that are gone there."""
+        """List abandoned work as a local store does, uploads stopped a day ago, and copies of deleted artifacts."""
         found = self.objects.list()
         latest: dict[str, int] = {}
         for name, entry in found.items():

@@ -1,4 +1,4 @@
-"""What the questions of one call share: settings, ledger, budget, endpoint and cache. Each question is asked once."""
+"""The state that the questions of one call share: settings, ledger, budget, endpoint and cache."""
 
 import asyncio
 from collections.abc import AsyncIterator

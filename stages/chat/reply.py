@@ -31,7 +31,7 @@ def failed(error: str) -> Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a response must hold.
+    """The requirements that a response must meet.
 
     num: the number of answers. first: the number of the first of them among all answers of the question. max_tokens:
     the most tokens of each answer; 0 where that is not known. fields: the names of the fields of the body that is sent.

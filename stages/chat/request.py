@@ -1,4 +1,4 @@
-"""What is sent to a chat model: messages, and the other fields of a request's body."""
+"""The request to a chat model: messages, and the other fields of its body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many held-out pairs of candidates the model has in order."""
+"""Counts the held-out pairs of candidates that the model has in order."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How likely the model finds the experts' answers, which shows how far training has moved it from them."""
+"""Measures how likely the model finds the experts' answers, and so how far training has moved it from them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

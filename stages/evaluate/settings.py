@@ -43,7 +43,7 @@ class EvaluateSection(Config):
 
 
 class ImproveSettings(Config):
-    """How the checkpoint, a PIT improver, improves the answers of the input `policy`.
+    """The settings by which the checkpoint, a PIT improver, improves the answers of the input `policy`.
 
     With a threshold, the model of the input `reward` decides which improved answers are kept.
     """

@@ -1,4 +1,4 @@
-"""Which answers get feedback, and which of these people annotate."""
+"""Chooses the answers that get feedback, and those of them that people annotate."""
 
 import math
 from collections.abc import Iterator

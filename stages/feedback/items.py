@@ -1,4 +1,4 @@
-"""What an annotator sees: one answer to one prompt, and its judgement."""
+"""An item for an annotator: one answer to one prompt, and its judgement."""
 
 from dataclasses import dataclass
 

@@ -54,7 +54,7 @@ GIVEN = ("prompt_id", "candidate_id", "prompt", "answer", "right_answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotatorAgreement:
-    """How far people who annotated the same items agree.
+    """The agreement of people who annotated the same items.
 
     num_pairs: the pairs of verdicts by two people on one item. agreement: the share of these pairs that are equal, None
     without a pair. kappa: Cohen's kappa of two people; of more, the mean over every two who share items, weighted by
@@ -105,7 +105,7 @@ def read_filled(path: Path, queue_path: Path) -> list[Feedback]:
 
 
 def agreement(rows: Iterable[Feedback]) -> AnnotatorAgreement:
-    """How far every two people agree on the same items. Raises InputError if one person judged an item twice."""
+    """Measure how far every two people agree on the same items. Raises InputError if a person judged an item twice."""
     shared = _shared(rows)
     pairs = [pair for verdicts in shared.values() for pair in verdicts]
     if not pairs:

@@ -10,7 +10,7 @@ Annotator = registry.settings_union(ANNOTATORS, "annotator")
 
 
 class Gates(Config):
-    """What feedback must satisfy to become a training example."""
+    """The conditions that feedback must meet to become a training example."""
 
     min_chars: int = Field(default=10, ge=0, description="Shorter feedback is left out.")
     max_chars: int = Field(default=2000, ge=1, description="Longer feedback is left out.")

@@ -1,4 +1,4 @@
-"""What samplers share: the text that is asked, the candidate made of an answer, and the seed of a sample."""
+"""Functions that samplers share: the text to ask, the candidate made of an answer, and the seed of a sample."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _mode(settings: Any) -> str:
 
 
 def views_of(prompt: Prompt, settings: Any) -> list[tuple[str, tuple[Message, ...] | None]]:
-    """What is asked, in the group's template: (text, messages or None) for each view of the prompt."""
+    """Give (text, messages or None), in the group's template, for each view of the prompt."""
     if settings.prompt == "variants":
         return [(_filled(settings, text), None) for text in prompt.variants]
     if not prompt.messages:

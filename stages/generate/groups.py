@@ -1,4 +1,4 @@
-"""How a sampling group is run, read off its settings and its sampler."""
+"""Reads off a group's settings and its sampler how the group is run."""
 
 from types import ModuleType
 from typing import Any

@@ -73,7 +73,7 @@ def _right_labels(found: dict[Reading, str | None], prompt: Prompt) -> dict[Read
 
 
 def _golds(text: str, prompt: Prompt, task: TaskSettings) -> dict[Reading, str | None]:
-    """For each reading the first gold answer that the text gives.
+    """Give, for each reading, the first gold answer that the text states.
 
     A question without an answer has the gold answer "", and a text that says there is no answer gives "".
     """
@@ -92,7 +92,7 @@ def _golds(text: str, prompt: Prompt, task: TaskSettings) -> dict[Reading, str |
 
 @lru_cache(maxsize=2)
 def _readers(*, asks_not: bool) -> dict[Reading, Callable[[str, str], bool]]:
-    """For each reading the function that tells whether a text gives a gold answer.
+    """Give, for each reading, the function that tells whether a text states a gold answer.
 
     asks_not: the question asks for what is not so.
     """

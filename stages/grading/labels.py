@@ -1,4 +1,4 @@
-"""Which label of a closed set a text states, by the readings strict, loose and first; None where it states none."""
+"""Finds the label of a closed set that a text states, by the readings strict, loose and first; None where none is."""
 # ruff: noqa: RUF001  the characters of other scripts are what this module is about
 
 import re

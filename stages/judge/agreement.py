@@ -1,4 +1,4 @@
-"""How far two scorings of the same candidates agree: those of two judges, or of one judge that is asked twice."""
+"""Measures the agreement of two scorings of the same candidates, by two judges or by one judge asked twice."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,5 +64,5 @@ def sign(value: float) -> int:
 
 
 def _signs(first: Sequence[float], second: Sequence[float]) -> Iterator[tuple[int, int]]:
-    """For each pair of candidates: which way each scoring puts it, 1 or -1, and 0 for a tie."""
+    """Give, for each pair of candidates, the order in each scoring: 1 or -1, and 0 for a tie."""
     return ((sign(a - c), sign(b - d)) for (a, b), (c, d) in combinations(zip(first, second, strict=True), 2))

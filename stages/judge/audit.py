@@ -1,4 +1,4 @@
-"""How far a teacher can be trusted, as numbers: does it agree with itself, and what else decides its scores?
+"""Measures how far a teacher can be trusted: does it agree with itself, and what else decides its scores?
 
 Every number except the counts is a mean over judgements, pairs or prompts; a number without any of these is left out.
 Candidates are only compared with candidates of the same prompt. `MEASURES` says what each number is.

@@ -37,7 +37,7 @@ class Aspect(Config):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateScore:
-    """What a reply says of one candidate. total: None where the judge abstains."""
+    """The scores of one candidate in a reply. total: None where the judge abstains."""
 
     total: float | None
     aspects: tuple[AspectScore, ...] = ()

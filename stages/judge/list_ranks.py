@@ -1,4 +1,4 @@
-"""How the reply to a list is read when it ranks the candidates instead of scoring them."""
+"""Reads the reply to a list that ranks the candidates instead of scoring them."""
 
 from hasse.stages.chat.json_replies import Schema, json_object, object_schema
 from hasse.stages.judge.list_questions import CandidateScore, check_tags, tag

@@ -37,13 +37,13 @@ class Panel:
 
     @property
     def marks(self) -> list[dict[str, CandidateScore]]:
-        """Of each list: candidate_id -> mark; empty where the reply is unusable."""
+        """Give, for each list, candidate_id -> mark; empty where the reply is unusable."""
         shown = zip(self.orders, self.answers, strict=True)
         return [{c.candidate_id: m for c, m in zip(order, a.value or [], strict=False)} for order, a in shown]
 
     @property
     def totals(self) -> list[dict[str, float]]:
-        """For each list: candidate_id -> total of the candidates that have a total in every list."""
+        """Give, for each list, candidate_id -> total of the candidates that have a total in every list."""
         given = [{name: m.total for name, m in marks.items() if m.total is not None} for marks in self.marks]
         common = [c.candidate_id for c in self.candidates if all(c.candidate_id in found for found in given)]
         return [{name: found[name] for name in common} for found in given]

@@ -60,7 +60,7 @@ def _combined(job: Job) -> Iterator[Judgement]:
 
 
 def _agreement(job: Job, first: str, second: str) -> dict[str, Any]:
-    """How far two judges agree on the prompts that both judged."""
+    """Measure how far two judges agree on the prompts that both judged."""
     tables = [(scoring(rows) for _, rows in read_table(table_path(job, judge=name))) for name in (first, second)]
     numbers = agreement(zip(*tables, strict=True))
     return {"judges": [first, second], "tau": numbers.tau, "alike": numbers.alike, "prompts": numbers.num_prompts}

@@ -1,4 +1,4 @@
-"""How a teacher is run, read off its settings; for several judges, what holds for any of them."""
+"""Reads off a teacher's settings how it is run; for several judges, what holds for any of them."""
 
 from types import ModuleType
 from typing import Any

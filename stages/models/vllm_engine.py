@@ -40,7 +40,7 @@ EngineRequest = tuple[Sequence[int], dict[str, Any]]
 
 
 class EngineSettings(Config):
-    """How vLLM serves a model."""
+    """The settings by which vLLM serves a model."""
 
     python: str | None = unkeyed(
         None,

@@ -1,4 +1,4 @@
-"""What an ordering strategy gets, and what it reads off a judged candidate."""
+"""The input of an ordering strategy, and what it reads off a judged candidate."""
 
 from collections.abc import Sequence
 

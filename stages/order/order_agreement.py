@@ -1,4 +1,4 @@
-"""How far two partial orders of the same candidates agree, pair by pair."""
+"""Measures how far two partial orders of the same candidates agree, pair by pair."""
 
 import math
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ def prompts_of(job: Job, fold: str) -> Iterator[Prompt]:
 
 
 def triples(job: Job, fold: str, counts: dict[str, int], *, pairs_per_prompt: int) -> Iterator[Triple]:
-    """At most `pairs_per_prompt` ordered pairs of each training prompt of a fold, chosen by a hash.
+    """Yield at most `pairs_per_prompt` ordered pairs of each training prompt of a fold, chosen by a hash.
 
     Pairs of identical answers are left out and counted in counts["identical"].
     """

@@ -1,4 +1,4 @@
-"""What prompts keep from an earlier run when the source has grown: their cluster, split and expert's answer.
+"""Keeps the cluster, split and expert's answer of prompts from an earlier run when the source has grown.
 
 Without an earlier run, clusters and splits follow from the rows alone. A new row can then move other prompts: if it is
 a near-duplicate of rows in different clusters, or precedes its near-duplicates in the source. But a model that was
@@ -18,7 +18,7 @@ from hasse.pipeline.fingerprint import file_digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierPrompt:
-    """What one usable prompt of the earlier run keeps."""
+    """The values that one usable prompt of the earlier run keeps."""
 
     cluster_id: str
     split: str

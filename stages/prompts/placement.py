@@ -24,7 +24,7 @@ from hasse.stages.prompts.splits import SplitSettings, split_of
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """What is kept in memory of a row."""
+    """The part of a row that is kept in memory."""
 
     prompt_id: str
     copy_of: int | None

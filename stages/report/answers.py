@@ -30,7 +30,7 @@ MEASURES: dict[str, Callable[[Evaluation], float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """How often each label was stated where another was gold, in the greedy answers of one arm over its seeds.
+    """Counts of stated labels for each gold label, in the greedy answers of one arm over its seeds.
 
     counts: gold label -> stated label, or "unknown" -> number of answers.
     """

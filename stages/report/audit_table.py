@@ -23,7 +23,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgePair:
-    """How far two of several judges agree."""
+    """The agreement of two of several judges."""
 
     judges: str
     tau: str

@@ -73,7 +73,7 @@ def render(**values: Any) -> str:
 
 
 def costs(paid: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """What each step asked of chat endpoints over all its tries, and the estimate from before the first."""
+    """List what each step asked of chat endpoints over all its tries, and the estimate from before the first."""
     return [{"step": a.step, **a.manifest.metrics["cost"]} for a in paid if "cost" in a.manifest.metrics]
 
 

@@ -15,7 +15,7 @@ def result_rows(results: Sequence[Result], baselines: Sequence[str]) -> list[dic
 
 
 def _row(result: Result, baselines: Sequence[str], *, has_drift: bool) -> dict[str, Any]:
-    """Without gold answers there is no accuracy, and nearness to the experts' answers takes its place."""
+    """Make a row of the table. Without gold answers, nearness to the experts' answers takes the place of accuracy."""
     cells: dict[str, Any] = {"arm": result.arm, "decoding": result.decoding}
     if result.compared:
         mean = result.compared
@@ -37,7 +37,7 @@ def _row(result: Result, baselines: Sequence[str], *, has_drift: bool) -> dict[s
 
 
 def how_answers_were_read(task: TaskSettings, results: Sequence[Result]) -> str:
-    """What counts as right in this run, in a sentence."""
+    """Say in a sentence what counts as right in this run."""
     measure = results[0].measure if results else None
     if measure == SCORE:
         return "No prompt has a gold answer, so the nearness to the experts' answers (task.score) is compared."

@@ -1,4 +1,4 @@
-"""What a run expected and did not get, in sentences for the report, the artifact pages and the terminal."""
+"""Says in sentences what a run expected and did not get, for the report, the artifact pages and the terminal."""
 
 from collections.abc import Iterable, Iterator
 

@@ -157,7 +157,7 @@ def completions(
     human_N: Tensor | None = None,
     sums: Mapping[str, float] | None = None,
 ) -> tuple[SequenceLogps, CandidateBatch]:
-    """What `loss(policy, batch, settings)` of any method reads, a method of your own included.
+    """Build the batch that `loss(policy, batch, settings)` of any method reads, a method of your own included.
 
     margin_P: the margin of each pair, nats per token, 0 if left out; human_N: whether a person wrote the completion;
     sums: what the method divides by beside the number of prompts, from its `step_sums`. The tokens themselves are not
@@ -186,7 +186,7 @@ def completions(
 def one_each(
     logp_N: Tensor, length_N: Tensor, *, reference_logp_N: Tensor | None = None
 ) -> tuple[SequenceLogps, CandidateBatch]:
-    """As `completions`, where each completion is the target of a prompt of its own."""
+    """Build a batch as `completions` does, where each completion is the target of a prompt of its own."""
     own_N = torch.arange(len(logp_N), device=logp_N.device)
     return completions(logp_N, length_N, prompt_N=own_N, target_B=own_N, reference_logp_N=reference_logp_N)
 

@@ -1,4 +1,4 @@
-"""How many tokens fit into one forward pass of training, by a probe before the first step.
+"""Finds how many tokens fit into one forward pass of training, by a probe before the first step.
 
 The probe counts the activations that autograd keeps for backward, so it is the same on every device. Training also
 holds gradients and the two moments of the optimiser. The weights are already loaded when the probe is made.
@@ -30,7 +30,7 @@ MOMENTS_AND_GRADIENT = 12
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What one forward pass may hold.
+    """The limit on the tokens of one forward pass.
 
     max_tokens: tokens of a pass; checkpointing: whether activations are recomputed; peak_bytes: in the longest pass.
     """

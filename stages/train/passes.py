@@ -37,7 +37,7 @@ FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """How examples go through the model.
+    """The plan by which examples go through the model.
 
     why: the reason for the layout; max_tokens: tokens of one forward pass; checkpointing: whether activations are
     recomputed in backward; peak_bytes: by the probe, weights included.

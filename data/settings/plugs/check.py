@@ -95,7 +95,7 @@ def _check_arguments(value: Any, declared: Any, member: str, where: str) -> None
 
 
 def _check_payer(module: ModuleType, where: str) -> None:
-    """Who asks a chat endpoint is told who pays, and who repeats is told how often."""
+    """Require `payer` of a plug that asks a chat endpoint, and `repeat` of one that asks again."""
     for ability, keyword in (("questions", "payer"), ("REPEATS", "repeat")):
         for member in ("sample", "judge", "annotate") if getattr(module, ability, None) else ():
             function = vars(module).get(member)

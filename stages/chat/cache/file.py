@@ -54,7 +54,7 @@ def failed_disk(error: sqlite3.Error | OSError) -> str | None:
 
 
 def contents(path: Path) -> list[dict[str, Any]]:
-    """For each status: the number of replies, their tokens, and when the first and the last were kept."""
+    """Give, for each status, the number of replies, their tokens, and when the first and the last were kept."""
     if not path.exists():
         return []
     with closing(open_file(path)) as db:

@@ -46,7 +46,7 @@ class Pace:
 
 
 class Quota:
-    """What the server said is left until a reset, minus what was started after the request that it answered."""
+    """The quota that a server reports until its next reset, minus the requests that started after its report."""
 
     def __init__(self):
         self.taken = 0.0

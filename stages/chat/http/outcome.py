@@ -1,4 +1,4 @@
-"""What came of one request: a response of the server, and what hasse makes of it."""
+"""The outcome of one request: the server's response, and what hasse makes of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -19,6 +19,6 @@ CHANGES = {
 
 
 def changes(said: str, sent: Iterable[str]) -> list[str]:
-    """What to change for each field that was sent and that the server's words name."""
+    """Advise a change for each field that was sent and that the server's error names."""
     named = [name for name in sent if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)]
     return [CHANGES.get(name, f"take {name} out of extra_body") for name in named if name not in ("model", "messages")]

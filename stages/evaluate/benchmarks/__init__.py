@@ -35,7 +35,7 @@ class BenchmarkPlug(Protocol):
 
     @abstractmethod
     def items(self, settings: Any) -> list[BenchmarkItem]:
-        """What is asked."""
+        """The questions of the benchmark."""
 
     @abstractmethod
     def score(self, item: BenchmarkItem, text: str) -> Score:

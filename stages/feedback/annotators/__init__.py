@@ -1,4 +1,4 @@
-"""Who says in words what is right or wrong with an answer; one file is one annotator, see `AnnotatorPlug`.
+"""Annotators say in words what is right or wrong with an answer. Each file is one annotator, see `AnnotatorPlug`.
 
 People annotate through a queue file instead: `hasse annotate`.
 """
@@ -29,5 +29,5 @@ class AnnotatorPlug(Protocol):
 
     @optional
     def questions(self, items: Iterable[AnnotationItem], settings: Any, task: TaskSettings) -> Iterator[Planned]:
-        """What `annotate` would ask a chat endpoint. Only annotators that ask define this."""
+        """Give the questions that `annotate` would ask a chat endpoint. Only annotators that ask define this."""
         raise NotImplementedError

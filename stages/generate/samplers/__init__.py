@@ -1,4 +1,4 @@
-"""Where candidates come from; one file is one sampler, and `SamplerPlug` says what the file defines."""
+"""Samplers make candidates. Each file is one sampler, and `SamplerPlug` says what the file defines."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ class SamplerPlug(Protocol):
 
     @optional
     def questions(self, prompts: Sequence[Prompt], settings: Any) -> Iterator[Planned]:
-        """What `sample` would ask a chat endpoint, for an estimate of the cost. Only samplers that ask define this."""
+        """Give the questions that `sample` would ask, to estimate their cost. Only samplers that ask define this."""
         raise NotImplementedError

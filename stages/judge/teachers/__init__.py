@@ -1,4 +1,4 @@
-"""Who scores candidates; one file is one teacher, and `TeacherPlug` says what the file defines.
+"""Teachers score candidates. Each file is one teacher, and `TeacherPlug` says what the file defines.
 
 `items` are pairs of a prompt and its candidates; `task` says what a right answer is; `model` is a LazyModel or None.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TeacherTraits(Protocol):
-    """What every teacher may define."""
+    """The members that every teacher may define."""
 
     NEEDS_MODEL: bool = False
     """Whether the teacher scores by the recipe's `teacher` model."""
@@ -50,7 +50,7 @@ class TeacherTraits(Protocol):
 
     @optional
     def questions(self, items: Iterable[tuple[Prompt, list[Candidate]]], settings: Any) -> Iterator[Planned]:
-        """What `judge` would ask a chat endpoint, for an estimate of the cost. Only teachers that ask define this."""
+        """Give the questions that `judge` would ask, to estimate their cost. Only teachers that ask define this."""
         raise NotImplementedError
 
 
@@ -68,7 +68,7 @@ class TeacherPlug(TeacherTraits, Protocol):
         payer: Any = None,
         repeat: int = 0,
     ) -> Iterator[list[Judgement]]:
-        """For each prompt, in order, one judgement for each candidate, in order.
+        """Give, for each prompt in order, one judgement for each candidate in order.
 
         A teacher that defines `questions` takes `payer`. `repeat` is a number that makes a question another one.
         """

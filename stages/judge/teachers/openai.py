@@ -55,7 +55,7 @@ def questions(items: Iterable[tuple[Prompt, list[Candidate]]], settings: Setting
 
 
 def _sent(talk: Talk[list[Judgement]], settings: Settings, repeat: int) -> Conversation[list[Judgement]]:
-    """The same conversation, with one request for each question."""
+    """Turn the questions of a conversation into one request each."""
     answers = None
     while True:
         try:

@@ -1,4 +1,4 @@
-"""How judged candidates are ordered; one file is one strategy, and `StrategyPlug` says what the file defines."""
+"""Strategies order judged candidates. Each file is one strategy, and `StrategyPlug` says what the file defines."""
 
 from __future__ import annotations
 

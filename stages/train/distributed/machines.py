@@ -1,4 +1,4 @@
-"""How the machines of a run coordinate: by files in a folder of the store that they share.
+"""Coordinates the machines of a run by files in a folder of the store that they share.
 
     store/.launch/<address>-<port>/machine-0.json  {"beat": 17, "status": "running"}, by `hasse launch` on each machine
                                    task.json       {"task": "...", "spec": "train/.work-.../spec.json"} while one trains
@@ -79,7 +79,7 @@ class MachineGroup:
 
     @contextlib.contextmanager
     def waited_for(self, say: Callable[[str], None]) -> Iterator[None]:
-        """For machine 0, around its run: wait for all machines. Raises WorkError when a machine does not come."""
+        """Let machine 0 wait for all machines around its run. Raises WorkError when a machine does not come."""
         if self.machines == 1:
             yield
             return
@@ -102,7 +102,7 @@ class MachineGroup:
 
     @contextlib.contextmanager
     def announcing(self, spec: Path) -> Iterator[list[ObservedMachine]]:
-        """For machine 0, around a training run: tell the other machines to join it, and give them."""
+        """Let machine 0 tell the other machines to join a training run, and give them."""
         if self.machines == 1:
             yield []
             return

@@ -24,7 +24,7 @@ class FsdpSettings(Config):
 
 
 class LaunchSettings(Config):
-    """Where training runs. The `launch` section changes the trained model only by rounding."""
+    """The processes and machines that train. The `launch` section changes the trained model only by rounding."""
 
     processes: int | None = Field(
         default=None,

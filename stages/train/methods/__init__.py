@@ -1,4 +1,4 @@
-"""How a student is trained; one file is one method, and `MethodPlug` says what the file defines.
+"""Methods train a student. Each file is one method, and `MethodPlug` says what the file defines.
 
 `loss` gets `policy: SequenceLogps` (log-probs in nats: `sum_N` per completion, `mean_N` per token, `logp_T` of each
 token) and `batch: CandidateBatch` (`pairs_P2`, `margin_P`, `target_B`, `prompt_N`, `reference_N`). The loss is a
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MethodTraits(Protocol):
-    """What every method may define. A method with no more than this is planned as a chain of steps, as PIT is."""
+    """The members that every method may define. A method with these alone is planned as a chain of steps, like PIT."""
 
     MIN_CANDIDATES: int = 1
     """The smallest number of candidates a prompt with which the method makes sense."""
@@ -38,7 +38,7 @@ class MethodTraits(Protocol):
         return settings
 
     def step_sums(self, example: TrainingExample) -> Mapping[str, float]:
-        """What the loss divides by beside the number of prompts: `batch.step.sums` is the sum over a whole step."""
+        """Give the divisors of the loss beside the number of prompts; `batch.step.sums` sums them over a whole step."""
         return {}
 
 

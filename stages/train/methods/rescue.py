@@ -89,7 +89,7 @@ def loss(policy: SequenceLogps, batch: CandidateBatch, settings: Settings) -> tu
 def objective(
     policy: SequenceLogps, batch: CandidateBatch, settings: Settings, exponent_N: Tensor | float
 ) -> tuple[Tensor, Metrics]:
-    """As `loss`, with the length exponent of each completion, [N], in place of the setting."""
+    """Compute `loss` with a length exponent for each completion, [N], in place of the setting."""
     score_N = scores(policy, exponent_N)
     hinge_P = pair_hinge(score_N, batch.pairs_P2, batch.margin_P + settings.margin)
     rank_B = per_prompt(hinge_P, batch, reduction=settings.pair_reduction)

@@ -89,7 +89,7 @@ def step_sums(example: TrainingExample) -> dict[str, float]:
 
 
 def sums_of(gaps: Sequence[float], *, num_tokens: int) -> dict[str, float]:
-    """What the authors' forms divide by: tokens of ranked answers, and the number of pairs with each gap in rank."""
+    """Give the divisors of the authors' forms: tokens of ranked answers, and the number of pairs by gap in rank."""
     return {"ranked tokens": num_tokens, **Counter(map(_gap, gaps))}
 
 

@@ -10,6 +10,7 @@ The kind and the name of a plug are read from its source, which is not executed 
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -141,10 +142,4 @@ class _Finder(MetaPathFinder):
         return None
 
 
-def _install_finder() -> None:
-    import sys
-
-    sys.meta_path.append(_Finder())
-
-
-_install_finder()
+sys.meta_path.append(_Finder())

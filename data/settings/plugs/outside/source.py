@@ -1,4 +1,4 @@
-"""What the source of a plug says of it, read without executing it."""
+"""Read the kind and the name of a plug from its source, without executing it."""
 
 import ast
 import importlib.util
