@@ -8,7 +8,7 @@ import transformers
 
 from hasse.data.errors import InputError
 from hasse.stages.scoring.batch import collate
-from hasse.stages.scoring.branch_attention import visible
+from hasse.stages.scoring.branch_attention import NAME, visible
 from hasse.stages.scoring.rows import bins, lay_out
 from hasse.stages.scoring.score import (
     choose_layout,
@@ -306,8 +306,8 @@ def test_a_model_that_cannot_take_rows_gets_padded_ones(kind, values, reason, gr
 def test_a_model_whose_rows_are_wrong_is_found_out(groups, monkeypatch):
     """An attention function that lets answers see each other is not trusted."""
     model = make_model("llama")
-    module = choose_layout.__globals__["attention"]  # the one that is used, whatever has been imported since
-    monkeypatch.setattr(module, "visible", lambda structure, window: lambda b, h, q, k: q >= k)
+    used = transformers.AttentionInterface()[NAME]
+    monkeypatch.setitem(used.__globals__, "visible", lambda structure, window: lambda b, h, q, k: q >= k)
     layout, why = choose_layout(model, groups)
     assert layout == "padded"
     assert "nats off" in why
