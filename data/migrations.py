@@ -75,6 +75,12 @@ def _judgement_3(table: pa.Table) -> pa.Table:
     return table.add_column(at, pa.field("judges", kind, nullable=False), pa.array([[]] * len(table), kind))
 
 
+def _judgement_4(table: pa.Table) -> pa.Table:
+    """Add `reasoning`, null: the judge's thinking was not kept."""
+    at = table.schema.get_field_index("rationale") + 1
+    return table.add_column(at, pa.field("reasoning", pa.string()), pa.nulls(len(table), pa.string()))
+
+
 MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Prompt", 1): _prompt_2,
     ("Candidate", 1): _candidate_2,
@@ -83,5 +89,6 @@ MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Evaluation", 2): _evaluation_3,
     ("Judgement", 1): _judgement_2,
     ("Judgement", 2): _judgement_3,
+    ("Judgement", 3): _judgement_4,
 }
 """(record name, version of the table) -> the function that makes the table of the next version."""

@@ -85,7 +85,8 @@ class Candidate:
     """The thinking before the answer, without the tags around it; None if the model did not think aloud."""
     token_ids: tuple[int, ...] = ()
     """The sampled tokens, with the thinking, its tags, and the end token when finish_reason is "stop". Empty when the
-    answer came as text. A student trains on these ids of its own candidates, so it also learns to think as it did."""
+    answer came as text. A student trains on these ids of its own candidates; where they hold thinking, it trains on
+    the tokens of `text` instead, unless `examples.keep_reasoning` is on."""
     logprobs: tuple[float, ...] = ()
     """The log-prob of each token, in nats."""
     logprob_sum: float | None = None
@@ -165,7 +166,7 @@ class Judgement:
               presentations=(Presentation(slot=1, total=7.0), Presentation(slot=2, total=6.0)))
     """
 
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     prompt_id: str
     candidate_id: str
@@ -179,6 +180,10 @@ class Judgement:
     correct: bool | None = None
     """Whether the answer agrees with the gold label or the gold answers; None when there are neither."""
     rationale: str | None = None
+    """The reasons that the reply gives for the score."""
+    reasoning: str | None = None
+    """The judge's thinking before its replies about this prompt, the same for all its candidates; None if the judge did
+    not think aloud. No score is read from it."""
     presentation_order: tuple[str, ...] = ()
     """The candidate_ids in the order in which the teacher first saw them."""
     presentations: tuple[Presentation, ...] = ()
@@ -325,6 +330,7 @@ class Evaluation:
     sample: int = 0
     text: str
     num_tokens: int
+    """Tokens of the answer without its thinking."""
     finish_reason: str | None = None
     gold: str | None = None
     label_strict: str | None = None

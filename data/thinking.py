@@ -92,6 +92,11 @@ def ends_in_thinking(prompt: str) -> bool:
     return bool(tags) and tags[-1]["open"] is not None and not prompt[tags[-1].end() :].strip()
 
 
+def has_tags(text: str) -> bool:
+    """Whether a text, for instance a chat template, holds a tag that opens or closes thinking."""
+    return _TAG.search(text) is not None
+
+
 def _thoughts(text: str, spans: list[tuple[int, int]]) -> str:
     """The text outside the spans, without the tags."""
     edges = [0, *(edge for span in spans for edge in span), len(text)]

@@ -9,7 +9,7 @@ from typing import Any
 from hasse.data.errors import HasseError, InputError
 from hasse.flows.recipe.endpoints import endpoints, settings_of_kind
 from hasse.flows.run.endpoint_keys import missing_key
-from hasse.flows.run.source_rows import check_source_rows
+from hasse.flows.run.source_rows import check_source_rows, warn_of_thinking
 from hasse.pipeline.executors import local
 from hasse.pipeline.run import look_up
 from hasse.pipeline.stage import Step, producer
@@ -37,6 +37,7 @@ def check_ready(steps: Sequence[Step], store: Store, *, first: int = 0, anew: bo
     open_steps = {step.name for step in steps} if anew else _uncached(steps, store)
     if "prompts" in open_steps & problems.keys():
         check_source_rows(steps)
+        warn_of_thinking(steps)
     first_step: dict[str, str] = {}
     for step, found in problems.items():
         for problem in found if step in open_steps else ():

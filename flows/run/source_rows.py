@@ -1,15 +1,24 @@
 """Do the source's rows have the columns that the recipe names, and the answers that its samplers take?"""
 
+import logging
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from hasse.data.errors import InputError
 from hasse.data.settings import registry
+from hasse.data.thinking import has_tags, split_thinking
 from hasse.flows.recipe.sections import SOURCES
 from hasse.pipeline.stage import Step
 from hasse.stages.generate import GenerateSettings
+from hasse.stages.models.chat_template import template_in
+from hasse.stages.models.checkpoints import locate
 from hasse.stages.prompts import PromptsSettings
+from hasse.stages.student import StudentSettings
+
+LOG = logging.getLogger(__name__)
+ROWS_READ = 50
+"""The number of rows of the source in which expert answers with thinking are looked for."""
 
 
 def check_source_rows(steps: Sequence[Step]) -> None:
@@ -32,6 +41,26 @@ def check_source_rows(steps: Sequence[Step]) -> None:
         raise InputError(
             f"{taker} takes the {field} of each prompt, but no row of the source has any; "
             f"check source.fields.{field}, or leave the group out"
+        )
+
+
+def warn_of_thinking(steps: Sequence[Step]) -> None:
+    """Log a warning where the student's chat template thinks and the expert answers that it learns from do not."""
+    student = next(step.settings for step in steps if step.stage.name == "student" and step.name == "student")
+    assert isinstance(student, StudentSettings)
+    if student.model is None or "reference" not in _fields_taken(steps):
+        return
+    if not has_tags(template_in(locate(student.model, revision=student.revision))):
+        return
+    prompts = next(step.settings for step in steps if step.stage.name == "prompts")
+    rows = registry.load(SOURCES, prompts.source.kind, kind="source").rows(prompts.source)
+    references = [row.reference for row in islice(rows, ROWS_READ) if row.reference]
+    if references and not any(split_thinking(answer).thinking for answer in references):
+        LOG.warning(
+            "The chat template of the student %s lets it think before it answers, but the first %d expert answers of "
+            "the source hold no thinking: a student that is trained on them learns to answer without it.",
+            student.model,
+            len(references),
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, Literal, TypeVar
 
-from hasse.data.thinking import answer_spans
+from hasse.data.thinking import answer_spans, split_thinking
 from hasse.stages.chat.reply import Reply
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ class ParsedReply(Generic[T]):
     status: str
     error: str | None = None
     num_asks: int = 1
+    reasoning: str = ""
+    """The model's thinking, from which nothing was read."""
 
 
 Talk = Generator[Sequence[Question[Any]], Sequence[Reply], T]
@@ -142,13 +144,18 @@ def object_schema(properties: Mapping[str, Schema]) -> Schema:
 
 
 def _complaint(question: Question[T], answer: ParsedReply[T], reply: Reply) -> Question[T]:
-    return replace(question, text=COMPLAINT.format(question=question.text, error=answer.error, reply=reply.text))
+    return replace(question, text=COMPLAINT.format(question=question.text, error=answer.error, reply=_said(reply)))
+
+
+def _said(reply: Reply) -> str:
+    """The reply without its thinking, unless it is nothing else."""
+    return split_thinking(reply.text).answer or reply.text
 
 
 def _answer(question: Question[T], reply: Reply) -> ParsedReply[T]:
     if reply.status != "ok":
-        return ParsedReply(value=None, status=reply.status, error=reply.error)
+        return ParsedReply(value=None, status=reply.status, error=reply.error, reasoning=reply.all_reasoning)
     try:
-        return ParsedReply(value=question.read(reply.text), status="ok")
+        return ParsedReply(value=question.read(reply.text), status="ok", reasoning=reply.all_reasoning)
     except ValueError as error:
-        return ParsedReply(value=None, status="unparsable", error=str(error))
+        return ParsedReply(value=None, status="unparsable", error=str(error), reasoning=reply.all_reasoning)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hasse.data.thinking import split_thinking
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -17,6 +19,11 @@ class Reply:
     """The log-prob of each token in nats, as the endpoint reports it; empty unless log-probs were asked for."""
     reasoning: str = ""
     """The model's thinking before the answer, if the endpoint separates it from the answer."""
+
+    @property
+    def all_reasoning(self) -> str:
+        """The thinking that the endpoint separates, and the thinking that stands in the text between tags."""
+        return "\n".join(filter(None, (self.reasoning, split_thinking(self.text).thinking)))
 
 
 Replies = tuple[Reply, ...]

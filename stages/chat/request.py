@@ -54,7 +54,7 @@ class Sending:
         wanted = Wanted(
             num=body.get("n", 1),
             logprobs=body.get("logprobs", False),
-            max_tokens=settings.max_tokens,
+            max_tokens=settings.max_new_tokens,
             fields=tuple(body),
         )
         others = {"repeat": request.repeat, "draw": request.draw}
@@ -87,7 +87,7 @@ def question(system: str, user: str, schema: dict[str, Any] | None, *, repeat: i
 def estimate_of(request: Request, settings: ChatSettings) -> Estimate:
     """The most tokens that a request takes without retries."""
     num = request.options.get("n", 1)
-    asked = Estimate.of(_letters(request), settings.max_tokens * num)
+    asked = Estimate.of(_letters(request), settings.max_new_tokens * num)
     return replace(asked, input_tokens=asked.input_tokens * _times(num, request.per_request))
 
 
@@ -96,7 +96,7 @@ def _body(request: Request, settings: ChatSettings) -> dict[str, Any]:
         "model": settings.model,
         "messages": [dict(message) for message in request.messages],
         **({} if settings.temperature is None else {"temperature": settings.temperature}),
-        settings.token_limit: settings.max_tokens,
+        settings.token_limit: settings.max_new_tokens,
         **({"reasoning_effort": settings.reasoning_effort} if settings.reasoning_effort else {}),
         **settings.extra_body,
         **request.options,

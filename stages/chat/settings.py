@@ -101,7 +101,15 @@ class ChatSettings(Config):
         default=0.0, ge=0, description="Sampling temperature; `null` sends none, for a model that accepts none."
     )
     max_tokens: int = Field(
-        default=512, ge=1, description="The most tokens of an answer, including the thinking of a reasoning model."
+        default=512,
+        ge=1,
+        description="The most tokens of an answer; with its thinking, unless that has its own limit.",
+    )
+    max_thinking_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Room for the thinking of a reasoning model beside max_tokens. Endpoints know one limit alone, so "
+        "the sum of both is sent.",
     )
     token_limit: Literal["max_completion_tokens", "max_tokens"] = Field(
         default="max_completion_tokens",
@@ -156,6 +164,11 @@ class ChatSettings(Config):
                 "extra_body must be JSON: it holds a number that is none, or is nested too deep"
             ) from error
         return extra
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The limit that is sent: tokens of thinking and answer together."""
+        return self.max_tokens + (self.max_thinking_tokens or 0)
 
     @property
     def cache_path(self) -> Path | None:

@@ -39,6 +39,7 @@ def sampled_answers(
         temperature=temperature,
         top_p=1.0,
         max_tokens=settings.max_tokens,
+        max_thinking_tokens=settings.max_thinking_tokens,
         batch_size=settings.batch_size,
     )
 
@@ -54,7 +55,7 @@ def graded(prompt: Prompt, answer: Sampled, *, decoding: str, sample: int, task:
         decoding=decoding,
         sample=sample,
         text=answer.text,
-        num_tokens=len(answer.token_ids),
+        num_tokens=answer.num_answer_tokens,
         finish_reason=answer.finish_reason,
         gold=prompt.label or (prompt.answers[0] if prompt.answers else None),
         label_strict=grades.label_strict,

@@ -78,7 +78,7 @@ def _row(item: BenchmarkItem, score: Score, sampled: Sampled | None) -> Evaluati
         group=item.task,
         decoding="greedy",
         text=sampled.text if sampled else "",
-        num_tokens=len(sampled.token_ids) if sampled else 0,
+        num_tokens=sampled.num_answer_tokens if sampled else 0,
         label_strict=score.label,
         correct_strict=score.value == 1 and score.certain,
         correct_loose=score.value == 1,

@@ -18,7 +18,14 @@ class EvaluateSection(Config):
     limit: int | None = Field(default=None, ge=1, description="Evaluate only this many prompts, the first by id.")
     num_samples: int = Field(default=1, ge=0, description="Sampled answers to each prompt, besides the greedy answer.")
     temperature: float = Field(default=0.8, gt=0, description="Temperature of the sampled answers.")
-    max_tokens: int = Field(default=64, ge=1, description="The most tokens of an answer.")
+    max_tokens: int = Field(
+        default=64, ge=1, description="The most tokens of an answer; with its thinking, unless that has its own limit."
+    )
+    max_thinking_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most tokens of thinking before an answer; max_tokens then counts the answer alone.",
+    )
     seed: Seed = Field(default=0, description="Seed of the sampled answers.")
     revise: bool = Field(
         default=False,

@@ -23,7 +23,8 @@ def run(job: Job) -> None:
     prompts = held_out(job, settings)
     folder = model_folder(job.input("checkpoint"))
     model, tokenizer = load_model(folder), load_tokenizer(folder)
-    questions, unasked = tokenised(prompts, tokenizer, max_length=context_length(model) - settings.max_tokens)
+    room = context_length(model) - settings.max_tokens - (settings.max_thinking_tokens or 0)
+    questions, unasked = tokenised(prompts, tokenizer, max_length=room)
     rows = list(graded_answers(job, questions, model, tokenizer, settings))
     if settings.revise:
         rows += revised_answers(rows, questions, model, tokenizer, settings)

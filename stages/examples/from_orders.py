@@ -10,6 +10,7 @@ from hasse.data.records import Candidate, Completion, PairIndex, PartialOrder, P
 from hasse.data.settings import Config
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.thinking import opens_thinking
 from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
 
 
@@ -20,6 +21,10 @@ class ExamplesSettings(Config):
         default=512,
         ge=8,
         description="The most tokens of prompt and completion together; longer completions are left out. Rescue: 512.",
+    )
+    keep_reasoning: bool = Field(
+        default=False,
+        description="Also train on the thinking before a candidate's answer; off: on the answer alone.",
     )
     splits: list[str] = Field(default=["train"], description="Splits whose orders become examples.")
 
@@ -68,13 +73,15 @@ def _example(
     """The example of one prompt. A completion that does not fit is left out and counted; no completion is cut."""
     prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
     by_id = {candidate.candidate_id: candidate for candidate in candidates}
+    opened = opens_thinking(prompt_ids, tokenizer)
     completions = []
     for candidate_id, level in zip(order.candidate_ids, order.levels, strict=True):
-        ids = token_ids(by_id[candidate_id], tokenizer, digest)
+        candidate = by_id[candidate_id]
+        ids = token_ids(candidate, tokenizer, digest, opened=opened, keep_reasoning=settings.keep_reasoning)
         if len(prompt_ids) + len(ids) > settings.max_length:
             counts["completions_too_long"] += 1
         else:
-            source = by_id[candidate_id].source
+            source = candidate.source
             completions.append(Completion(candidate_id=candidate_id, token_ids=tuple(ids), source=source, level=level))
     return assemble(prompt, prompt_ids, completions, order)
 
@@ -103,11 +110,26 @@ def assemble(
     )
 
 
-def token_ids(candidate: Candidate, tokenizer: Any, digest: str) -> list[int]:
-    """The token ids as sampled by this tokenizer, or those of the text if the answer came from elsewhere."""
-    if candidate.token_ids and candidate.tokenizer_digest == digest:
+def token_ids(
+    candidate: Candidate, tokenizer: Any, digest: str, *, opened: bool = False, keep_reasoning: bool = False
+) -> list[int]:
+    """The token ids of a candidate as a completion.
+
+    An answer that this tokenizer's model sampled keeps its ids, unless they hold thinking that is left out. opened: the
+    prompt opens the thinking; an answer without thinking then closes it at once, so that it is read as an answer.
+    """
+    thinking = candidate.reasoning if keep_reasoning else None
+    if candidate.token_ids and candidate.tokenizer_digest == digest and thinking == candidate.reasoning:
         return list(candidate.token_ids)
-    return completion_token_ids(tokenizer, candidate.text, ended=candidate.finish_reason != "length")
+    text = _after_thinking(candidate.text, thinking, opened=opened)
+    return completion_token_ids(tokenizer, text, ended=candidate.finish_reason != "length")
+
+
+def _after_thinking(answer: str, thinking: str | None, *, opened: bool) -> str:
+    """The answer after its thinking, between the tags of most open models."""
+    if thinking is None and not opened:
+        return answer
+    return f"{'' if opened else '<think>'}\n{thinking or ''}\n</think>\n\n{answer}"
 
 
 STAGE = Stage(

@@ -37,7 +37,15 @@ class AnswerSettings(Config):
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Sample from the smallest set of tokens with this probability."
     )
-    max_tokens: int = Field(default=64, ge=1, description="The most tokens of an answer.")
+    max_tokens: int = Field(
+        default=64, ge=1, description="The most tokens of an answer; with its thinking, unless that has its own limit."
+    )
+    max_thinking_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most tokens of thinking before an answer; max_tokens then counts the answer alone. Left out: "
+        "both share max_tokens.",
+    )
     seed: Seed = Field(default=0, description="Another seed gives other samples.")
     prompt: Literal["whole", "variants"] = Field(
         default="whole",
@@ -51,6 +59,11 @@ class AnswerSettings(Config):
 
     _template = field_validator("template")(one_place)
 
+    @property
+    def max_new_tokens(self) -> int:
+        """The most tokens that are sampled, of thinking and answer together."""
+        return self.max_tokens + (self.max_thinking_tokens or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -63,12 +76,12 @@ class Signature:
 def views_that_fit(
     prompts: Sequence[Prompt], settings: Any, tokenizer: Any, *, context: int
 ) -> tuple[list[tuple[int, int, list[int]]], dict[int, str]]:
-    """The views that fit into the context beside `max_tokens` new tokens, and the prompts that do not.
+    """The views that fit into the context beside all new tokens, and the prompts that do not.
 
     Returns (position of the prompt, number of the view, token ids) for each view, and position -> reason for each
     prompt with a view that is too long.
     """
-    room = context - settings.max_tokens
+    room = context - settings.max_new_tokens
     views_in_order: list[tuple[int, int, list[int]]] = []
     refused: dict[int, str] = {}
     for i, prompt in enumerate(prompts):
@@ -77,7 +90,7 @@ def views_that_fit(
             too_long = next((ids for ids in views if len(ids) > room), None)
             if too_long is not None:
                 raise InputError(
-                    f"the prompt has {len(too_long)} tokens; {room} fit beside {settings.max_tokens} new ones"
+                    f"the prompt has {len(too_long)} tokens; {room} fit beside {settings.max_new_tokens} new ones"
                 )
             views_in_order += [(i, j, ids) for j, ids in enumerate(views)]
         except InputError as error:
@@ -99,7 +112,7 @@ def candidate_of(
     prompt: Prompt, candidate_id: str, sampled: Sampled, seed: int, settings: Any, model: Signature | Any
 ) -> Candidate:
     """The candidate made of a sampled answer; `filtered` where the model only thought and never answered."""
-    error = no_answer(sampled.finish_reason) if sampled.has_no_answer else None
+    error = no_answer(sampled.finish_reason, settings) if sampled.has_no_answer else None
     return Candidate(
         prompt_id=prompt.prompt_id,
         candidate_id=candidate_id,
@@ -122,10 +135,11 @@ def candidate_of(
     )
 
 
-def no_answer(finish_reason: str | None) -> str:
+def no_answer(finish_reason: str | None, settings: Any) -> str:
     """Why a candidate that holds only thinking has no answer."""
     if finish_reason == "length":
-        return "max_tokens were used up before the answer began; raise max_tokens"
+        limit = "max_tokens" if settings.max_thinking_tokens is None else "max_thinking_tokens"
+        return f"{limit} were used up before the answer began; raise {limit}"
     return "the model stopped in its thinking and gave no answer"
 
 

@@ -51,5 +51,5 @@ def model_for(group: Any, models: dict[str, LazyModel]) -> Any:
 
 def max_tokens_of(group: Any) -> int:
     """The most tokens of one answer; a sampler whose settings give no limit is taken to stop after `UNLIMITED`."""
-    limited = group if hasattr(group, "max_tokens") else getattr(group, "chat", None)
-    return UNLIMITED if limited is None else limited.max_tokens
+    limited = group if hasattr(group, "max_new_tokens") else getattr(group, "chat", None)
+    return UNLIMITED if limited is None else limited.max_new_tokens

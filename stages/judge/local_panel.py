@@ -33,6 +33,16 @@ class LocalChatSettings(PanelSettings):
     max_tokens: int = Field(
         default=1024, ge=1, description="Tokens of a reply, at most; it must hold the judgement of all candidates."
     )
+    max_thinking_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most tokens of the judge's thinking, beside max_tokens; left out: both share max_tokens.",
+    )
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The most tokens that are sampled, of thinking and reply together."""
+        return self.max_tokens + (self.max_thinking_tokens or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +54,8 @@ class Asked:
     schema: Schema
 
 
-Written = Sequence[tuple[str, str | None]]
-"""(text, finish_reason) of each reply, in the order of the questions."""
+Written = Sequence[tuple[str, str | None, str | None]]
+"""(text, finish_reason, thinking) of each reply, in the order of the questions. The text is without the thinking."""
 
 
 def judge(
@@ -84,7 +94,7 @@ def replies(
     writes: Callable[[list[Asked]], Written],
 ) -> list[Reply]:
     """One reply for each question, `filtered` where the question does not fit; seeds depend on the question alone."""
-    room = context - settings.max_tokens
+    room = context - settings.max_new_tokens
     asked = [
         Asked(
             token_ids=_token_ids(question, tokenizer),
@@ -108,12 +118,16 @@ def _token_ids(question: Question[Any], tokenizer: Any) -> list[int]:
     return prompt_token_ids(tokenizer, f"{SYSTEM}\n\n{question.text}")
 
 
-def _reply(text: str, finish_reason: str | None) -> Reply:
+def _reply(text: str, finish_reason: str | None, thinking: str | None) -> Reply:
+    reasoning = thinking or ""
     if finish_reason == "length":
-        return Reply(text=text, status="truncated", error="the reply is longer than max_tokens")
-    return Reply(text=text, status="ok") if text.strip() else Reply(text="", status="refused", error="an empty answer")
+        error = "the reply is longer than max_tokens" if text else "the thinking is longer than its limit"
+        return Reply(text=text, status="truncated", error=error, reasoning=reasoning)
+    if not text.strip():
+        return Reply(text="", status="refused", error="an empty answer", reasoning=reasoning)
+    return Reply(text=text, status="ok", reasoning=reasoning)
 
 
 def _too_long(length: int, room: int, settings: LocalChatSettings) -> Reply:
-    error = f"the question has {length} tokens; {room} fit beside {settings.max_tokens} new ones"
+    error = f"the question has {length} tokens; {room} fit beside {settings.max_new_tokens} new ones"
     return Reply(text="", status="filtered", error=error)

@@ -141,6 +141,7 @@ def _judgement(
         label=label,
         correct=correct,
         rationale=next((mark.rationale for mark in marks if mark.rationale), None),
+        reasoning="\n\n".join(answer.reasoning for answer in panel.answers if answer.reasoning) or None,
         presentation_order=tuple(c.candidate_id for c in panel.orders[0]) if panel.orders else (),
         presentations=tuple(
             Presentation(slot=order.index(candidate) + 1, total=mark and mark.total, num_asks=answer.num_asks)

@@ -1,7 +1,9 @@
 """Render a conversation by a model's chat template, with the same result on every day."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
@@ -31,6 +33,15 @@ def render_chat(tokenizer: Any, turns: Turns, *, add_generation_prompt: bool) ->
     except (TemplateError, TypeError, ValueError) as error:
         roles = ", ".join(turn["role"] for turn in turns)
         raise InputError(f"the model's chat template does not take a conversation of {roles}: {error}") from error
+
+
+def template_in(folder: Path) -> str:
+    """The chat template beside a model's weights, without loading the tokenizer; "" if the folder has none."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    config = folder / "tokenizer_config.json"
+    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+    return template if isinstance(template, str) else json.dumps(template or "")
 
 
 def dated(template: str) -> str:

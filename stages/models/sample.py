@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hasse.data.thinking import ends_in_thinking, split_thinking
 from hasse.stages.models.end_tokens import end_token_ids
+from hasse.stages.models.thinking import num_thinking_tokens, num_tokens_within, split_sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,7 @@ class Sampled:
 
     token_ids: with the thinking, and with EOS when finish_reason is "stop"; empty where the text was cut. logprobs: of
     the model itself, in nats, one per token. text: the answer only. reasoning: the thinking before the answer, if any.
+    num_thinking_tokens: how many of the tokens are thinking.
     """
 
     token_ids: tuple[int, ...]
@@ -27,6 +28,11 @@ class Sampled:
     text: str
     finish_reason: str
     reasoning: str | None = None
+    num_thinking_tokens: int = 0
+
+    @property
+    def num_answer_tokens(self) -> int:
+        return len(self.token_ids) - self.num_thinking_tokens
 
     @property
     def has_no_answer(self) -> bool:
@@ -44,8 +50,12 @@ def generate(
     top_p: float,
     max_tokens: int,
     batch_size: int,
+    max_thinking_tokens: int | None = None,
 ) -> list[Sampled]:
-    """One answer for each prompt (token ids), in order. Prompts of similar length share a batch."""
+    """One answer for each prompt (token ids), in order. Prompts of similar length share a batch.
+
+    max_thinking_tokens: the most tokens of thinking; `max_tokens` is then the limit of the answer alone.
+    """
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: list[Sampled | None] = [None] * len(prompts)
     for start in range(0, len(by_length), batch_size):
@@ -58,6 +68,7 @@ def generate(
             temperature=temperature,
             top_p=top_p,
             max_tokens=max_tokens,
+            max_thinking_tokens=max_thinking_tokens,
         )
         for i, sampled in zip(indices, batch, strict=True):
             results[i] = sampled
@@ -116,6 +127,7 @@ def _generate_batch(
     temperature: float,
     top_p: float,
     max_tokens: int,
+    max_thinking_tokens: int | None,
 ) -> list[Sampled]:
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
@@ -125,7 +137,10 @@ def _generate_batch(
     processors = LogitsProcessorList([recorder, *_choice(seeds, temperature, top_p, input_ids)])
     ends = end_token_ids(tokenizer, model)
     config = GenerationConfig(
-        max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
+        max_new_tokens=max_tokens + (max_thinking_tokens or 0),
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends,
     )
     with torch.inference_mode(), _generation_config(model, config):
         output = model.generate(
@@ -133,10 +148,11 @@ def _generate_batch(
         )
     new_ids = output[:, input_ids.shape[1] :]
     logprobs = recorder.finish(output)
+    limits = None if max_thinking_tokens is None else (max_tokens, max_thinking_tokens)
     return [
-        _cut(ids, values, ends, asked, tokenizer)
+        _cut(ids, values, ends, asked, tokenizer, limits)
         for ids, values, asked in zip(new_ids.tolist(), logprobs.tolist(), prompts, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 @contextmanager
@@ -205,21 +221,27 @@ class _TokenLogprobs:
             self.kept.append(self.last.gather(1, input_ids[:, -1:])[:, 0])
 
 
-def _cut(ids: list[int], logprobs: list[float], ends: list[int], prompt: Sequence[int], tokenizer: Any) -> Sampled:
+def _cut(
+    ids: list[int],
+    logprobs: list[float],
+    ends: list[int],
+    prompt: Sequence[int],
+    tokenizer: Any,
+    limits: tuple[int, int] | None,
+) -> Sampled:
+    """The answer in a row of the batch, up to its end token. limits: (max_tokens, max_thinking_tokens)."""
     end = next((i for i, token in enumerate(ids) if token in ends), None)
-    length = len(ids) if end is None else end + 1
-    text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=True)
+    ids = ids if end is None else ids[: end + 1]
+    if limits:
+        room = num_tokens_within(ids, prompt, tokenizer, max_tokens=limits[0], max_thinking_tokens=limits[1])
+        ids, end = (ids[:room], None) if room < len(ids) else (ids, end)
+    text = tokenizer.decode(ids if end is None else ids[:-1], skip_special_tokens=True)
     answer, reasoning = split_sample(text, prompt, tokenizer)
-    reason = "length" if end is None else "stop"
-    return Sampled(tuple(ids[:length]), tuple(logprobs[:length]), answer, reason, reasoning)
-
-
-OPENING_TOKENS = 24
-"""The number of last tokens of a prompt in which to look for the template's tag that opens the thinking."""
-
-
-def split_sample(text: str, prompt_ids: Sequence[int], tokenizer: Any) -> tuple[str, str | None]:
-    """(answer, thinking) in a text sampled after a prompt; the prompt's template may have opened the thinking."""
-    opened = ends_in_thinking(tokenizer.decode(list(prompt_ids[-OPENING_TOKENS:])))
-    parts = split_thinking(text, opened=opened)
-    return parts.answer, parts.thinking or None
+    return Sampled(
+        token_ids=tuple(ids),
+        logprobs=tuple(logprobs[: len(ids)]),
+        text=answer,
+        finish_reason="length" if end is None else "stop",
+        reasoning=reasoning,
+        num_thinking_tokens=num_thinking_tokens(ids, prompt, tokenizer) if reasoning else 0,
+    )

@@ -120,7 +120,8 @@ def test_judgements_of_version_1_are_read(tmp_path):
     )
     write_records(tmp_path / "new.parquet", [plain, now], records.Judgement)
     assert list(read_records(tmp_path / "new.parquet", records.Judgement)) == [plain, now]
-    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["presentations", "verdicts", "judges"])
+    later = ["presentations", "verdicts", "judges", "reasoning"]
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(later)
     metadata = {"record": "Judgement", "schema_version": "1"}
     pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
     assert list(read_records(tmp_path / "old.parquet", records.Judgement)) == [plain]
@@ -134,10 +135,24 @@ def test_judgements_of_version_2_are_those_of_one_judge(tmp_path):
     of_several = records.Judgement(prompt_id="p", candidate_id="b", teacher="several", judges=(share,))
     write_records(tmp_path / "new.parquet", [alone, of_several], records.Judgement)
     assert list(read_records(tmp_path / "new.parquet", records.Judgement)) == [alone, of_several]
-    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["judges"])
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["judges", "reasoning"])
     metadata = {"record": "Judgement", "schema_version": "2"}
     pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
     assert list(read_records(tmp_path / "old.parquet", records.Judgement)) == [alone]
+
+
+def test_judgements_of_version_3_are_without_the_judges_thinking(tmp_path):
+    plain = records.Judgement(prompt_id="p", candidate_id="a", teacher="openai", total=6.5, rationale="So.")
+    thought = dataclasses.replace(plain, candidate_id="b", reasoning="maybe 7")
+    write_records(tmp_path / "new.parquet", [plain, thought], records.Judgement)
+    assert list(read_records(tmp_path / "new.parquet", records.Judgement)) == [plain, thought]
+    table = pq.read_table(tmp_path / "new.parquet").drop_columns(["reasoning"])
+    metadata = {"record": "Judgement", "schema_version": "3"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
+    assert list(read_records(tmp_path / "old.parquet", records.Judgement)) == [
+        plain,
+        dataclasses.replace(thought, reasoning=None),
+    ]
 
 
 def test_a_truncated_file_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """What is known before the first stage: keys, programs, columns, numbers that fit, and room."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from hasse.flows.run import preflight
 from hasse.flows.run import run as walk
 from hasse.flows.run.forecast import forecast
 from hasse.flows.run.preflight import check_disk, check_ready
+from hasse.flows.run.source_rows import warn_of_thinking
 from hasse.pipeline.settings_file import validate
 from hasse.pipeline.store import Store
 from hasse.stages.evaluate.lm_eval import LmEvalSettings
@@ -225,3 +227,25 @@ def test_a_conversation_may_end_with_the_experts_answer():
 def test_experts_who_are_asked_about_no_prompt_are_noticed():
     with pytest.raises(RecipeError, match=r"prompts\.num_expert: 0 keeps none"):
         tiny(prompts={"near_duplicate_threshold": 1.0, "num_expert": 0})
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "warned"),
+    [
+        ("{{ '<think>' }}", "because", True),
+        ("{{ '<think>' }}", "<think>hm</think>because", False),
+        ("plain", "because", False),
+    ],
+)
+def test_a_student_that_thinks_and_experts_that_do_not_are_named(tmp_path, caplog, template, answer, warned):
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"question": "q", "why": answer, "gold": "yes"}) + "\n")
+    fields = {"text": "question", "reference": "why", "label": "gold"}
+    recipe = tiny(source={**TABLE, "path": str(rows), "fields": fields}, task={"labels": ["yes", "no"]})
+    steps = plan(recipe)
+    student = next(step.settings for step in steps if step.name == "student")
+    thinking = student.model_copy(update={"model": str(tmp_path / "student"), "scratch": None})
+    warn_of_thinking([replace(step, settings=thinking) if step.name == "student" else step for step in steps])
+    assert ("lets it think before it answers" in caplog.text) == warned

@@ -156,12 +156,12 @@ def _options(settings: Settings, seed: int | None) -> dict[str, Any]:
 def _candidate(prompt: Prompt, number: int, reply: Reply, seed: int | None, settings: Settings) -> Candidate:
     parts = split_thinking(reply.text)
     if reply.status in FINISH_REASONS and not parts.answer.strip():  # no loss can use an answer without tokens
-        reply = replace(reply, status="filtered", error=no_answer(FINISH_REASONS[reply.status]))
+        reply = replace(reply, status="filtered", error=no_answer(FINISH_REASONS[reply.status], settings))
     return Candidate(
         prompt_id=prompt.prompt_id,
         candidate_id=f"{settings.name}-{number}",
         text=parts.answer,
-        reasoning="\n".join(filter(None, (reply.reasoning, parts.thinking))) or None,
+        reasoning=reply.all_reasoning or None,
         logprobs=reply.logprobs,
         logprob_sum=sum(reply.logprobs) if reply.logprobs else None,
         logprob_mode="reported" if reply.logprobs else None,

@@ -51,6 +51,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LoadedModel) ->
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_tokens=settings.max_tokens,
+        max_thinking_tokens=settings.max_thinking_tokens,
         batch_size=settings.batch_size,
     )
     rows: list[list[Candidate]] = [[] for _ in prompts]

@@ -22,7 +22,8 @@ from hasse.stages.generate.answers import (
     views_that_fit,
 )
 from hasse.stages.models.end_tokens import end_token_ids
-from hasse.stages.models.sample import Sampled, split_sample
+from hasse.stages.models.sample import Sampled
+from hasse.stages.models.thinking import num_thinking_tokens, num_tokens_within, split_sample
 from hasse.stages.models.vllm_engine import EngineSettings, pool
 
 RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
@@ -63,7 +64,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     for (i, view, ids), seed, output in zip(views, seeds, outputs, strict=True):
         for k, answer in enumerate(output["samples"]):
             candidate_id = numbered(settings, view, k)
-            sampled = _sampled(answer, ids, model.tokenizer, ends)
+            sampled = _sampled(_within_limits(answer, ids, model.tokenizer, settings), ids, model.tokenizer, ends)
             rows[i].append(candidate_of(prompts[i], candidate_id, sampled, seed + k, settings, signature))
     for i, error in refused.items():
         rows[i] = [filtered(prompts[i], error, settings)]
@@ -76,13 +77,26 @@ def sampling(settings: Settings, seed: int, ends: list[int]) -> dict[str, Any]:
         "n": settings.num_samples,
         "temperature": settings.temperature,
         "top_p": settings.top_p,
-        "max_tokens": settings.max_tokens,
+        "max_tokens": settings.max_new_tokens,
         "stop": settings.stop,
         "stop_token_ids": ends,
         "seed": seed,
         "logprobs": 0,
         "skip_special_tokens": True,
     }
+
+
+def _within_limits(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any, settings: Settings) -> dict[str, Any]:
+    """The engine's answer, cut where its thinking or the answer after it is longer than the settings allow."""
+    ids = answer["token_ids"]
+    if settings.max_thinking_tokens is None:
+        return answer
+    limits = {"max_tokens": settings.max_tokens, "max_thinking_tokens": settings.max_thinking_tokens}
+    room = num_tokens_within(ids, prompt, tokenizer, **limits)
+    if room >= len(ids):
+        return answer
+    kept = {"token_ids": ids[:room], "logprobs": answer["logprobs"][:room]}
+    return {**answer, **kept, "finish_reason": "length", "stop_reason": None}
 
 
 def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any, ends: list[int]) -> Sampled:
@@ -97,4 +111,5 @@ def _sampled(answer: dict[str, Any], prompt: Sequence[int], tokenizer: Any, ends
         text=spoken_text,
         finish_reason=answer["finish_reason"],
         reasoning=reasoning,
+        num_thinking_tokens=num_thinking_tokens(ids, prompt, tokenizer) if reasoning and not cut else 0,
     )

@@ -3,7 +3,7 @@
     s(x, r) = log p_teacher(r | x) / |r|^1.3          |r| in the teacher's tokens, the end of the answer included
 
 Source: "Tuna: Instruction Tuning using Feedback from Large Language Models", arXiv 2310.13385. An answer that the same
-model sampled keeps the log-probs with which it was sampled; every other text is scored anew.
+model sampled without thinking keeps the log-probs with which it was sampled; every other text is scored anew.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def score(logprob: float, num_tokens: int, length_exponent: float) -> float:
 
 def _was_sampled(candidate: Candidate, model: Checkpoint) -> bool:
     same = (candidate.model_digest, candidate.tokenizer_digest) == (model.weights_digest, model.tokenizer_digest)
-    return same and candidate.logprob_mode == "raw" and candidate.logprob_sum is not None and bool(candidate.token_ids)
+    kept = candidate.logprob_mode == "raw" and candidate.logprob_sum is not None and bool(candidate.token_ids)
+    return same and kept and candidate.reasoning is None  # the sum would count the thinking
 
 
 def _as_sampled(candidate: Candidate) -> tuple[float, int]:

@@ -110,6 +110,7 @@ def _combined(
         label=label,
         correct=correct,
         rationale="\n".join(f"{name}: {j.rationale}" for name, j in judgements.items() if j.rationale) or None,
+        reasoning="\n\n".join(f"{name}: {j.reasoning}" for name, j in judgements.items() if j.reasoning) or None,
         judges=tuple(_share(name, j) for name, j in judgements.items()),
         status=failed[1].status if failed else "ok",
         error=_why(failed) if failed else None,

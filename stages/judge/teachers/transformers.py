@@ -36,7 +36,7 @@ def judge(
     yield from local_panel.judge(items, settings, task, model, context=model.context, repeat=repeat, writes=_written)
 
 
-def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
+def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None, str | None]]:
     from hasse.stages.models.sample import generate
 
     samples = generate(
@@ -47,6 +47,7 @@ def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[t
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_tokens=settings.max_tokens,
+        max_thinking_tokens=settings.max_thinking_tokens,
         batch_size=settings.batch_size,
     )
-    return [(sampled.text, sampled.finish_reason) for sampled in samples]
+    return [(sampled.text, sampled.finish_reason, sampled.reasoning) for sampled in samples]

@@ -13,6 +13,7 @@ from hasse.stages.grading import TaskSettings
 from hasse.stages.judge import local_panel, panel_settings
 from hasse.stages.judge.local_panel import Asked, LocalChatSettings
 from hasse.stages.models.end_tokens import end_token_ids
+from hasse.stages.models.thinking import split_sample
 from hasse.stages.models.vllm_engine import EngineSettings, close_pools, pool
 
 RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
@@ -47,12 +48,17 @@ def judge(
     yield from local_panel.judge(items, settings, task, model, context=context, repeat=repeat, writes=_written)
 
 
-def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None]]:
+def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None, str | None]]:
     ends = end_token_ids(model.tokenizer)
     requests = [(question.token_ids, _sampling(settings, question, ends)) for question in asked]
     outputs = pool(model.folder, settings).outputs(requests)
     (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
-    return [(reply["text"], reply["finish_reason"]) for reply in replies]
+    return [_split(reply, question, model.tokenizer) for reply, question in zip(replies, asked, strict=True)]
+
+
+def _split(reply: dict[str, Any], asked: Asked, tokenizer: Any) -> tuple[str, str | None, str | None]:
+    text, thinking = split_sample(reply["text"], asked.token_ids, tokenizer)
+    return text, reply["finish_reason"], thinking
 
 
 def _sampling(settings: Settings, asked: Asked, ends: list[int]) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def _sampling(settings: Settings, asked: Asked, ends: list[int]) -> dict[str, An
         "n": 1,
         "temperature": settings.temperature,
         "top_p": settings.top_p,
-        "max_tokens": settings.max_tokens,
+        "max_tokens": settings.max_new_tokens,
         "seed": asked.seed,
         "stop_token_ids": ends,
         "skip_special_tokens": True,

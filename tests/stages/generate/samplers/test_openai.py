@@ -218,3 +218,9 @@ def test_a_model_that_takes_no_temperature_gets_none():
     with ChatServer() as server:
         ((found,),) = sampled(server, prompt_of("a"), num_samples=1, temperature=None)
     assert ("temperature" in server.asked[0].body, found.temperature) == (False, None)
+
+
+def test_the_room_for_thinking_is_sent_beside_that_for_the_answer():
+    with ChatServer() as server:
+        ((found,),) = sampled(server, prompt_of("a"), num_samples=1, max_tokens=40, max_thinking_tokens=60)
+    assert (server.asked[0].body["max_completion_tokens"], found.max_tokens) == (100, 40)

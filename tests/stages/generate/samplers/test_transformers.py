@@ -6,7 +6,8 @@ from hasse.stages.generate.answers import row_seed, views_that_fit
 from hasse.stages.generate.samplers import transformers as sampler
 from hasse.stages.generate.samplers.transformers import Settings
 from hasse.stages.models.lazy import LoadedModel
-from hasse.stages.models.sample import generate, gumbel_noise, split_sample
+from hasse.stages.models.sample import generate, gumbel_noise
+from hasse.stages.models.thinking import split_sample
 from hasse.stages.scoring.batch import collate
 from hasse.stages.scoring.score import sequence_logps
 from tests.scripted_model import scripted
@@ -156,3 +157,20 @@ def test_a_template_that_opens_the_thinking_leaves_no_answer_before_it_is_closed
     assert split_sample("maybe 42", [1, 2], Opening()) == ("", "maybe 42")
     assert split_sample("maybe 42</think>\n\n41", [1, 2], Opening()) == ("41", "maybe 42")
     assert split_sample("maybe 42", [], Opening()) == ("maybe 42", None)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(1, "truncated"), (2, "ok")])
+def test_an_answer_has_its_own_limit_where_thinking_has_one(limit, status):
+    """Reply and end are two tokens; without thinking, the room for thinking does not count."""
+    model, tokenizer = scripted(["41"])
+    asked = Settings(num_samples=1, max_tokens=limit, max_thinking_tokens=8)
+    ((found,),) = sampler.sample([prompt("a", "So?")], asked, LoadedModel(model, tokenizer, "w", "t"))
+    assert (found.text, found.status, len(found.token_ids), found.max_tokens) == ("41", status, limit, limit)
+
+
+def test_thinking_over_its_limit_is_cut_off_and_named():
+    model, tokenizer = scripted(["<think>maybe"], ends=False)
+    asked = Settings(num_samples=1, max_tokens=4, max_thinking_tokens=3)
+    ((found,),) = sampler.sample([prompt("a", "So?")], asked, LoadedModel(model, tokenizer, "w", "t"))
+    assert (found.text, len(found.token_ids), found.finish_reason, found.status) == ("", 3, "length", "filtered")
+    assert found.error == "max_thinking_tokens were used up before the answer began; raise max_thinking_tokens"

@@ -16,6 +16,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.chat.questions.append(question)
         self.server.chat.bodies.append(body)
         said = self.server.chat.answer(question)
+        said, thinking = said if isinstance(said, tuple) else (said, None)
         if said == "busy":
             self.reply(500, {"error": {"message": "busy", "type": "error", "code": "x"}})
             return
@@ -25,6 +26,7 @@ class Handler(BaseHTTPRequestHandler):
         refused, cut = said == "refuse", said == "cut"
         message = {"role": "assistant", "content": None if refused else said}
         message["refusal"] = "I will not." if refused else None
+        message["reasoning_content"] = thinking
         choice = {"index": 0, "finish_reason": "length" if cut else "stop", "message": message}
         self.reply(
             200,
@@ -45,9 +47,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def chat(monkeypatch):
-    """`answer`: question -> text, or refuse, cut, busy, malformed; `questions`: all that were asked, `bodies`: as they
-
-    were sent; `settings`: of the client.
+    """`answer`: question -> text, (text, reasoning_content), or refuse, cut, busy, malformed; `questions`: all that
+    were asked, `bodies`: as they were sent; `settings`: of the client.
     """
     monkeypatch.setenv("SOME_KEY", "secret")
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -298,3 +298,33 @@ def test_a_template_of_ones_own_decides_the_question_and_enters_the_key(chat, sh
 def test_settings_that_cannot_be_honoured_are_refused(wrong, message):
     with pytest.raises(ValidationError, match=message):
         openai.Settings(chat={"model": "judge"}, **wrong)
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["reasoning_content", "inline"])
+def test_a_thinking_judges_reasoning_is_kept_and_no_score_is_read_from_it(chat, shown, apart):
+    """The thinking holds scores of its own, which the judge takes back."""
+
+    def answer(question):
+        given = {name: {"quality": float(text.split()[0])} for name, text in shown(question).items()}
+        thought = "At first: " + scores(**{name: {"quality": 10 - mark["quality"]} for name, mark in given.items()})
+        said = scores(**given)
+        return (said, thought) if apart else f"<think>{thought}</think>\n{said}"
+
+    chat.answer = answer
+    ((first, second),) = judged([item("5 one", "4 two")], chat, aspects=ONE_ASPECT, orders=1)
+    assert (first.total, second.total) == (5.0, 4.0)
+    assert first.reasoning.startswith("At first: {")
+    assert second.reasoning == first.reasoning
+    assert first.rationale == f"{'A' if first.presentations[0].slot == 1 else 'B'} is so."
+
+
+def test_the_second_question_quotes_the_judges_reply_without_its_thinking(chat, shown):
+    chat.answer = lambda question: (
+        "<think>" + "hm " * 50 + "</think>No scores."
+        if len(chat.questions) < 2
+        else (scores(**{name: {"quality": 5} for name in shown(question)}))
+    )
+    ((only,),) = judged([item("5 one")], chat, aspects=ONE_ASPECT)
+    assert (only.total, only.presentations[0].num_asks) == (5.0, 2)
+    assert "No scores." in chat.questions[1]
+    assert "hm hm" not in chat.questions[1]
