@@ -1,11 +1,12 @@
 """Do the source's rows have the columns that the recipe names, and the answers that its samplers take?"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
 from hasse.data.errors import InputError
+from hasse.data.raw_prompt import RawPrompt
 from hasse.data.settings import registry
 from hasse.data.thinking import has_tags, split_thinking
 from hasse.flows.recipe.sections import SOURCES
@@ -27,10 +28,7 @@ def check_source_rows(steps: Sequence[Step]) -> None:
     At least the first row is read. Raises SourceError for a column that the source does not have, and InputError for a
     field that no row has.
     """
-    prompts = next(step.settings for step in steps if step.stage.name == "prompts")
-    assert isinstance(prompts, PromptsSettings)
-    settings: Any = prompts.source
-    rows = iter(registry.load(SOURCES, settings.kind, kind="source").rows(settings))
+    rows = _rows(steps)
     first = next(rows, None)
     absent = _fields_taken(steps)
     for row in chain([first] if first else [], rows if absent else []):
@@ -52,8 +50,7 @@ def warn_of_thinking(steps: Sequence[Step]) -> None:
         return
     if not has_tags(template_in(locate(student.model, revision=student.revision))):
         return
-    prompts = next(step.settings for step in steps if step.stage.name == "prompts")
-    rows = registry.load(SOURCES, prompts.source.kind, kind="source").rows(prompts.source)
+    rows = _rows(steps)
     references = [row.reference for row in islice(rows, ROWS_READ) if row.reference]
     if references and not any(split_thinking(answer).thinking for answer in references):
         LOG.warning(
@@ -62,6 +59,14 @@ def warn_of_thinking(steps: Sequence[Step]) -> None:
             student.model,
             len(references),
         )
+
+
+def _rows(steps: Sequence[Step]) -> Iterator[RawPrompt]:
+    """The rows of the recipe's source."""
+    prompts = next(step.settings for step in steps if step.stage.name == "prompts")
+    assert isinstance(prompts, PromptsSettings)
+    settings: Any = prompts.source
+    return iter(registry.load(SOURCES, settings.kind, kind="source").rows(settings))
 
 
 def _fields_taken(steps: Sequence[Step]) -> dict[str, str]:
