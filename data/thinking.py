@@ -14,14 +14,14 @@ import re
 from dataclasses import dataclass
 
 _NAMES = (
-    r"(?:seed:|ant)?(?:think(?:ing)?|thoughts?)|reason(?:ing)?|analysis|reflection|scratch_?pad|inner_monologue"
-    r"|chain_of_thought"
+    r"(?:[a-z]+[:_-]|ant)?(?:think(?:ing)?|thoughts?)(?:[_-]process)?|reason(?:ing)?|analysis|reflection|scratch_?pad"
+    r"|inner_monologue|chain_of_thought|rationale|deliberation"
 )
 
 _OPENS = rf"""
-    <(?:{_NAMES})(?:\s[^<>]*)?>                                 # most open models
+    <(?:{_NAMES})(?:\s[^<>/]*)?>                                # most open models
   | \[THINK\]                                                   # Magistral
-  | <\|(?:begin_of_thought|start_thinking|thinking|think)\|>    # OpenThinker, Command
+  | <\|(?:begin_of_thought|start_thinking|thinking|think|think(?:ing)?_start|inner_prefix)\|>   # OpenThinker, Command
   | ◁think▷                                                     # Kimi
   | <unused94>(?:thought\n)?                                    # Gemma
   | (?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)[^<]*<\|message\|>      # gpt-oss
@@ -30,7 +30,7 @@ _OPENS = rf"""
 _CLOSES = rf"""
     </(?:{_NAMES})\s*>
   | \[/THINK\]
-  | <\|(?:end_of_thought|end_thinking|/thinking|/think)\|>
+  | <\|(?:end_of_thought|end_thinking|/thinking|/think|think(?:ing)?_end|inner_suffix)\|>
   | ◁/think▷
   | <unused95>
   | (?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>

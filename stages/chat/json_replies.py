@@ -96,7 +96,7 @@ def json_object(text: str, key: str) -> dict[str, Any]:
     objects = [value for start, end, value in _objects(text, key) if _is_in_the_answer(text, start, end)]
     if not objects:
         raise ValueError(f"it holds no JSON object with {key!r}")
-    if len({json.dumps(value[key], sort_keys=True) for value in objects}) > 1:
+    if any(value[key] != objects[0][key] for value in objects[1:]):
         raise ValueError(f"it holds {len(objects)} JSON objects that disagree about {key!r}; reply with one")
     return objects[-1]
 

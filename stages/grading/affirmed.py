@@ -5,8 +5,9 @@ import re
 NOT = r"(?:\bnot\b|n't\b|\bnever\b)"
 AFFIRMED = re.compile(
     rf"{NOT}\s+(?:\w+\s+){{0,3}}?(?:only|just|merely|simply|solely|until|least|unlike|surprising\w*|unusual\w*)\b"
-    r"|(?:\b(?:no|without|little|beyond)|n't|\bnot)\s+(?:\w+\s+){0,2}?(?:doubt|question|wonder|surprise)\w*"
-    r"|\bnothing\s+but\b|\bwithout\s+fail\b"
+    r"|(?:\b(?:no|without|little|beyond)|n't|\bnot)\s+(?:an?\s+|any\s+|in\s+|to\s+)?(?:doubt|question|wonder|surprise)\w*"
+    r"|\bnothing\s+but\b|\bwithout\s+fail\b|\b(?:none|no|nobody|nothing)\s+(?:\w+\s+)?other(?:\s+\w+)?\s+than\b"
+    rf"|(?:{NOT}|\bcannot\b)\s+(?:\w+\s+){{0,5}}?any\w*\s+but\b|(?:{NOT}|\bcannot\b)\s+go\s+wrong\b"
     r"|\b(?:if|unless)\s+(?:i|we|my)\b(?:'m)?(?:\s+\w+){0,3}?\s+(?:correctly|right|rightly|well|mistaken|wrong|serves\s+me)\b"
     r"|\bif\s+you\s+(?:mean|are|ask|want|refer|look)\w*"
     r"|\bwithout\s+(?:\w+\s+){1,6}?(?=(?:i|we)(?:'d|\s+(?:would|should|think|believe|guess|assume))\b)"

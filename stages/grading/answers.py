@@ -8,7 +8,7 @@ from hasse.stages.grading.denial import is_denied
 from hasse.stages.grading.nearness import exact_match
 from hasse.stages.grading.numbers import same
 from hasse.stages.grading.statements import explicit, marked, plain, sentences, unwrapped
-from hasse.stages.grading.tokens import Token, canonical, may_hold, places, tokens, without_articles
+from hasse.stages.grading.tokens import Token, canonical, is_word, may_hold, places, tokens, without_articles
 
 _LETTERS = tuple("ABCDEFGHJ")
 _PAIRS = (("yes", "no"), ("true", "false"))
@@ -67,14 +67,15 @@ def first(text: str, gold: str, *, asks_not: bool = False) -> bool:
     if not may_hold(said, canonical(gold)):
         return False
     stated = explicit(said)
-    told = sentences(said[slice(*stated[0])] if stated else said)
+    said = said[stated[0][0] : stated[0][1]] if stated else said
+    told = sentences(said)
     wanted = tokens(canonical(gold))
     if not told:
         return False
     if len(wanted) == 1 and wanted[0].number is not None:
         numbers = [token for token in tokens(told[0]) if token.number is not None]
-        return bool(numbers) and numbers[0].equals(wanted[0]) and _contains(told[0], gold, asks_not)
-    return _contains(told[0], gold, asks_not)
+        return bool(numbers) and numbers[0].equals(wanted[0]) and _contains(said, gold, asks_not, told[0])
+    return _contains(said, gold, asks_not, told[0])
 
 
 def names(text: str, gold: str) -> bool:
@@ -82,9 +83,12 @@ def names(text: str, gold: str) -> bool:
     return strict(text, gold) or bool(places(tokens(plain(canonical(text))), tokens(canonical(gold))))
 
 
-def _contains(text: str, gold: str, asks_not: bool) -> bool:
-    spans = places(tokens(text), tokens(canonical(gold)))
-    return any(not is_denied(text, start, end, asks_not=asks_not) for start, end in spans)
+def _contains(text: str, gold: str, asks_not: bool, sentence: str | None = None) -> bool:
+    """Whether the sentence, by default the whole text, has the gold answer and the text does not deny it there."""
+    sentence = text if sentence is None else sentence
+    at = text.index(sentence)
+    spans = places(tokens(sentence), tokens(canonical(gold)))
+    return any(not is_denied(text, at + start, at + end, asks_not=asks_not) for start, end in spans)
 
 
 def _bare(said: str, gold: str, ours: list[Token], theirs: list[Token]) -> bool:
@@ -104,7 +108,9 @@ def _contradict(ours: list[Token], theirs: list[Token]) -> bool:
 
 def _symbols(found: list[Token]) -> list[str]:
     return [
-        token.text for token in found if token.number is None and re.search(r"[<>=+*^%≤≥≠#]|&&|\|\||-$|^\.", token.text)
+        token.text
+        for token in found
+        if token.number is None and (not any(map(is_word, token.text)) or re.search(r"[+*#]|-$|^\.", token.text))
     ]
 
 

@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 
 from hasse.stages.grading.affirmed import AFFIRMED, NOT, describes, in_a_name
+from hasse.stages.grading.languages import BREAKS, DENIALS, DENIALS_AFTER, UNSPACED_BREAKS, UNSPACED_DENIALS
 
 _NEAR = 400
 """How many characters before and after a mention are searched for a denial. A search of the whole text would take time
@@ -17,10 +18,10 @@ _REACH = 9
 """The largest number of words between a denial and what it denies."""
 
 _BREAK = re.compile(
-    r"[.!?](?=\s|$)|[;:\n,()。！？；：，、—–]"
+    r"[.!?](?=\s|$)|[;:\n,()。！？；：，、—–]|\s--?(?=\s)"
     r"|\b(?:but|however|although|though|yet|then|therefore|thus|hence|so|because|since|actually|rather(?!\s+than)"
     r"|instead(?!\s+of)|and\s+(?:it|this|that|the\s+answer)\s+(?:is|was)"
-    r"|sondern|aber|mais|sino|pero|bensì|mas|maar|но|а|بل|لكن|बल्कि|लेकिन)\b|而是|但是",
+    rf"|{BREAKS})\b|{UNSPACED_BREAKS}",
     re.IGNORECASE,
 )
 _SENTENCE_BREAK = re.compile(r"[.!?](?=\s|$)|[;\n。！？；]|\bbut\b", re.IGNORECASE)
@@ -32,12 +33,14 @@ _DENIAL = re.compile(
       |(?:refus\w+|declin\w+|deny|denies|denied|denying|doubt\w*|rul(?:e|es|ed|ing)\ out|exclud\w+|reject\w*|ignor\w+)
        (?!\s+by\b)|fail(?:s|ed)?\ to|contrary\ to)\b
     |\b(?:false|untrue|wrong|incorrect|impossible|mistaken|misleading)\ (?:that|to|in)\b
+    |\b(?:myth|misconception|rumou?r|not\ the\ case)\ that\b
+    |\b(?:none\ of\ \w+|nobody|no\ one)\ (?:says?|said|thinks?|believes?|claims?|is|are|was|were)\b
+    |\bnothing\ (?:says?|indicates?|suggests?|shows?|proves?|points?\ to)\b
     |\bno\ (?:idea|way|evidence|sign|indication|clue|reason)\b
-    |\b(?:all|every(?:one|body|thing|where)|any(?:one|body|thing|where))\ but\b
+    |\b(?:all|every(?:one|body|thing|where)|any(?:one|body|thing|where)|any\ \w+)\ but\b
     |\bno\s+(?:(?!it\b|they\b|he\b|she\b|this\b|that\b|there\b|the\b|i\b|we\b|you\b)\w+\s+)?$|\bnon[\s-]$
-    |\b(?:nicht|kein\w*|weder|anstatt|statt|pas|ni|jamais|no\ es|no\ era|no\ fue|no\ son|nunca|non\ è|né|não|nem|nie
-      |niet|geen|не|нет|ни|ليس|ليست|غير|לא|אינו|אינה)\b
-    |(?:不是|并非|不(?![仅僅但只止丹列管论論过過久断斷])|没有|没|未(?![来來央婚])|非(?![洲常凡裔])|無|ไม่ใช่|ไม่)(?=.{{0,4}}$)""",
+    |\b(?:{DENIALS})\b
+    |(?:{UNSPACED_DENIALS})(?=.{{0,4}}$)""",
     re.VERBOSE | re.IGNORECASE,
 )
 
@@ -47,24 +50,27 @@ _NEGATED_AFTER = re.compile(
       (?:is|was|are|were|does|do|did|has|have|had|can|could|would|will|should|must|may|might|seems?)\s*(?:n't|not\b|never\b
         |no\ longer\b){_NO_MORE}
     | (?:cannot\b|can't|won't){_NO_MORE}
-    | (?:では|じゃ|で)(?:ない|なく|ありません|なかった)
-    | (?:이|가)?\s*아니
-    | değil
-    | नहीं
+    | {DENIALS_AFTER}
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
 """X is not ..., X cannot ...: a denial, unless the question asks for what is not or cannot."""
 _WRONG_AFTER = re.compile(
     r"""^[\s"'*)\]”’]*(?:
-      (?:is|was|are|were|would\ be|seems?|looks?)\s+(?:clearly\ |certainly\ |also\ |simply\ |definitely\ )?
+      [❌✗✘✖]|[:(\[–—-]\s*(?:that(?:'s|\ is)\ )?(?:wrong|incorrect|false|untrue|not\ (?:correct|right|true))\b
+    | (?:is|was|are|were|would\ be|seems?|looks?)\s+(?:clearly\ |certainly\ |also\ |simply\ |definitely\ )?
       (?:wrong|incorrect|false|untrue|impossible|unlikely|ruled\ out|excluded|out\b|mistaken|inconsistent|unsupported)
     | (?:can|could|may|must|should)\ be\ (?:ruled\ out|excluded|rejected|discarded)
     | (?:是|选项)?(?:错|不对|不正确)
-    | \?\s*(?:no|nope|not|wrong|nein|non)\b
+    | (?:is|was)\ an?\ (?:\w+\ )?(?:mistake|misconception|myth|distractor)\b
+    | \?\s*(?:(?:absolutely|definitely|certainly|of\ course|(?:that|this|it)(?:'s|\ is|\ was))\ )?
+      (?:no|nope|not|never|wrong|incorrect|false|nein|non)\b
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
+_ALL_BUT = re.compile(r"\b(?:all|every(?:\w+|\s\w+)|any(?:\w+|\s\w+))\s+but\s+(?:the\s+|an?\s+)?$", re.IGNORECASE)
+_CROSSED = re.compile(r"(?:[❌✗✘✖]|\b(?:wrong|incorrect|false)(?:\s+(?:answer|option|choice))?\s*:)\s*$", re.IGNORECASE)
+"""Marks before what is wrong: a cross, "Incorrect:"."""
 _ASKS = re.compile(
     r"\W*(?:is|are|was|were|do|does|did|can|could|would|should|will|who|what|which|when|where|why|how|whether)\b", re.I
 )
@@ -102,7 +108,9 @@ def _denied_before(text: str, start: int) -> bool:
     at = _last(_BREAK, before)
     if re.match(r"\s*(?:or|nor)\b", before[at:], re.IGNORECASE):  # the end of a list: not X, Y, or Z
         at = _last(_SENTENCE_BREAK, before)
-    if re.search(r"\b(?:all|every\w+|any\w+)\s+but\s+(?:the\s+|an?\s+)?$", before, re.IGNORECASE):
+    if _CROSSED.search(before):
+        return True
+    if (listed := _ALL_BUT.search(before)) and not _denies(before[: listed.start()]):
         return True
     clause = AFFIRMED.sub(lambda found: " " * len(found[0]), before[at:])
     return any(
@@ -111,6 +119,11 @@ def _denied_before(text: str, start: int) -> bool:
         and not in_a_name(before, at + found.start())
         for found in _DENIAL.finditer(clause)
     )
+
+
+def _denies(before: str) -> bool:
+    """Whether the last clause of this text has a negated verb: not all but X, nothing is anything but X."""
+    return re.search(rf"{NOT}|\bcannot\b", before[_last(_BREAK, before) :], re.IGNORECASE) is not None
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:

@@ -9,6 +9,7 @@ from hasse.data.thinking import split_thinking
 from hasse.stages.grading import answers, labels, mathematics
 from hasse.stages.grading.denial import asks_for_what_is_not
 from hasse.stages.grading.nearness import SCORES
+from hasse.stages.grading.statements import without_struck
 from hasse.stages.grading.task import READINGS, Reading, TaskSettings
 
 _LABELS: dict[Reading, Callable[[str, tuple[str, ...]], str | None]] = {
@@ -41,8 +42,8 @@ class Grade:
 
 
 def grade(text: str, prompt: Prompt, task: TaskSettings) -> Grade:
-    """The grade of an answer. Its thinking is cut off first."""
-    said = split_thinking(text).answer
+    """The grade of an answer. Its thinking, and what it has struck out, are cut off first."""
+    said = without_struck(split_thinking(text).answer)
     found = _labels(said, task) if task.labels else _golds(said, prompt, task)
     right = _right_labels(found, prompt) if task.labels else {reading: found[reading] is not None for reading in found}
     known = task.has_gold(prompt)

@@ -25,6 +25,8 @@ _REPLIES = {
 """Words that may follow "no" as an answer. Before other words "no" is part of a phrase, such as "no idea"."""
 
 
+_AND = r"\b(?:or|nor|and|oder|und|ou|et|o|y|e|или|и)\b|[/|&]|还是|或者?|和|または|か|と"
+"""Words between labels of which none is chosen: X or Y, both X and Y."""
 _NEAR = 200
 """How many characters before and after a label decide whether it is stated."""
 _SCALE = re.compile(r"\d\s*/\s*$|\bout\s+of\s+$")
@@ -51,7 +53,8 @@ def strict(text: str, labels: Sequence[str]) -> str | None:
     whole = next((label for label in labels if _is(said, label) or _is(unwrapped(said), label)), None)
     if whole is not None:
         return whole
-    line = re.sub(r"^[\s>#*•-]+", "", last_line(_shown(text, labels)))
+    shown = re.sub(rf"(?im)^(\W*(?:the\s+)?{KEY}\s*:)[ \t]*\n\s*", r"\1 ", _shown(text, labels))
+    line = re.sub(r"^[\s>#*•-]+", "", last_line(shown))
     line = re.sub(r"^(?:so|thus|therefore|hence|finally)\b[,:]?\s*", "", line, flags=re.IGNORECASE)
     said = re.sub(rf"^(?:the\s+)?{KEY}(?:{LINK}|(?<=option)|(?<=choice))\s*", "", line, flags=re.IGNORECASE)
     return next((label for label in labels if said != line and (_is(said, label) or _is(unwrapped(said), label))), None)
@@ -130,7 +133,9 @@ def _is_whole(text: str, start: int, end: int) -> bool:
     before = "" if _is_unspaced(before[-1:]) else before
     if text[start:end].isdigit() and (_SCALE.search(before) or re.match(r"\s*/\s*\d+(?![\d/])", after)):
         return not _SCALE.search(before) and not re.search(r"[\w/.,]$", before)
-    after = "" if _is_unspaced(after[:1]) else after
+    after = "" if _is_unspaced(after[:1]) or (text[end - 1].isascii() and _is_hangul(after[:1])) else after
+    if not is_word(text[start]) and _runs_into(before, text[start:end]):
+        return False
     if spaced[0] and is_word(text[start]) and before and _runs_on(before, text[start]):
         return False
     if after.startswith("'s") and not is_word(after[2:3] or " "):
@@ -144,6 +149,18 @@ def _is_whole(text: str, start: int, end: int) -> bool:
 def _is_unspaced(character: str) -> bool:
     """Whether the character is of a script without spaces between words."""
     return re.match("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]", character) is not None
+
+
+def _is_hangul(character: str) -> bool:
+    """Whether the character is Korean, and so may begin a particle behind a word of another script."""
+    return re.match("[\uac00-\ud7a3]", character) is not None
+
+
+def _runs_into(before: str, label: str) -> bool:
+    """Whether a label that begins with a symbol is the end of something longer: the = of !=, the .NET of asp.net."""
+    if not any(is_word(character) for character in label):
+        return before[-1:] in tuple("<>=!+*/^&|~") if label[0] in "<>=!+*/^&|~" else False
+    return label[0] == "." and is_word(before[-1:] or " ")
 
 
 def _is_a_line(text: str, start: int, end: int) -> bool:
@@ -176,7 +193,8 @@ def _is_meant(shown: str, start: int, end: int, *, said: bool) -> bool:
     following = re.match(r"\s+([\w']+)", after)
     if word.lower() == "no":
         begins = said or not shown[:start].strip() or re.search(r"[.,;:!?\n\"'(]\s*$", shown[:start])
-        return bool(begins) and (following is None or following[1].lower() in _REPLIES)
+        ends = following is None and re.match(r"\W*$", after)
+        return bool(ends) or (bool(begins) and (following is None or following[1].lower() in _REPLIES))
     if len(word) > 1 or not word.isascii() or not word.isalpha():
         return True
     if re.match(r"\)", after) or (following is None and (said or not shown[:start].strip())):
@@ -193,7 +211,7 @@ def _without_lists(found: list[Mention], text: str) -> list[Mention]:
     groups: list[list[Mention]] = []
     for mention in found:
         between = text[groups[-1][-1].end : mention.start] if groups else ""
-        joined = groups and re.fullmatch(r"[\"'\s]*(?:,|/|,?\s*(?:or|nor|and))?[\"'\s]*(?:an?\s)?", between)
+        joined = groups and re.fullmatch(rf"[\"'\s]*(?:,|、|,?\s*(?:{_AND}))?[\"'\s]*(?:an?\s)?", between)
         if joined and between.strip("\"' "):
             groups[-1].append(mention)
         else:
@@ -203,6 +221,6 @@ def _without_lists(found: list[Mention], text: str) -> list[Mention]:
 
 def _settled(group: list[Mention], text: str) -> list[Mention]:
     between = " ".join(text[a.end : b.start] for a, b in pairwise(group))
-    if len({mention.label for mention in group}) > 1 and re.search(r"\b(?:or|nor)\b|/", between):
+    if len({mention.label for mention in group}) > 1 and re.search(_AND, between):
         return [replace(mention, is_denied=True) for mention in group]
     return group

@@ -6,6 +6,7 @@
 1/2  ½  1½  6/12             fractions; 05/12 and 1/2/2026 are dates, compared part by part
 50%  50 per cent  0.5        a per cent is a hundredth: 50 % is 0.5 and not 50
 5e3  5 × 10^3  10³           powers of ten
+2 million  2e6  5万           words that multiply; also 20k, $5bn
 $5  5 dollars  5             the same currency, or none on one side
 007                          a gold answer with a leading zero is a code: 7 is not 007
 """
@@ -16,6 +17,8 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
+from hasse.stages.grading.scales import SCALE, power_of_ten
+
 MAX_DIGITS = 300
 """Longer runs of digits, and larger exponents, are compared as text."""
 
@@ -23,8 +26,11 @@ _CURRENCIES = {
     "$": "dollar", "us$": "dollar", "usd": "dollar", "dollar": "dollar", "dollars": "dollar",
     "€": "euro", "eur": "euro", "euro": "euro", "euros": "euro",
     "£": "pound", "gbp": "pound", "pound": "pound", "pounds": "pound",
-    "¥": "yen", "jpy": "yen", "yen": "yen", "₹": "rupee", "inr": "rupee", "rupee": "rupee", "rupees": "rupee",
+    "¥": "yen", "jpy": "yen", "yen": "yen", "¢": "cent", "cent": "cent", "cents": "cent",
+    "₹": "rupee", "inr": "rupee", "rupee": "rupee", "rupees": "rupee",
 }  # fmt: skip
+
+CURRENCY_SIGNS = "$¢£¤¥֏؋৳฿៛₠-₿"
 
 _GROUPED = r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?!\d)|[1-9]\d?(?:,\d{2})+,\d{3}(?:\.\d+)?(?!\d)"
 _SPACED = r"[1-9]\d{0,2}(?:[\ '_]\d{3})+(?:[.,]\d+)?(?!\d)"
@@ -34,19 +40,22 @@ _DATE = r"\d+/\d+/\d+|\d+-\d+-\d+|\d+(?:\.\d+){2,}|\d+(?::\d+)+|\d+-\d+"
 _POWER = r"(?:[eE][+-]?\d+|\s?[x×·*]\s?10\s?(?:\^|\*\*)\s?\{?[+-]?\d+\}?|\^\{?[+-]?\d+\}?)"
 
 NUMBER = re.compile(
-    rf"""(?P<currency>(?:US)?[$€£¥₹]\ ?)?
-         (?P<sign>(?<![\w)])[+-](?=[.\d$€£¥₹])|\b(?:minus|negative)\ (?=\.?\d))?
-         (?P<inner>[$€£¥₹])?
+    rf"""(?P<currency>(?:US)?[{CURRENCY_SIGNS}]\ ?)?
+         (?P<sign>(?<![\w)])[+-](?=[.\d{CURRENCY_SIGNS}])|(?<==\ )[+-]\ (?=\.?\d)|\b(?:minus|negative)\ (?=\.?\d))?
+         (?P<inner>[{CURRENCY_SIGNS}])?
          (?:(?P<date>(?<![\d.])(?!(?:{_EUROPEAN})(?![.,]?\d))(?:{_DATE})(?!\d))
            |(?P<whole>\d+)\ (?P<part>\d+/\d+)(?![/\d])
            |(?P<fraction>\d+/\d+)
-           |(?P<number>{_EUROPEAN}|{_GROUPED}|{_SPACED}|{_PLAIN})(?P<power>{_POWER})?)
+           |(?P<number>{_EUROPEAN}|{_GROUPED}|{_SPACED}|{_PLAIN})(?P<power>{_POWER})?(?:{SCALE})?)
          (?P<percent>\ ?(?:%|per\ ?cent\b))?
-         (?P<after>\ (?:USD|EUR|GBP|JPY|INR|dollars?|euros?|pounds?|yen|rupees?)\b)?""",
+         (?P<after>\ (?:USD|EUR|GBP|JPY|INR|dollars?|euros?|pounds?|yen|rupees?|cents?)\b
+           |\ ?[{CURRENCY_SIGNS}](?!\ ?[\d.]))?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
+_RANGE = re.compile(r"(?<=\d)(?: – |[–—‐])(?=\d)")
+"""A dash between two numbers; 1939–1945 is 1939-1945."""
 _SIGNS = str.maketrans(dict.fromkeys("−﹣－‒", "-") | {"٫": ".", "٬": ",", "٪": "%", "’": "'", "⁄": "/"})
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " "))
 
@@ -81,14 +90,16 @@ def plain_digits(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]).replace("−", "-"), text)
     text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKC", text.translate(_SPACES)).translate(_SIGNS)
-    return _FOREIGN_DIGIT.sub(lambda m: str(unicodedata.decimal(m[0])), text)
+    text = _FOREIGN_DIGIT.sub(lambda m: str(unicodedata.decimal(m[0])), text)
+    return _RANGE.sub("-", text)
 
 
 def quantity(match: re.Match[str]) -> Quantity | None:
     """The number in a match of `NUMBER`; None if it is too long or divides by zero."""
     if sum(c.isdigit() for c in match[0]) > MAX_DIGITS:
         return None
-    currency = _CURRENCIES.get((match["currency"] or match["inner"] or match["after"] or "").strip().lower())
+    sign = (match["currency"] or match["inner"] or match["after"] or "").strip().lower()
+    currency = _CURRENCIES.get(sign) or sign or None
     if match["date"] or _is_date(match["fraction"]):
         written = match["date"] or match["fraction"]
         parts = tuple(int(part) for part in re.split(r"\D", written))
@@ -118,7 +129,8 @@ def _value(match: re.Match[str]) -> Fraction | None:
     if match["fraction"]:
         return _ratio(match["fraction"])
     value = Fraction(_decimal(match["number"]))
-    return value if match["power"] is None else _raised(value, match["power"])
+    value = value if match["power"] is None else _raised(value, match["power"])
+    return value if match["scale"] is None or value is None else value * 10 ** power_of_ten(match["scale"])
 
 
 def _ratio(text: str) -> Fraction | None:

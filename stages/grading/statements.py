@@ -13,6 +13,7 @@ KEY = (
 LINK = r"(?:\s*[:=]|\s+(?:is|was|are|would\s+be|must\s+be|should\s+be|will\s+be)\b\s*:?|\s+[-–—](?=\s))"
 """What connects the noun to the statement: a colon, "is", a dash."""
 
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]+(?<=\S)~~|<(?P<tag>s|del|strike)>.*?</(?P=tag)>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
 _COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|textit)\s*\{([^{}]*)\}")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -24,7 +25,7 @@ _ANSWER_TAG = re.compile(
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _MARKS = [
-    (re.compile(r"(\*\*|__|~~)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
+    (re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
     (re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]*[^\s*])\*(?![\w*])"), r"\1"),
     (re.compile(r"(?<![\w_])_(?=[^\s_])([^_\n]*[^\s_])_(?![\w_])"), r"\1"),
     (re.compile(r"(`+)(?=[^`\s])(.*?[^`])\1"), r"\2"),
@@ -39,6 +40,11 @@ _WRAPS = ('""', "''", "“”", "‘’", "«»", "‹›", "「」", "『』", 
 _SHORT = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|St|Mt|Ft|Jr|Sr|vs|Prof|Gen|Col|Sgt|Lt|Capt|Gov|Sen|Rep|Rev|Inc|Ltd|Co|Corp|No|[A-Z])\.$"
 )
+
+
+def without_struck(text: str) -> str:
+    """The text without ~~struck out~~ words."""
+    return _STRUCK.sub(" ", text) if "~~" in text or "</" in text else text
 
 
 @lru_cache(maxsize=256)

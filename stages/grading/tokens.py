@@ -11,14 +11,14 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hasse.stages.grading.numbers import NUMBER, Quantity, plain_digits, quantity, same
+from hasse.stages.grading.numbers import CURRENCY_SIGNS, NUMBER, Quantity, plain_digits, quantity, same
 
 _UNITS = {
     "km", "m", "cm", "mm", "nm", "mi", "ft", "in", "yd", "kg", "g", "mg", "lb", "lbs", "oz", "t", "l", "ml", "s", "ms",
     "h", "hr", "hrs", "min", "mins", "d", "w", "kw", "mw", "gw", "v", "a", "ma", "hz", "khz", "mhz", "ghz", "b", "kb",
-    "mb", "gb", "tb", "bn", "mn", "mph", "kph", "k", "c", "f",
+    "mb", "gb", "tb", "mph", "kph", "k", "c", "f", "am", "pm",
 }  # fmt: skip
-_BEGINS_NUMBER = frozenset("+-.$€£¥₹mMnNuU")
+_BEGINS_NUMBER = re.compile(rf"[\d+.mMnNuU{CURRENCY_SIGNS}-]")
 """First characters of numbers beside digits: of signs, currencies, minus, negative, US$."""
 _SIMPLE = re.compile(r"[A-Za-z]+(?=[\s,;!?]|$)")
 """The most frequent words: only letters, followed by a space, a comma or the end."""
@@ -33,12 +33,20 @@ _UNSPACED = re.compile(
     "\U00020000-\U0003ffff]"
 )
 """Thai, Lao, Burmese, Khmer, kana and Chinese characters."""
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u0640\u0591-\u05c7\u064b-\u0652\u0670]")
+_INVISIBLE = re.compile(
+    "[\ufe0e\ufe0f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u0640\u0591-\u05c7\u064b-\u0652\u0670]"
+)
 """Characters that do not change a word: soft hyphens, zero widths, direction marks, Arabic and Hebrew vowel points."""
-_SYMBOL = re.compile(r"!=+|&&|\|\||[<>=+*^%≤≥≠≈×÷±∞→⇒$€£¥]+")
-_ALONE = {"$", "€", "£", "¥"}
-"""Symbols that count only beside a number."""
+_SYMBOL = re.compile(
+    r"!=+|&&|\|\||-+>|<-+|(?<=\w)\|(?=\w)|(?<!\S)!(?=\w)|[<>=+*^%×÷±¬]+"
+    "|(?![✓✔✅☑])[\u2190-\u22ff\u2600-\u27bf\U0001f1e6-\U0001faff]"
+)
+"""Symbols that count: operators, arrows and pictures. A check mark is emphasis, as a bullet is."""
+_SAME_SYMBOL = {"≥": ">=", "≤": "<=", "≠": "!=", "→": "->", "⇒": "=>", "←": "<-"}
+_ROOTS = ("√", "∛", "∜")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "′": "'"})
+_SUFFIX = re.compile("'(?:s|[dt][ıiuü]r|[dt][ae]n?|[yn]?[ıiuü]n|y[ıiuüae])$", re.IGNORECASE)
+"""An English possessive, or a Turkish ending behind a name: Ankara'dır."""
 _PARTICLES = re.compile(
     "(?:은|는|이|가|을|를|에|에서|의|로|으로|와|과|도|만|이다|입니다|이에요|예요|이었다|였다|이었습니다|였습니다)$"
 )
@@ -145,7 +153,7 @@ def is_word(character: str) -> bool:
 
 def _number(text: str, at: int, before: list[Token]) -> Token | None:
     """The number at this index, unless it is part of a word such as B12 or 3rd."""
-    if not (text[at].isdigit() or text[at] in _BEGINS_NUMBER):
+    if not _BEGINS_NUMBER.match(text, at):
         return None
     inside = at > 0 and is_word(text[at - 1]) and not _UNSPACED.match(text[at - 1])
     if inside and not (before and before[-1].end == at and before[-1].number):
@@ -154,7 +162,7 @@ def _number(text: str, at: int, before: list[Token]) -> Token | None:
     if match is None or (inside and text[at] not in "+-"):
         return None
     letters = _letters(text, match.end())
-    if letters and folded(letters) not in _UNITS and not _UNSPACED.match(letters):
+    if letters and folded(letters) not in _UNITS and not _UNSPACED.match(letters) and not "가" <= letters[0] <= "힣":
         return None
     if text[match.end() : match.end() + 1] == "+" and not is_word(text[match.end() + 1 : match.end() + 2] or " "):
         return Token(match[0] + "+", at, match.end() + 1)
@@ -187,7 +195,7 @@ def _word(text: str, at: int) -> Token | None:
     word = text[start:end]
     if "." in word and _ABBREVIATION.fullmatch(word):  # U.S. is US
         word = word.replace(".", "")
-    word = word.removesuffix("'s").removesuffix("'S").replace("'", "")
+    word = _SUFFIX.sub("", word).replace("'", "")
     return Token(folded("." * dot + word), at, end)
 
 
@@ -212,7 +220,7 @@ def _with_ending(text: str, start: int, end: int) -> int:
 
 def _symbol(text: str, at: int) -> Token | None:
     found = _SYMBOL.match(text, at)
-    return Token(found[0], at, found.end()) if found and found[0] not in _ALONE else None
+    return Token(_SAME_SYMBOL.get(found[0], found[0]), at, found.end()) if found else None
 
 
 def _is_joined(text: str, before: list[Token], token: Token) -> bool:
@@ -220,6 +228,8 @@ def _is_joined(text: str, before: list[Token], token: Token) -> bool:
     if not before:
         return False
     between = text[before[-1].end : token.start]
+    if not between and before[-1].text in _ROOTS:
+        return True
     return (
         bool(between)
         and between != " "
