@@ -49,6 +49,6 @@ def test_everybody_reads_by_the_reading_of_the_task(reading):
     said = annotator.annotate(items, annotator.Settings(), task)
     assert {f.candidate_id for f in said if f.text.startswith("The answer is right.")} == right
     for name, text in SAID.items():
-        answer = SimpleNamespace(text=text, token_ids=(1,), finish_reason="stop")
+        answer = SimpleNamespace(text=text, num_answer_tokens=1, finish_reason="stop")
         row = graded(PROMPT, answer, decoding="greedy", sample=0, task=task)
         assert getattr(row, f"correct_{reading}") is (name in right), name
