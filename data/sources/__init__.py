@@ -16,6 +16,9 @@ class SourcePlug(Protocol):
     MIXES_ROWS: bool = False
     """Whether a prompt shows parts of other rows, so that a new row changes old prompts. `hasse nightly` refuses it."""
 
+    HAS_GOLD: bool = True
+    """Whether a prompt may have a gold label or gold answers. A table is asked by its field mapping instead."""
+
     @abstractmethod
     def rows(self, settings: Any) -> Iterator[RawPrompt]:
         """The prompts in the order of the source. Raises SourceError, with file, row and field."""

@@ -17,6 +17,8 @@ def check_gold(recipe: RecipeSections) -> None:
         return
     column = "label" if recipe.task.labels else "answers"
     for setting, purpose, remedy in _needs(recipe):
+        if recipe.table_fields() is None:
+            raise ValueError(f"{setting} {purpose}, but the source {recipe.source.kind} has none; {remedy}")
         raise ValueError(
             f"{setting} {purpose}, but source.fields names no column `{column}`, so no answer is right or wrong; "
             f"map source.fields.{column}, or {remedy}"

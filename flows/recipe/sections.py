@@ -164,10 +164,10 @@ class RecipeSections(Config):
         return any(arm.method == "pit" for arm in self.arms().values())
 
     def has_gold(self) -> bool:
-        """Whether prompts may have gold answers: in a table, if a column is mapped to them; in other sources, yes."""
+        """Whether prompts may have gold answers: in a table, if a column is mapped to them."""
         fields = self.table_fields()
         if fields is None:
-            return True
+            return registry.load(SOURCES, self.source.kind, kind="source").HAS_GOLD
         if self.task.labels:
             return fields.label is not None
         return fields.answers is not None or self.task.no_answer is not None

@@ -13,6 +13,7 @@ from hasse.stages.pit.improve_file import read_answers
 from hasse.stages.pit.improver import FOLDS, GapJudge, Triple, fold_of, improver_ids
 from hasse.stages.train.loss_terms import penalised_reward
 from hasse.stages.train.methods.gap_reward import ORDERS
+from tests.stages import tokenizers
 
 HOW = ImproverExamplesSettings(template="{prompt} r {reference} t", max_length=60)
 
@@ -59,6 +60,23 @@ def test_improver_prompt_and_answer_are_the_reward_models_text(tiny_tokenizer, t
         *judged.prompt_token_ids,
         *judged.completions[0].token_ids,
     ]
+
+
+def test_a_conversation_stands_in_the_improvers_prompt_turn_by_turn():
+    """In one turn of the user; what the prompt's own turns say opens no turn of the template."""
+    tokenizer = tokenizers.chatml()
+    turns = (("user", "Hi"), ("assistant", "Hello!"), ("user", "Cook rice."))
+    asked = replace(prompt(), messages=tuple(Message(role=role, content=content) for role, content in turns))
+    triple = Triple(prompt=asked, preferred="With pleasure.", other="No.")
+    how = ImproverExamplesSettings(max_length=200)
+    frame = "user: Hi\n\nassistant: Hello!\n\nuser: Cook rice.\n\nAn answer:\nNo.\n\nA better answer:\n"
+    improver = improver_example(triple, tokenizer, how)
+    assert tokenizer.decode(list(improver.prompt_token_ids)) == (
+        f"<|im_start|>user\n{frame}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    gap = gap_example(triple, tokenizer, how)
+    wl = [*gap.prompt_token_ids, *gap.completions[0].token_ids]
+    assert wl == [*improver.prompt_token_ids, *improver.completions[0].token_ids]
 
 
 def test_a_blind_reward_model_sees_no_reference(tiny_tokenizer, triple):
