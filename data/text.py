@@ -15,6 +15,11 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: white space, control characters and characters of no width alone."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
+
+
 @lru_cache(maxsize=1024)
 def normalise_answer(text: str) -> str:
     """The text as SQuAD's official metric compares it: lower case, no punctuation, no articles, single spaces."""

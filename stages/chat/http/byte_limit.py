@@ -15,7 +15,7 @@ ENCODING = "content-encoding"
 
 
 class TooLong(httpx2.RequestError):
-    """The response has more bytes than any answer needs, or an encoding that was not asked for."""
+    """The response has more bytes than any answer needs, is cut off, or has an encoding that was not asked for."""
 
 
 def limited() -> dict[str, list[Any]]:
@@ -34,7 +34,8 @@ def limited() -> dict[str, list[Any]]:
 
 class _Limited(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream, encoding: str, most: int):
-        self._stream, self._encoding, self._left = stream, encoding, most
+        self._stream, self._encoding, self._left, self._most = stream, encoding, most, most
+        self._state: Any = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         unpack = self._unpacker()
@@ -44,16 +45,22 @@ class _Limited(httpx2.AsyncByteStream):
             if self._left < 0:
                 raise TooLong("the response is longer than any answer")
             yield data
+        if self._is_cut_off():
+            raise TooLong("the packed response is cut off")
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    def _is_cut_off(self) -> bool:
+        """Whether packed data ends before its own end, which holds the checksum."""
+        return self._state is not None and not self._state.eof and self._left < self._most
 
     def _unpacker(self) -> Any:
         if self._encoding == "identity":
             return lambda data: data
         if self._encoding not in ("gzip", "x-gzip", "deflate"):
             raise TooLong(f"the response is packed by {self._encoding[:20]!r}, which was not asked for")
-        state = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects whether the data is gzip or zlib
+        self._state = state = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects whether the data is gzip or zlib
 
         def unpack(data: bytes) -> bytes:
             try:

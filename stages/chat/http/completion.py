@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
+from hasse.data.text import is_blank
 from hasse.stages.chat.reply import Replies, Reply, Unsupported, Unusable, Wanted, failed
 
 WHOLE = {"stop", "eos", "eos_token", "end_turn", "stop_sequence"}
@@ -47,11 +48,14 @@ class _Message(BaseModel):
     refusal: str | None = None
     reasoning_content: object = None
     reasoning: object = None
+    tool_calls: object = None
+    function_call: object = None
 
 
 class _Choice(BaseModel):
     index: int | None = None
     message: _Message
+    error: object = None
     finish_reason: str | None = None
     logprobs: object = None  # read only when log-probs were asked for, since servers put various things here
 
@@ -59,6 +63,7 @@ class _Choice(BaseModel):
 class _Completion(BaseModel):
     choices: list[_Choice]
     model: object = None
+    error: object = None
 
 
 class _Token(BaseModel):
@@ -88,6 +93,8 @@ def read_completion(body: bytes, wanted: Wanted) -> ChatCompletion:
         found = _Completion.model_validate_json(body)
     except ValidationError as error:
         raise _problem_of(body, error) from None
+    if found.error:
+        raise _reported(read_error(body))
     replies, problem = [], ""
     for choice in _distinct(found.choices)[: wanted.num]:
         reply = _reply_of(choice, wanted)
@@ -118,11 +125,19 @@ def _problem_of(body: bytes, error: ValidationError) -> ValueError:
         return Unusable("the response is an HTML page, not a chat completion; check base_url")
     said = read_error(body)
     if said.message or said.code is not None:
-        return Unusable(f"the response holds an error: {said.message or said.code}", status=_status(said.code))
+        return _reported(said)
     found = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(map(str, found["loc"])) or "the whole"
     problem = "it is no JSON" if found["type"] == "json_invalid" else f"{place}: {found['msg']}"
     return Unusable(f"the response is not the chat completion that was asked for: {problem}")
+
+
+def _reported(said: _Error) -> Unusable:
+    """The exception for an error that the server describes in a response with a good status."""
+    code = "" if said.code is None else said.code
+    return Unusable(
+        f"the response holds an error: {said.message or code or 'without words'}", status=_status(said.code)
+    )
 
 
 def _status(code: object) -> int | None:
@@ -150,8 +165,10 @@ def _reply_of(choice: _Choice, wanted: Wanted) -> Reply | _NotWhole:
         return Reply(text="", status="refused", error=refusal, reasoning=reasoning)
     if reason in WITHHELD:
         return Reply(text="", status="refused", error="stopped by the endpoint's content filter", reasoning=reasoning)
-    if reason in CALLS:
-        return failed(f"finish_reason is {choice.finish_reason!r}: the model calls a tool instead of answering")
+    if choice.error:
+        return _NotWhole(f"the answer comes with an error: {str(choice.error)[:100]}")
+    if reason in CALLS or choice.message.tool_calls or choice.message.function_call:
+        return failed(f"finish_reason is {_shown(choice.finish_reason)}: the model calls a tool instead of answering")
     if reason not in WHOLE | CUT_OFF:
         return _NotWhole(
             f"finish_reason is {_shown(choice.finish_reason)}, which does not say that the answer is whole"
@@ -159,7 +176,7 @@ def _reply_of(choice: _Choice, wanted: Wanted) -> Reply | _NotWhole:
     logprobs = _logprobs_of(choice) if wanted.logprobs and text else ()
     if reason in CUT_OFF:
         return Reply(text=text, status="truncated", logprobs=logprobs, reasoning=reasoning)
-    if not text.strip():
+    if is_blank(text):
         return Reply(text="", status="refused", error="an empty answer", reasoning=reasoning)
     return Reply(text=text, status="ok", logprobs=logprobs, reasoning=reasoning)
 

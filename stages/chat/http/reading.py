@@ -28,6 +28,12 @@ REDIRECTED = "it sends requests on to another address; write in base_url the add
 """Redirects are not followed: neither the question nor the key go to an address that the settings do not name."""
 MALFORMED = {400, 422}
 TOO_LARGE = 413
+WITHHELD_QUESTION = {400, 403, 422, 451}
+FILTERS = (
+    b'"content_filter"', b'"content_policy_violation"', b'"ResponsibleAIPolicyViolation"', b'"invalid_prompt"',
+    b'"moderation_blocked"', b'"flagged_input"', b'"data_inspection_failed"', b'"sensitive_words_detected"',
+)  # fmt: skip
+"""Codes of servers that refuse to pass a single question on to the model because of what it says."""
 TOO_LONG = ("context_length_exceeded", "maximum context length")
 """The code or the words of a server for a question that does not fit into its model's context beside max_tokens."""
 LETTERS_A_TOKEN = 100
@@ -54,12 +60,18 @@ class Reader:
     def problem(self, response: Response, sent: Sequence[str] = ()) -> Outcome:
         """The outcome of an error response to a request with these fields.
 
-        A question that is too long is no error of the run: its row gets the status `filtered`.
+        A question that is too long is no error of the run: its row gets the status `filtered`. Neither is a question
+        that the server's filter withholds: its row gets the status `refused`.
         """
         if _is_too_long(response):
             said = self.quote(read_error(response.body).message) or "the question is too long"
             reply = Reply(text="", status="filtered", error=said)
             return Outcome(replies=(reply,), final=True, headers=response.headers)
+        if response.status in WITHHELD_QUESTION and any(code in response.body for code in FILTERS):
+            said = self.quote(read_error(response.body).message) or "the endpoint's filter withholds the question"
+            return Outcome(
+                replies=(Reply(text="", status="refused", error=said),), final=True, headers=response.headers
+            )
         wait = retry_after(response.headers)
         if wait > self.settings.longest_wait and response.status in RETRIED | OVERLOADED:
             return self._too_long_a_wait(response, wait)

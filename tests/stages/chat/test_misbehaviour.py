@@ -61,6 +61,12 @@ def message(**fields):
     return body
 
 
+def with_choice(**fields):
+    body = completion("half")
+    body["choices"][0] |= fields
+    return body
+
+
 def ending(reason):
     body = completion("half an answ", reason=reason)
     if reason == "left out":
@@ -99,6 +105,26 @@ def test_a_call_of_a_tool_is_no_answer_and_not_asked_for_twice_in_a_run(reason, 
             (reply,) = asked(server, cache=tmp_path / "c")
             assert (reply.status, reason in str(reply.error)) == ("failed", True)
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("fields", [{"tool_calls": [{"id": "1"}] * 2}, {"function_call": {"name": "f"}}])
+def test_a_call_of_a_tool_is_no_answer_whatever_the_end_is_called(fields):
+    with ChatServer(lambda _: Act(body=message(content="I will look", **fields))) as server:
+        (reply,) = asked(server)
+    assert (reply.text, reply.status) == ("", "failed")
+    assert "calls a tool" in reply.error
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "content_filter"), (400, "invalid_prompt"), (400, "data_inspection_failed"), (403, "flagged_input")],
+)
+def test_a_question_that_the_endpoint_withholds_is_refused_alone(status, code):
+    held = Act(status=status, body={"error": {"message": "by policy", "code": code}})
+    with ChatServer(lambda a: held if a.text == "a" else Act()) as server:
+        first, second = asked(server, "a", "b")
+        assert len(server.asked) == 2
+    assert (first.status, first.error, second.status) == ("refused", "by policy", "ok")
 
 
 @pytest.mark.parametrize("reason", ["stop", "eos", "end_turn", "stop_sequence", "STOP"])
@@ -189,8 +215,11 @@ def test_a_message_without_a_text_has_a_status(fields, status, error):
         (b'{"error": {"message": "overloaded", "code": 502}}', "HTTP 502"),
         (b'{"error": {"message": "out of order"}}', "holds an error: out of order"),
         (b'{"error": "out of order"}', "holds an error: out of order"),
+        (completion("half") | {"error": {"message": "out of order"}}, "holds an error: out of order"),
+        (completion("half") | {"error": {"code": 502, "message": "x"}}, "HTTP 502"),
+        (with_choice(error={"message": "out of order"}), "comes with an error"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_a_body_that_is_no_completion_ends_as_a_row_that_says_so(body, error):
     with ChatServer(lambda _: Act(body=body)) as server:
@@ -236,10 +265,11 @@ def test_a_packed_answer_is_unpacked(pack):
         ("gzip", gzip.compress(b" " * (chat_bytes.MOST_BYTES + 1))),
         ("identity", b" " * (chat_bytes.MOST_BYTES + 1)),
         ("gzip", b"not packed"),
+        ("gzip", gzip.compress(json.dumps(completion("x")).encode())[:-8]),
         ("br", b"x"),
         ("gzip, gzip", gzip.compress(gzip.compress(b"x"))),
     ],
-    ids=["bomb", "long", "unpacked", "other", "twice"],
+    ids=["bomb", "long", "unpacked", "cut off", "other", "twice"],
 )
 def test_a_response_has_a_longest_length(encoding, body):
     with ChatServer(lambda _: Act(body=body, headers={"Content-Encoding": encoding})) as server:
