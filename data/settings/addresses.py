@@ -7,18 +7,36 @@ from urllib.parse import parse_qsl, urlsplit
 ADDRESS = re.compile(r"[a-z][\w+.-]*://\S+", re.IGNORECASE)
 SECRETS = re.compile(r"key|token|secret|passw|pwd|signature|credential|^sig$|^auth", re.IGNORECASE)
 """Names in a query whose values are secrets."""
+UNSEEN = re.compile(r"[\s\\\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e]")
+"""Characters that no address has: white space, backslashes, control characters, and those that change the direction."""
+KEY_FIELDS = re.compile(
+    r"(?:x[-_])?api[-_]?key|authorization|bearer|(?:access|auth|api)[-_]?token|password|secret", re.I
+)
+"""Names of fields of a request whose values are secrets; others, such as max_tokens, are not."""
 
 
 def without_secrets(address: object) -> object:
-    """Return the address. Raises ValueError, without quoting the address, if it holds a user, a query or a fragment."""
+    """Return the address. Raises ValueError, without quoting the address, for what is no address of an endpoint.
+
+    It may not hold a user, a query or a fragment, and needs a host and a possible port.
+    """
     if isinstance(address, str):
         _check_user(address)
+        _check_shape(address)
         parts = urlsplit(address)
         if parts.query or parts.fragment:
             raise ValueError(
                 "the address holds a query (?...) or a fragment (#...), where keys must not stand; leave it out"
             )
     return address
+
+
+def check_no_keys(fields: object) -> None:
+    """Raises ValueError, which names the field, if a field of a request, at any depth, is one that holds a key."""
+    for name, value in fields.items() if isinstance(fields, Mapping) else ():
+        if KEY_FIELDS.fullmatch(str(name)):
+            raise ValueError(f"{name!r} would be stored with every run; name the variable with the key instead")
+        check_no_keys(value)
 
 
 def check_addresses(values: object, *, where: str = "") -> None:
@@ -45,6 +63,16 @@ def _check_user(address: str) -> None:
         raise ValueError("the address cannot be read as scheme://host:port/path") from None
     if has_user:
         raise ValueError("the address holds a user or a password; leave them out, and name the variable with the key")
+
+
+def _check_shape(address: str) -> None:
+    parts = urlsplit(address)
+    try:
+        possible = bool(re.search(r"\w", parts.hostname or "")) and parts.port != 0
+    except ValueError:  # a port beyond 65535 or of letters
+        possible = False
+    if not possible or ".." in parts.path.split("/") or UNSEEN.search(address):
+        raise ValueError("the address cannot be used as scheme://host:port/path")
 
 
 def _check_query(address: str) -> None:

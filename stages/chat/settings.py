@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from hasse.data.settings import Config, unkeyed
-from hasse.data.settings.addresses import without_secrets
+from hasse.data.settings.addresses import check_no_keys, without_secrets
 from hasse.stages.chat.http.usage import Usage
 
 NOT_IN_KEYS = "its settings are in the key by their values"
@@ -157,6 +157,7 @@ class ChatSettings(Config):
     def _extends_the_body(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if taken := sorted(OWN_FIELDS & set(extra)):
             raise ValueError(f"extra_body may not give {', '.join(taken)}, which other settings or hasse itself decide")
+        check_no_keys(extra)
         try:
             json.dumps(extra, allow_nan=False)
         except (ValueError, RecursionError) as error:

@@ -109,7 +109,9 @@ class Reader:
         if problem := self._overrun(outcome.usage, completion.replies, wanted):
             return replace(outcome, error=problem, again=False, model=completion.model)
         replies = tuple(self._without_key(reply) for reply in completion.replies)
-        return replace(outcome, replies=replies, error=completion.problem, unusable=not replies, model=completion.model)
+        return replace(
+            outcome, replies=replies, error=self.quote(completion.problem), unusable=not replies, model=completion.model
+        )
 
     def _overrun(self, usage: Usage | None, replies: tuple[Reply, ...], wanted: Wanted) -> str:
         """The error for a server that wrote more tokens than were asked for, since no cap on money can hold then."""

@@ -57,7 +57,7 @@ def read_usage(body: bytes) -> Usage | None:
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        cached_tokens=min(cached, prompt),
+        cached_tokens=cached if cached <= prompt else 0,  # a count that cannot be has the full price
         reasoning_tokens=min(_detail(counts.completion_tokens_details, "reasoning_tokens"), completion + unlisted),
         unlisted_tokens=unlisted,
     )

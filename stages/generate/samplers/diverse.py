@@ -81,8 +81,11 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: Any) -> Iterato
 
 
 def overlap(texts: Sequence[str], max_rouge: float) -> tuple[bool, float]:
-    """(whether the set passes, mean ROUGE-L F1 of its pairs); a blank answer has F1 1 with every other."""
-    values = [_rouge_l(a, b) if a.strip() and b.strip() else 1.0 for a, b in combinations(texts, 2)]
+    """(whether the set passes, mean ROUGE-L F1 of its pairs); a blank answer has F1 1 with every other.
+
+    So have equal answers, also of symbols alone, which ROUGE does not see.
+    """
+    values = [_rouge_l(a, b) if a.strip() and b.strip() and a != b else 1.0 for a, b in combinations(texts, 2)]
     blank = any(not text.strip() for text in texts)
     return not blank and all(v < max_rouge for v in values), sum(values) / max(len(values), 1)
 

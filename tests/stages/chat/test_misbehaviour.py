@@ -623,3 +623,38 @@ def test_an_address_with_a_secret_is_refused_without_saying_it(base_url):
         ChatSettings(model="m", base_url=base_url)
     assert all("pw-secret" not in error["msg"] for error in caught.value.errors())
     assert all(error["type"] == "value_error" for error in caught.value.errors())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://",
+        "http:///v1",
+        "http://h:99999/v1",
+        "http://h:x/v1",
+        "http://h/v1\nX: y",
+        "http://h/v1/../..",
+        "http://e x/",
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_refused_with_the_settings(address):
+    with pytest.raises(ValidationError, match="base_url"):
+        ChatSettings(model="m", base_url=address)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"api_key": "sk-1"}, {"provider": {"Authorization": "Bearer x"}}, {"x-api-key": "k"}]
+)
+def test_a_key_among_the_fields_of_a_request_is_refused(extra):
+    with pytest.raises(ValidationError, match="would be stored with every run"):
+        ChatSettings(model="m", extra_body=extra)
+
+
+def test_more_cached_tokens_than_the_question_has_leave_the_full_price():
+    body = completion("x") | {
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 80}}
+    }
+    ledger, prices = Ledger(), {"m": Price(input=1000, output=1000, cached_input=100)}
+    with ChatServer(lambda _: Act(body=body)) as server:
+        asked(server, prices=prices, ledger=ledger)
+    assert ledger.dollars == pytest.approx(0.015)

@@ -12,6 +12,7 @@ from hasse.stages.generate.samplers import diverse
         (["the cat sat on the mat", "the cat sat on a mat", "dogs run fast", "birds can fly"], False, 0.833333),
         (["a b c d e", "a b c d f", "x y z w v", "p q r s t"], False, 0.8),
         (["", "", "hello world", "good bye"], False, 1.0),
+        (["?!", "?!", "?!"], False, 1.0),
         (["red apples", "blue skies", "green trees", "dark nights"], True, 0.0),
     ],
 )
