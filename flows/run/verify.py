@@ -7,21 +7,30 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hasse.data.errors import CorruptFile
+from hasse.data.errors import CorruptFile, InputError
 from hasse.flows.run.history import FOLDER, read_histories
 from hasse.flows.run.records import RUNS, read_record, record_files
+from hasse.flows.run.replies import file_of
 from hasse.pipeline.files import is_held
 from hasse.pipeline.row_chunks import chunk_problem
 from hasse.pipeline.sealed import read_json
 from hasse.pipeline.store import WORK, Artifact, Store
+from hasse.stages.chat.cache.file import num_damaged
 
 Row = dict[str, Any]
 
 
 def verify(store: Store) -> list[Row]:
-    """One row for each artifact, folder of row chunks and work folder, one for the runs, and one for the nights."""
+    """One row for each artifact, folder of row chunks and work folder; one for the runs, the nights, the replies."""
     artifacts = [_row(a.ref, _num_files(a), a.problems(full=True)) for a in store.artifacts()]
-    return [*artifacts, *map(_chunks(store), store.rows()), *_work(store), *_runs(store), *_nights(store)]
+    return [
+        *artifacts,
+        *map(_chunks(store), store.rows()),
+        *_work(store),
+        *_runs(store),
+        *_nights(store),
+        *_replies(store),
+    ]
 
 
 def _row(ref: str, num_files: int, problems: list[str]) -> Row:
@@ -88,3 +97,14 @@ def _nights(store: Store) -> Iterator[Row]:
     found, problems = read_histories(store)
     if found or problems:
         yield _row(FOLDER, len(found) + len(problems), problems)
+
+
+def _replies(store: Store) -> Iterator[Row]:
+    path = file_of(store)
+    if path.exists():
+        try:
+            found = num_damaged(path)
+            problems = [f"{path.name}: {found} replies are damaged; they are asked for again"] if found else []
+        except InputError as error:
+            problems = [str(error)]
+        yield _row(path.parent.name, 1, problems)

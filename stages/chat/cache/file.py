@@ -1,6 +1,8 @@
 """The SQLite file of replies: its path, opening and migrating it, listing its contents, and deleting it."""
 
 import errno
+import hashlib
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,15 +13,18 @@ from hasse.pipeline.disk import disk_message, disk_problem
 from hasse.pipeline.files import is_held
 from hasse.stages.chat.cache import claims as chat_claims
 
-VERSION = 3  # 1: without log-probs and batches; 2: without reasoning and claims
+VERSION = 4  # 1: without log-probs and batches; 2: without reasoning and claims; 3: without digests
 
 REPLIES = """create table if not exists reply (
     key text primary key, status text not null, text text not null, error text,
-    input_tokens integer, output_tokens integer, created real not null, logprobs text, reasoning text
+    input_tokens integer, output_tokens integer, created real not null, logprobs text, reasoning text,
+    digest text
 )"""
 BATCHES = """create table if not exists batch (
     file_id text primary key, batch_id text, requests text not null, created real not null
 )"""
+CONTENT = "key, status, text, error, logprobs, reasoning"
+"""The columns that the digest covers."""
 TABLES = ("reply", "batch", "claim")
 
 
@@ -36,6 +41,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
+        db.text_factory = _text
         _check(db, path)
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")  # a kill loses nothing, a power cut perhaps the last replies
@@ -68,6 +74,23 @@ def contents(path: Path) -> list[dict[str, Any]]:
     return [{**row, "tokens in": int(row["tokens in"]), "tokens out": int(row["tokens out"])} for row in named]
 
 
+def digest(*values: str | None) -> str:
+    """The digest of a reply with its key, by which a damaged reply is known."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
+
+
+def num_damaged(path: Path) -> int:
+    """The number of replies that differ from their digest. Raises InputError for a file that is no cache of replies."""
+    if not path.exists():
+        return 0
+    with closing(open_file(path)) as db:
+        try:
+            rows = db.execute(f"select digest, {CONTENT} from reply where digest is not null")
+            return sum(kept != digest(*values) for kept, *values in rows)
+        except sqlite3.Error as error:
+            raise InputError(f"{path}: cannot be used as a cache of replies ({error}); name another file") from error
+
+
 def delete(path: Path) -> None:
     """Delete the cache and the files beside it. Raises WorkError while a process is asking or a batch is under way."""
     if path.exists():
@@ -82,6 +105,11 @@ def delete(path: Path) -> None:
         raise WorkError(f"{path}: a run is asking questions and keeps its replies there; try again when it has ended")
     for found in (path, *path.parent.glob(f"{path.name}-*"), *asking):
         found.unlink(missing_ok=True)
+
+
+def _text(stored: bytes) -> str:
+    """A text of the database. Damage may have made it no UTF-8, and then its digest does not fit."""
+    return stored.decode(errors="replace")
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
@@ -100,5 +128,7 @@ def _bring_up_to_date(db: sqlite3.Connection) -> None:
         db.execute("alter table reply add column logprobs text")
     if version in (1, 2):
         db.execute("alter table reply add column reasoning text")
+    if version in (1, 2, 3):
+        db.execute("alter table reply add column digest text")
     db.execute(f"pragma user_version = {VERSION}")
     db.execute("commit")

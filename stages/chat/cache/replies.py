@@ -16,7 +16,7 @@ from pathlib import Path
 from hasse.data.errors import StoreError
 from hasse.pipeline.disk import disk_message
 from hasse.stages.chat.cache.claims import Claims
-from hasse.stages.chat.cache.file import failed_disk, open_file
+from hasse.stages.chat.cache.file import CONTENT, digest, failed_disk, open_file
 from hasse.stages.chat.http.usage import Usage
 from hasse.stages.chat.reply import Replies, Reply, Wanted
 
@@ -56,12 +56,12 @@ class Cache:
         found: list[Reply] = []
         if self._db is None:
             return ()
-        statement = "select status, text, error, logprobs, reasoning from reply where key = ? and created >= ?"
+        statement = f"select digest, {CONTENT} from reply where key = ? and created >= ?"
         for name in _names(key, range(num)):
             row = self._execute(self._db, statement, name, self._not_before).fetchone()
-            if row is None:
+            if row is None or row[0] not in (None, digest(*row[1:])):  # a damaged reply is asked for again
                 break
-            found.append(_reply(*row))
+            found.append(_reply(*row[2:]))
         return tuple(found)
 
     def put(self, key: str, replies: Sequence[Reply], usage: Usage | None, *, first: int = 0) -> None:
@@ -123,8 +123,10 @@ class Cache:
         self, db: sqlite3.Connection, name: str, reply: Reply, tokens: tuple[int, int] | tuple[None, None]
     ) -> None:
         logprobs = json.dumps(reply.logprobs) if reply.logprobs else None
-        row = (name, reply.status, reply.text, reply.error, *tokens, time.time(), logprobs, reply.reasoning or None)
-        self._execute(db, "insert or replace into reply values (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+        reasoning = reply.reasoning or None
+        seal = digest(name, reply.status, reply.text, reply.error, logprobs, reasoning)
+        row = (name, reply.status, reply.text, reply.error, *tokens, time.time(), logprobs, reasoning, seal)
+        self._execute(db, "insert or replace into reply values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
 
     @contextlib.contextmanager
     def _transaction(self, db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:

@@ -21,6 +21,7 @@ from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import digest
 from hasse.stages.chat import one_by_one as chat_questions
 from hasse.stages.chat.ask import ask, converse
+from hasse.stages.chat.cache.file import num_damaged
 from hasse.stages.chat.money.budget import Account, Ledger
 from hasse.stages.chat.reply import Reply
 from hasse.stages.chat.request import Request
@@ -375,6 +376,23 @@ def test_a_cache_of_version_1_is_read_and_goes_on(tmp_path):
         found = [[reply.text for reply in asked(server, ["a", "b"], cache=tmp_path / "c")] for _ in range(2)]
     assert found == [["paid long ago", "Answer to b"]] * 2
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "change", ["text = 'Answer to b'", "text = cast(x'61ff' as text)", "logprobs = '[', text = 'x'"]
+)
+def test_a_damaged_reply_is_never_used_but_asked_for_again(change, tmp_path):
+    with ChatServer() as server:
+        asked(server, ["a", "b"], cache=tmp_path / "c")
+        with closing(sqlite3.connect(tmp_path / "c")) as db, db:
+            db.execute(f"update reply set {change} where text = 'Answer to a'")
+        assert num_damaged(tmp_path / "c") == 1
+        assert [reply.text for reply in asked(server, ["a", "b"], cache=tmp_path / "c")] == [
+            "Answer to a",
+            "Answer to b",
+        ]
+        assert [a.text for a in server.asked] == ["a", "b", "a"]
+    assert num_damaged(tmp_path / "c") == 0
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, None])
