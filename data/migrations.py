@@ -30,6 +30,14 @@ def _prompt_2(table: pa.Table) -> pa.Table:
     return table.add_column(table.schema.get_field_index("reference") + 1, kind.with_name("drafts"), none)
 
 
+def _prompt_3(table: pa.Table) -> pa.Table:
+    """Add the instruction, null, and the demonstrations, empty: models were asked the bare question."""
+    at, turns = table.schema.get_field_index("messages") + 1, table.schema.field("messages").type
+    none = pa.array([[]] * len(table), turns)
+    table = table.add_column(at, pa.field("demonstrations", turns, nullable=False), none)
+    return table.add_column(at, pa.field("instruction", pa.string()), pa.nulls(len(table), pa.string()))
+
+
 def _evaluation_2(table: pa.Table) -> pa.Table:
     """Add the similarity score, the experts' log-probs and the held-out pairs, null: they were not measured."""
     at = table.schema.get_field_index("correct_loose") + 1
@@ -83,6 +91,7 @@ def _judgement_4(table: pa.Table) -> pa.Table:
 
 MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Prompt", 1): _prompt_2,
+    ("Prompt", 2): _prompt_3,
     ("Candidate", 1): _candidate_2,
     ("PartialOrder", 1): _partial_order_2,
     ("Evaluation", 1): _evaluation_2,

@@ -41,11 +41,15 @@ class Prompt:
            source="entailment", cluster_id="9f2c...", split="train")
     """
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     prompt_id: str
     text: str
     messages: tuple[Message, ...] | None = None
+    instruction: str | None = None
+    """What to do with the question. It is put before the first turn of the user, for models and for judges."""
+    demonstrations: tuple[Message, ...] = ()
+    """Example questions and answers, in turn, that a model reads before the question. Judges do not read them."""
     variants: tuple[str, ...] = ()
     """The same prompt with only one document of its context; there is one text for each document."""
     context: str | None = None

@@ -23,6 +23,10 @@ class SourcePlug(Protocol):
     def rows(self, settings: Any) -> Iterator[RawPrompt]:
         """The prompts in the order of the source. Raises SourceError, with file, row and field."""
 
+    def instruction(self, settings: Any) -> str:
+        """What the rows leave unsaid: the text before each question. Empty where the rows ask by themselves."""
+        return ""
+
     @abstractmethod
     def digest(self, settings: Any) -> str:
         """The sha256 of the bytes that are read; "" where the settings decide everything."""

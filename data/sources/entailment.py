@@ -37,6 +37,11 @@ ODD_CLAIMS = 0.3
 MAX_TRIES = 5000
 """After so many draws without a new prompt, no more different prompts are expected."""
 
+INSTRUCTION = (
+    "Does the hypothesis follow from the premise (entailment), contradict it (contradiction), or neither (neutral)? "
+    "Say why in one sentence, then end with a line of its own that states the label, such as `label: neutral`."
+)
+
 
 class Settings(Config):
     """The sizes of the splits and the difficulty of the riddles."""
@@ -111,6 +116,10 @@ def rows(settings: Settings) -> Iterator[RawPrompt]:
     }
     for split, number in numbers.items():
         yield from _stream(split, number, settings)
+
+
+def instruction(settings: Settings) -> str:
+    return INSTRUCTION
 
 
 def digest(settings: Settings) -> str:

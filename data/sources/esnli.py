@@ -20,6 +20,11 @@ FIELDS = Fields(
     cluster_key="premise",
 )
 
+INSTRUCTION = (
+    "Does the hypothesis follow from the premise (entailment), contradict it (contradiction), or neither (neutral)? "
+    "Explain in one sentence, then end with a line of its own that states the label, such as `label: neutral`."
+)
+
 
 class Settings(Config):
     """The files of e-SNLI, and which of their rows to use."""
@@ -37,6 +42,10 @@ class Settings(Config):
 
 def rows(settings: Settings) -> Iterator[RawPrompt]:
     return table_rows(TableSettings(fields=FIELDS, **settings.model_dump(exclude={"kind"})))
+
+
+def instruction(settings: Settings) -> str:
+    return INSTRUCTION
 
 
 def digest(settings: Settings) -> str:

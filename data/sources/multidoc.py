@@ -83,6 +83,10 @@ def rows(settings: Settings) -> Iterator[RawPrompt]:
             yield _prompt(item, distractors, position, settings)
 
 
+def instruction(settings: Settings) -> str:
+    return "Answer the question from the documents, in as few words as possible."
+
+
 def digest(settings: Settings) -> str:
     return files_digest(settings.path)
 

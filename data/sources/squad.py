@@ -41,6 +41,13 @@ class Settings(Config):
         return check_placeholders(template, ("question",), allowed=("context",))
 
 
+def instruction(settings: Settings) -> str:
+    return (
+        "Answer the question with the shortest fitting words of the passage. If the passage does not answer it, reply: "
+        f"{settings.no_answer}"
+    )
+
+
 def digest(settings: Settings) -> str:
     return files_digest([str(path) for path in find_files(settings.path, suffix=".json")])
 

@@ -55,7 +55,7 @@ def _contender(recipe: Recipe, trained: list[Trained]) -> Trained:
 
 def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
     """Evaluate one model. Held-out prompts must share nothing with what the model has learned from (`seen`)."""
-    section = recipe.evaluate.model_dump()
+    section = recipe.evaluate.model_dump(exclude={"question"})  # the prompts hold it
     if model.arm == RESAMPLE:
         section["seed"] = (section["seed"] + 1 + model.seed) % (MAX_SEED + 1)
     if recipe.evaluate.pairs and model.improve is None:
@@ -71,7 +71,10 @@ def _evaluate(recipe: Recipe, model: Trained, pairs: str) -> Step:
         labels=model.labels,
         stage=evaluate.STAGE,
         settings=EvaluateSettings(
-            **section, task=recipe.task, feedback_template=recipe.feedback_examples.template, improve=model.improve
+            **section,
+            task=recipe.task.grading(),
+            feedback_template=recipe.feedback_examples.template,
+            improve=model.improve,
         ),
         inputs={**inputs, "examples": model.seen} if model.seen else inputs,
     )
@@ -120,7 +123,7 @@ def _report(recipe: Recipe, made: dict[str, tuple[str, ...]]) -> Step:
     return Step(
         name="report",
         stage=report.STAGE,
-        settings=report.ReportInputs(report=shown, task=recipe.task, recipe=_shown(recipe)),
+        settings=report.ReportInputs(report=shown, task=recipe.task.grading(), recipe=_shown(recipe)),
         inputs={
             **{name: (step,) for name, step in names.items()},
             **made,

@@ -84,11 +84,15 @@ def _held_out(recipe: Recipe) -> Round:
 def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
     """The first round, then each further round, once for each seed of the arm that it starts from.
 
+    A round that starts from the student is made once, as the first round is.
+
     The caller adds the models of each round to `trained` before the next round is taken.
     """
     first = _first(recipe)
     yield first
     for (name, section), settings in zip(recipe.rounds.items(), recipe.every_round()[1:], strict=True):
+        if section.start == "student":
+            yield replace(first, settings=settings, suffix=f"/{name}", labels={"round": name})
         for start in [model for model in trained if model.arm == section.start]:
             yield replace(
                 first,
@@ -104,10 +108,17 @@ def _rounds(recipe: Recipe, trained: list[Trained]) -> Iterator[Round]:
 
 def _prompts(recipe: Recipe) -> Step:
     source = registry.load(SOURCES, recipe.source.kind, kind="source")
+    question, held_out_question = recipe.questions()
     return Step(
         name="prompts",
         stage=prompts.STAGE,
-        settings=prompts.PromptsSettings(source=recipe.source, prompts=recipe.prompts, labels=recipe.task.labels),
+        settings=prompts.PromptsSettings(
+            source=recipe.source,
+            prompts=recipe.prompts,
+            labels=recipe.task.labels,
+            question=question,
+            held_out_question=held_out_question,
+        ),
         external={"source": source.digest(recipe.source), **carry_over.external(recipe.prompts.before)},
         plugs=registry.modules(SOURCES, recipe.source.kind),
     )
@@ -119,7 +130,7 @@ def _model(name: str, settings: student.StudentSettings, *, is_trained: bool = F
         name=name,
         stage=student.STAGE,
         settings=settings,
-        inputs={"prompts": ("prompts:pretrain",)} if settings.scratch else {},
+        inputs={"prompts": ("prompts:pretrain",)} if settings.needs_lessons else {},
         external=student.external(settings, is_trained=is_trained),
     )
 
@@ -161,7 +172,7 @@ def _judge(r: Round) -> Step:
     needs_model = traits.needs_model(r.settings.judge)
     estimate = judge.estimate if traits.asks_endpoint(r.settings.judge) else None
     audit = r.recipe.audit if not r.suffix else r.recipe.audit.alone()
-    settings = judge.JudgeSettings(teacher=r.settings.judge, task=r.recipe.task, audit=audit)
+    settings = judge.JudgeSettings(teacher=r.settings.judge, task=r.recipe.task.grading(), audit=audit)
     return Step(
         name=r.named("judge"),
         labels=r.labels,
@@ -222,7 +233,7 @@ def _feedback(r: Round) -> Step:
         stage=replace(
             feedback.STAGE, estimate=feedback.estimate if feedback.asks_endpoint(r.recipe.feedback) else None
         ),
-        settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task),
+        settings=feedback.FeedbackInputs(feedback=r.recipe.feedback, task=r.recipe.task.grading()),
         inputs={
             "prompts": ("prompts",),
             "candidates": (r.named("generate"),),

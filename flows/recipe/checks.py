@@ -30,6 +30,7 @@ def check(recipe: RecipeSections) -> None:
         check_gold,
         _check_dataset_groups,
         _check_growth,
+        _check_question,
         _check_baselines,
     ):
         one_check(recipe)
@@ -52,11 +53,11 @@ def _check_rounds(recipe: RecipeSections) -> None:
     for reserved in ("student", RESAMPLE, LATEST):
         if reserved in recipe.arms():
             raise ValueError(f"an arm cannot be called {reserved!r}; the report uses this name for something else")
-    known = list(recipe.train.arms)
+    known = ["student", *recipe.train.arms]
     for name, section in recipe.rounds.items():
         if section.start not in known:
             raise ValueError(f"rounds.{name}.start: {registry.unknown(section.start, known, kind='earlier arm')}")
-        taken = set(section.arms) & {*known, "student"}
+        taken = set(section.arms) & set(known)
         if taken:
             raise ValueError(f"rounds.{name}.arms: the name {min(taken)!r} is taken by an earlier arm")
         for arm in section.arms:
@@ -184,11 +185,18 @@ def _check_growth(recipe: RecipeSections) -> None:
         return
     if registry.load(SOURCES, recipe.source.kind, kind="source").MIXES_ROWS:
         raise ValueError(f"nightly: in the source {recipe.source.kind} a new row changes old prompts")
-    if recipe.student.scratch and recipe.prompts.fractions.pretrain:
+    if recipe.student.needs_lessons and recipe.prompts.fractions.pretrain:
         raise ValueError(
             "nightly: new rows would join the split pretrain and so change the student; set "
-            "prompts.fractions.pretrain to 0 and mark its rows by source.fields.split, or give student.model"
+            "prompts.fractions.pretrain to 0 and mark its rows by source.fields.split, or give student.model without "
+            "warmup"
         )
+
+
+def _check_question(recipe: RecipeSections) -> None:
+    """Demonstrations that are drawn would change as the source grows, and with them every prompt."""
+    if recipe.nightly is not None and any(question.num_drawn for question in recipe.questions()):
+        raise ValueError("nightly: new rows may change the demonstrations that are drawn; give them as a list")
 
 
 def _check_baselines(recipe: RecipeSections) -> None:

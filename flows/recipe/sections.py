@@ -24,6 +24,7 @@ from hasse.stages.grading import TaskSettings
 from hasse.stages.judge.audit_bounds import AuditSettings
 from hasse.stages.judge.stage import Teacher
 from hasse.stages.order.stage import Strategy
+from hasse.stages.prompts.question import QuestionSettings
 from hasse.stages.prompts.stage import PromptsSection
 from hasse.stages.report.stage import ReportSettings
 from hasse.stages.student.stage import StudentSettings
@@ -38,11 +39,20 @@ Executor = registry.settings_union(EXECUTORS, "executor")
 FIRST = "Left out: as in the first round."
 
 
+class TaskSection(TaskSettings, QuestionSettings):
+    """What is asked, and which answers are right."""
+
+    def grading(self) -> TaskSettings:
+        """The part that says which answers are right."""
+        return TaskSettings(**{name: getattr(self, name) for name in TaskSettings.model_fields})
+
+
 class RoundSection(Config):
     """A further round: a model that an earlier arm has trained answers the prompts, and new arms learn from that."""
 
     start: str = Field(
-        description="The arm, of `train` or of an earlier round, whose model answers and is trained further."
+        description="The arm, of `train` or of an earlier round, whose model answers and is trained further; or "
+        "`student`: the arms of this round differ from those of `train` in what the round changes, such as the order."
     )
     generate: GenerateSettings | None = Field(default=None, description=FIRST)
     judge: Teacher | None = Field(default=None, description=FIRST)  # type: ignore[valid-type]
@@ -78,7 +88,7 @@ class RecipeSections(Config):
     name: str = Field(pattern=rf"^{NAME.pattern}$", description="Lower case, with dashes.")
     description: str = Field(default="", description="One sentence: what question this run answers.")
     source: Source = Field(description="Where the prompts come from.")  # type: ignore[valid-type]
-    task: TaskSettings = TaskSettings()
+    task: TaskSection = TaskSection()
     prompts: PromptsSection = PromptsSection()
     student: StudentSettings
     teacher: StudentSettings | None = Field(
@@ -154,6 +164,15 @@ class RecipeSections(Config):
             optimiser={},
         )
         return [first, *further]
+
+    def questions(self) -> tuple[QuestionSettings, QuestionSettings]:
+        """How the prompts are asked that are trained on, and those that are held out."""
+        given = {name: getattr(self.task, name) for name in QuestionSettings.model_fields}
+        if self.task.instruction is None and self.student.scratch is None:
+            source = registry.load(SOURCES, self.source.kind, kind="source")
+            given["instruction"] = source.instruction(self.source)
+        training = QuestionSettings(**given)
+        return training, self.evaluate.question.over(training) if self.evaluate.question else training
 
     def arms(self) -> dict[str, Any]:
         """Name -> method of every arm of every round, in order."""

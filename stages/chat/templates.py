@@ -7,11 +7,12 @@ other files. Loops, calls and the length of texts are limited, so that no templa
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, nodes, pass_context
+from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -46,14 +47,40 @@ LEFT = "left "
 
 def render(path: Path, values: dict[str, Any]) -> str:
     """Render the template in a file. Raises SourceError that names the file and what the template did."""
+    return _rendered(template(path), values, path)
+
+
+def render_text(source: str, values: dict[str, Any], *, where: str) -> str:
+    """Render a template that is given as text. Raises SourceError that names `where` and what the template did."""
     try:
-        return template(path).render({**values, LEFT: {"steps": MAX_STEPS, "characters": MAX_CHARACTERS}})
+        compiled = _compiled_text(source)
+    except (TemplateError, SyntaxError, RecursionError) as error:
+        raise SourceError(f"cannot be used as a template: {error}", file=where) from error
+    return _rendered(compiled, values, where)
+
+
+def names_in(source: str) -> set[str]:
+    """The names of values that a template uses. Raises ValueError for a text that is no template."""
+    try:
+        return meta.find_undeclared_variables(ENVIRONMENT.parse(source)) - set(ENVIRONMENT.globals)
+    except (TemplateError, SyntaxError, RecursionError) as error:
+        raise ValueError(f"cannot be used as a template: {error}") from error
+
+
+def _rendered(compiled: Template, values: dict[str, Any], where: Path | str) -> str:
+    try:
+        return compiled.render({**values, LEFT: {"steps": MAX_STEPS, "characters": MAX_CHARACTERS}})
     except SecurityError as error:
-        raise SourceError(f"does what a template may not do: {error}", file=path) from error
+        raise SourceError(f"does what a template may not do: {error}", file=where) from error
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise SourceError(f"cannot be used as a template: {error}", file=path) from error
+        raise SourceError(f"cannot be used as a template: {error}", file=where) from error
     except RecursionError:
-        raise SourceError("cannot be used as a template: its macros call each other without end", file=path) from None
+        raise SourceError("cannot be used as a template: its macros call each other without end", file=where) from None
+
+
+@lru_cache(maxsize=64)
+def _compiled_text(source: str) -> Template:
+    return ENVIRONMENT.from_string(source)
 
 
 def template(path: Path) -> Template:

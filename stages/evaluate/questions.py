@@ -35,8 +35,8 @@ def tokenised(
     prompts: Sequence[Prompt], tokenizer: Any, *, max_length: int
 ) -> tuple[list[TokenisedPrompt], list[Prompt]]:
     """The prompts of at most `max_length` tokens, and those that are longer."""
-    from hasse.stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.tokens import asked_token_ids
 
-    questions = [TokenisedPrompt(p, prompt_token_ids(tokenizer, p.text, p.messages)) for p in prompts]
+    questions = [TokenisedPrompt(p, asked_token_ids(tokenizer, p)) for p in prompts]
     too_long = [q.prompt for q in questions if len(q.token_ids) > max_length]
     return [q for q in questions if len(q.token_ids) <= max_length], too_long

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from hasse.data.settings import Config, Seed, unkeyed
 from hasse.data.template import check_placeholders
 from hasse.stages.grading import TaskSettings
+from hasse.stages.prompts.question import HeldOutQuestion
 
 
 class EvaluateSection(Config):
@@ -40,6 +41,10 @@ class EvaluateSection(Config):
         default=False,
         description="Also have the student sample candidates of the held-out prompts, judge and order them, and "
         "measure how many of their pairs each model has in order.",
+    )
+    question: HeldOutQuestion | None = Field(
+        default=None,
+        description="How validation and test prompts are asked, if otherwise than in training. Left out: as in `task`.",
     )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; this changes memory, not results.")
 

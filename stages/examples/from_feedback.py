@@ -19,7 +19,7 @@ from hasse.data.template import check_placeholders, fill
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.examples.example import example_of
 from hasse.stages.models.checkpoints import model_folder
-from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
+from hasse.stages.models.tokens import asked_token_ids, completion_token_ids, prompt_token_ids
 
 
 class FeedbackExamplesSettings(Config):
@@ -99,7 +99,7 @@ def _with_context(prompt: Prompt, context: str, shorter: str) -> Prompt:
 
 def answer_example(prompt: Prompt, tokenizer: Any, max_length: int) -> TrainingExample:
     """The example of the prompt itself, with the expert's answer."""
-    prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
+    prompt_ids = asked_token_ids(tokenizer, prompt)
     ids = completion_token_ids(tokenizer, prompt.reference or "")
     completion = Completion(candidate_id="reference", token_ids=tuple(ids), source="human")
     return example_of(prompt, prompt_ids, [completion], target=0, max_length=max_length)

@@ -11,7 +11,7 @@ from hasse.data.settings import Config
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import model_folder
 from hasse.stages.models.thinking import opens_thinking
-from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
+from hasse.stages.models.tokens import asked_token_ids, completion_token_ids
 
 
 class ExamplesSettings(Config):
@@ -71,7 +71,7 @@ def _example(
     counts: dict[str, int],
 ) -> TrainingExample:
     """The example of one prompt. A completion that does not fit is left out and counted; no completion is cut."""
-    prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
+    prompt_ids = asked_token_ids(tokenizer, prompt)
     by_id = {candidate.candidate_id: candidate for candidate in candidates}
     opened = opens_thinking(prompt_ids, tokenizer)
     completions = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -165,21 +165,19 @@ def _mode(settings: Any) -> str:
     return "raw" if settings.template == PLACE else "template"
 
 
-def views_of(prompt: Prompt, settings: Any) -> list[tuple[str, tuple[Message, ...] | None]]:
-    """Give (text, messages or None), in the group's template, for each view of the prompt."""
+def views_of(prompt: Prompt, settings: Any) -> list[Prompt]:
+    """Each view of the prompt, with its last turn in the group's template."""
     if settings.prompt == "variants":
-        return [(_filled(settings, text), None) for text in prompt.variants]
-    if not prompt.messages:
-        return [(_filled(settings, prompt.text), None)]
-    *before, last = prompt.messages
-    asked = Message(role=last.role, content=_filled(settings, last.content))
-    return [(_filled(settings, prompt.text), (*before, asked))]
+        return [replace(prompt, text=_filled(settings, text), messages=None) for text in prompt.variants]
+    *before, last = prompt.messages or (Message(role="user", content=prompt.text),)
+    asked = replace(last, content=_filled(settings, last.content))
+    return [replace(prompt, text=asked.content, messages=(*before, asked) if prompt.messages else None)]
 
 
 def _views(prompt: Prompt, settings: Any, tokenizer: Any) -> list[list[int]]:
-    from hasse.stages.models.tokens import prompt_token_ids
+    from hasse.stages.models.tokens import asked_token_ids
 
-    return [prompt_token_ids(tokenizer, text, messages) for text, messages in views_of(prompt, settings)]
+    return [asked_token_ids(tokenizer, view) for view in views_of(prompt, settings)]
 
 
 def _filled(settings: Any, text: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from hasse.data.errors import InputError
 from hasse.data.parquet import batched
 from hasse.data.records import SPLITS, Candidate, Prompt
+from hasse.data.rendering import asked_turns
 from hasse.data.settings import Config, key_of, registry, unkeyed
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.row_chunks import Keys, Unit
@@ -191,7 +192,7 @@ def _model_key(group: Any, models: dict[str, LazyModel]) -> Any:
 
 def key_parts(group: Any, prompt: Prompt) -> list[str]:
     """The parts of a prompt that can change its candidates in this group."""
-    messages = [[m.role, m.content] for m in prompt.messages or ()]
+    messages = [[m.role, m.content] for m in asked_turns(prompt)]
     asked = [prompt.text, messages, prompt.variants if uses_variants(group) else (), given_answers(group, prompt)]
     return [prompt.prompt_id, canonical(asked).decode()]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hasse.data.joins import CANDIDATE_COLUMNS, join
 from hasse.data.records import Candidate, Judgement, Prompt
+from hasse.data.rendering import asked_turns
 from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.row_chunks import Keys, Unit
@@ -71,7 +72,7 @@ def judge_all(
 def _key_parts(item: PromptCandidates) -> list[str]:
     """The parts of prompt and candidates that can change a judgement."""
     prompt, candidates = item
-    turns = [[m.role, m.content] for m in prompt.messages or ()]
+    turns = [[m.role, m.content] for m in asked_turns(prompt)]
     gold = canonical([prompt.label, prompt.answers, prompt.text, prompt.reference, turns]).decode()
     parts = (part for c in candidates for part in (c.candidate_id, c.text, str(c.logprob_sum), str(c.model_digest)))
     return [prompt.prompt_id, gold, *parts]

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from hasse.data.errors import InputError
 from hasse.data.records import Prompt
+from hasse.data.rendering import prompt_as_text, question_turns
 from hasse.stages.models.load import SAFELY, context_of, to_device
 from hasse.stages.models.tokens import chat_token_ids, text_token_ids, turns_of
 
@@ -38,11 +39,11 @@ class ScalarModel:
     def encode(self, prompt: Prompt, answer: str) -> Encoded:
         """The token ids of a prompt with an answer. Raises InputError for a conversation without a chat template."""
         if self.tokenizer.chat_template:
-            turns = [*turns_of(prompt.text, prompt.messages), {"role": "assistant", "content": answer}]
+            turns = [*turns_of(prompt.text, question_turns(prompt)), {"role": "assistant", "content": answer}]
             return {IDS: chat_token_ids(self.tokenizer, turns, add_generation_prompt=False)}
         if prompt.messages:
             raise InputError("the prompt is a list of messages but the reward model's tokenizer has no chat template")
-        return text_token_ids(self.tokenizer, prompt.text, answer)
+        return text_token_ids(self.tokenizer, prompt_as_text(prompt), answer)
 
     def scores(self, texts: Sequence[Encoded], *, micro_batch_tokens: int) -> list[float | None]:
         """The head's output for each text, in order; None for a text that is longer than the context."""

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from hasse.data.errors import InputError
-from hasse.data.records import Message
+from hasse.data.records import Message, Prompt
+from hasse.data.rendering import asked_text, asked_turns
 from hasse.stages.models.chat_template import Turns, render_chat
 from hasse.stages.models.control_tokens import control_tokens
 from hasse.stages.models.end_tokens import trained_end_id
@@ -32,6 +33,17 @@ def prompt_token_ids(tokenizer: Any, text: str, messages: Sequence[Message] | No
     if bos is not None and bos != tokenizer.eos_token_id and ids[:2] == [bos, bos]:
         raise InputError("the tokenised prompt starts with two BOS tokens: the chat template adds one of its own")
     return ids
+
+
+def asked_token_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """The token ids of a prompt as a model is asked it: with instruction and demonstrations, before the answer.
+
+    Demonstrations are turns of the conversation, or text for a model without a chat template. Raises InputError as
+    `prompt_token_ids` does.
+    """
+    if tokenizer.chat_template or prompt.messages:
+        return prompt_token_ids(tokenizer, prompt.text, asked_turns(prompt))
+    return prompt_token_ids(tokenizer, asked_text(prompt))
 
 
 def turns_of(text: str, messages: Sequence[Message] | None = None) -> list[dict[str, str]]:

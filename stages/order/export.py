@@ -10,6 +10,7 @@ import yaml
 from hasse.data.errors import InputError
 from hasse.data.joins import join
 from hasse.data.records import Candidate, PartialOrder, Prompt
+from hasse.data.rendering import asked_turns, prompt_as_text
 from hasse.data.tables import Row, write_rows
 from hasse.pipeline.store import Artifact, Store
 
@@ -81,13 +82,13 @@ def export(store: Store, orders: Artifact, folder: Path, *, kind: str) -> int:
 
 
 def _prompt(prompt: Prompt) -> Row:
-    if prompt.messages:
-        return {"prompt": [{"role": m.role, "content": m.content} for m in prompt.messages]}
-    return {"prompt": prompt.text}
+    if prompt.messages or prompt.demonstrations:
+        return {"prompt": [{"role": m.role, "content": m.content} for m in asked_turns(prompt)]}
+    return {"prompt": prompt_as_text(prompt)}
 
 
 def _answer(prompt: Prompt, text: str) -> Any:
-    return [{"role": "assistant", "content": text}] if prompt.messages else text
+    return [{"role": "assistant", "content": text}] if prompt.messages or prompt.demonstrations else text
 
 
 def _card(orders: Artifact, kind: str, num_rows: int, example: Row) -> str:

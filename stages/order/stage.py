@@ -14,7 +14,7 @@ from hasse.pipeline.fingerprint import canonical, text_digest
 from hasse.pipeline.row_chunks import Unit
 from hasse.pipeline.rows import map_rows
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.order.judged import JudgedPrompt
+from hasse.stages.order.judged import JudgedPrompt, shuffled
 
 STRATEGIES = "hasse.stages.order.strategies"
 Strategy = registry.settings_union(STRATEGIES, "strategy")
@@ -43,7 +43,7 @@ def run(job: Job) -> None:
     num_judged: list[int] = []
     written = map_rows(
         job,
-        (Unit(_row_key(start, item), item) for item in _counted(_items(job), num_judged)),
+        (Unit(_row_key(start, item), item) for item in _counted(_shuffled(job, settings), num_judged)),
         lambda chunk: [[order] for order in _with_status(chunk, strategy.orders(chunk, settings.strategy))],
         PartialOrder,
         total=len(judgements),
@@ -64,6 +64,11 @@ def _with_status(items: Sequence[JudgedPrompt], orders: Iterable[PartialOrder]) 
             yield replace(order, status="unjudged")
         else:
             yield replace(order, status="single" if len(judged) == 1 else "unordered")
+
+
+def _shuffled(job: Job, settings: OrderSettings) -> Iterator[JudgedPrompt]:
+    seed = getattr(settings.strategy, "shuffle_labels", None)
+    return _items(job) if seed is None else (shuffled(item, seed) for item in _items(job))
 
 
 def _counted(items: Iterable[JudgedPrompt], num_judged: list[int]) -> Iterator[JudgedPrompt]:

@@ -4,6 +4,7 @@ Rows are read one at a time and not kept. Memory holds the id of each row, a few
 some hundred bytes, so that a source may have any number of rows.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -31,6 +32,9 @@ class RowSummary:
     """The number of the first row that is the same prompt."""
     split: str | None
     has_reference: bool
+    label: str | None
+    can_demonstrate: bool
+    """Whether the row is a text with an answer."""
     error: str | None
 
 
@@ -73,6 +77,8 @@ class Placement:
                 copy_of=first if first != number else None,
                 split=row.split,
                 has_reference=row.reference is not None,
+                label=row.label,
+                can_demonstrate=row.messages is None and (row.reference is not None or bool(row.answers)),
                 error=row.error,
             )
         )
@@ -117,6 +123,31 @@ class Placement:
             status=status,
             error=error,
         )
+
+    def demonstrations(self, number: int) -> list[int]:
+        """The numbers of the training rows that are drawn as demonstrations, the labels in turn.
+
+        A row whose expert's answer is hidden is not drawn. Raises SourceError if there are too few rows.
+        """
+        usable = [
+            i
+            for i, (row, place) in enumerate(zip(self.rows, self.places, strict=True))
+            if place.split == "train" and row.can_demonstrate and i not in self.notes
+        ]
+        usable = [i for i in usable if i not in self.without_reference or not self.rows[i].has_reference]
+        if len(usable) < number:
+            raise SourceError(
+                f"{number} demonstrations are wanted, but {len(usable)} training prompts are texts with an answer; "
+                "lower the number, or give demonstrations as a list",
+                field="demonstrations",
+            )
+        usable.sort(key=lambda i: unit_hash("demonstration", self.settings.split_seed, self.rows[i].prompt_id))
+        before: Counter[str | None] = Counter()
+        turns = []
+        for i in usable:
+            turns.append((before[self.rows[i].label], len(turns), i))
+            before[self.rows[i].label] += 1
+        return [i for *_, i in sorted(turns)[:number]]
 
     def _placed(self, roots: list[int]) -> list[SplitPlacement]:
         """The cluster and split of every row: carried over, given by the source, or by the cluster's hash."""

@@ -22,6 +22,7 @@ from hasse.stages.prompts import carry_over
 from hasse.stages.prompts.carry_over import EarlierPrompt
 from hasse.stages.prompts.held_out import SplitProof, prove_disjoint
 from hasse.stages.prompts.placement import Placement
+from hasse.stages.prompts.question import Asker, QuestionSettings, Shown, answer_of
 from hasse.stages.prompts.splits import Fractions
 
 SPOOL = "rows.arrow"
@@ -62,6 +63,8 @@ class PromptsSettings(Config):
     source: Source  # type: ignore[valid-type]
     prompts: PromptsSection
     labels: tuple[str, ...]
+    question: QuestionSettings = QuestionSettings()
+    held_out_question: QuestionSettings = QuestionSettings()
 
 
 def run(job: Job) -> None:
@@ -78,7 +81,8 @@ def run(job: Job) -> None:
         rows = MappedRecords.write(path, add_rows(source.rows(settings.source), placement), RawPrompt)
         placement.settle()
         found = PromptCounts()
-        counts = job.write(found.counted(sorted_prompts(rows, placement), placement.before), Prompt)
+        prompts = asked(sorted_prompts(rows, placement), askers(rows, placement, settings))
+        counts = job.write(found.counted(prompts, placement.before), Prompt)
     job.conserve("rows", expected=len(rows), found=sum(counts.values()))
     proof = prove_disjoint(*(_usable(job.path / "prompt.parquet", held_out=held_out) for held_out in (False, True)))
     job.metrics |= {
@@ -137,6 +141,21 @@ class PromptCounts:
                 self.num_experts += prompt.split == "train" and prompt.reference is not None
                 self.num_carried += prompt.prompt_id in before
             yield prompt
+
+
+def askers(rows: MappedRecords[RawPrompt], placement: Placement, settings: PromptsSettings) -> dict[str, Asker]:
+    """Split -> how its prompts are asked. Demonstrations are drawn from the training prompts for every split."""
+    questions = {split: settings.held_out_question if split in HELD_OUT else settings.question for split in SPLITS}
+    drawn = placement.demonstrations(max(question.num_drawn for question in questions.values()))
+    found = {i: placement.prompt(i, row) for i, row in rows.selected(set(drawn))}
+    shown = [Shown(found[i], answer_of(found[i]) or "") for i in drawn]
+    return {split: Asker(question, shown[: question.num_drawn]) for split, question in questions.items()}
+
+
+def asked(prompts: Iterable[Prompt], by_split: Mapping[str, Asker]) -> Iterator[Prompt]:
+    """The prompts as they are asked; those that cannot be used stay as they are."""
+    for prompt in prompts:
+        yield by_split[prompt.split].ask(prompt) if prompt.status == "ok" else prompt
 
 
 def add_rows(rows: Iterable[RawPrompt], placement: Placement) -> Iterator[RawPrompt]:

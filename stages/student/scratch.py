@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from hasse.data.errors import InputError
-from hasse.data.records import Completion, CurvePoint, Prompt, TrainingExample
+from hasse.data.records import CurvePoint, Prompt
 from hasse.data.rendering import comparison_text
 from hasse.data.settings import Config, Seed
 from hasse.pipeline.stage import Job
-from hasse.stages.examples.example import example_of
 from hasse.stages.models.checkpoints import publish_model
+from hasse.stages.prompts.question import answer_of
+from hasse.stages.student.lessons import lesson_prompts, lessons
 from hasse.stages.train.optimiser import OptimiserSettings
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def train_from_scratch(job: Job, settings: ScratchSettings) -> None:
     from hasse.stages.train.methods import sft
     from hasse.stages.train.trainer_folder import keep_logs
 
-    prompts = [p for p in job.input("prompts").records(Prompt) if _is_lesson(p)]
-    if not prompts:
-        raise InputError("a student from scratch needs prompts with an answer in the split 'pretrain'; there are none")
+    prompts = lesson_prompts(job)
     tokenizer = make_tokenizer(prompts, settings)
     model = make_model(tokenizer, settings)
     examples, num_long = lessons(prompts, tokenizer, settings.context_length)
@@ -79,7 +77,7 @@ def make_tokenizer(prompts: list[Prompt], settings: ScratchSettings) -> PreTrain
     from transformers import PreTrainedTokenizerFast
 
     core = ByteLevelBPETokenizer()
-    texts = (text for p in prompts for text in (comparison_text(p.text, p.messages), _answer(p) or ""))
+    texts = (text for p in prompts for text in (comparison_text(p.text, p.messages), answer_of(p) or ""))
     specials = ["<pad>", "<s>", "</s>", "<answer>"]
     core.train_from_iterator(texts, settings.vocab_size, special_tokens=specials, show_progress=False)
     return PreTrainedTokenizerFast(
@@ -113,25 +111,3 @@ def make_model(tokenizer: Any, settings: ScratchSettings) -> Any:
         eos_token_id=tokenizer.eos_token_id,
     )
     return to_device(LlamaForCausalLM(config))
-
-
-def lessons(prompts: list[Prompt], tokenizer: Any, context_length: int) -> tuple[list[TrainingExample], int]:
-    """One example for each prompt that fits into the context, and the number of prompts that do not."""
-    from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
-
-    examples = []
-    for prompt in prompts:
-        prompt_ids = prompt_token_ids(tokenizer, prompt.text, prompt.messages)
-        answer_ids = completion_token_ids(tokenizer, _answer(prompt) or "")
-        completion = Completion(candidate_id="reference", token_ids=tuple(answer_ids), source="human")
-        examples.append(example_of(prompt, prompt_ids, [completion], target=0, max_length=context_length))
-    usable = [example for example in examples if example.status == "ok"]
-    return usable, len(prompts) - len(usable)
-
-
-def _is_lesson(prompt: Prompt) -> bool:
-    return prompt.status == "ok" and prompt.split == "pretrain" and _answer(prompt) is not None
-
-
-def _answer(prompt: Prompt) -> str | None:
-    return prompt.reference or (prompt.answers[0] if prompt.answers else None)

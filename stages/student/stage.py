@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hasse.data.records import CurvePoint
 from hasse.data.settings import Config, unkeyed
@@ -15,9 +14,7 @@ from hasse.stages.models.adapters import adapter_digests, check_adapter, save_me
 from hasse.stages.models.checkpoints import MODEL, identity, locate, publish_model
 from hasse.stages.models.model_folders import check_model_folder, is_adapter
 from hasse.stages.student.scratch import ScratchSettings, train_from_scratch
-
-if TYPE_CHECKING:
-    pass
+from hasse.stages.student.warmup import WarmupSettings, warm_up
 
 
 class StudentSettings(Config):
@@ -28,12 +25,24 @@ class StudentSettings(Config):
     )
     revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
     scratch: ScratchSettings | None = None
+    warmup: WarmupSettings | None = Field(
+        default=None,
+        description="Fine-tune `model` on expert answers before anything else. Candidates, training and evaluation "
+        "then start from the warm model.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> StudentSettings:
         if (self.model is None) == (self.scratch is None):
             raise ValueError("give either model (a hub name or folder) or scratch (a small model trained here)")
+        if self.warmup and self.scratch:
+            raise ValueError("warmup: a model from scratch is trained on the split pretrain already; leave it out")
         return self
+
+    @property
+    def needs_lessons(self) -> bool:
+        """Whether the model is trained on the answers of the split `pretrain`."""
+        return self.scratch is not None or self.warmup is not None
 
 
 def external(settings: StudentSettings, *, is_trained: bool = True) -> dict[str, str]:
@@ -54,10 +63,14 @@ def external(settings: StudentSettings, *, is_trained: bool = True) -> dict[str,
 
 def run(job: Job) -> None:
     settings: StudentSettings = job.settings
-    if settings.scratch is None:
-        publish_given(job, locate(settings.model or "", revision=settings.revision).resolve())
-    else:
+    if settings.scratch is not None:
         train_from_scratch(job, settings.scratch)
+        return
+    folder = locate(settings.model or "", revision=settings.revision).resolve()
+    if settings.warmup is not None:
+        warm_up(job, settings.warmup, folder)
+    else:
+        publish_given(job, folder)
 
 
 def publish_given(job: Job, folder: Path) -> None:

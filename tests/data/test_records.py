@@ -171,3 +171,14 @@ def test_the_data_dictionary_has_every_field_with_its_type():
         expected = {f.name: f"{f.type}{'' if f.nullable else ' not null'}" for f in schema_of(record)}
         expected = {name: kind.replace("element: ", "") for name, kind in expected.items()}
         assert documented == expected, record.__name__
+
+
+def test_prompts_of_version_2_were_asked_as_they_stand(tmp_path):
+    plain = records.Prompt(prompt_id="p", text="t", source="s", cluster_id="p", split="train")
+    turns = (records.Message(role="user", content="u"), records.Message(role="assistant", content="a"))
+    now = dataclasses.replace(plain, prompt_id="q", instruction="i", demonstrations=turns)
+    write_records(tmp_path / "new.parquet", [plain, now], records.Prompt)
+    assert list(read_records(tmp_path / "new.parquet", records.Prompt)) == [plain, now]
+    table = pq.read_table(tmp_path / "new.parquet").slice(0, 1).drop_columns(["instruction", "demonstrations"])
+    pq.write_table(table.replace_schema_metadata({"record": "Prompt", "schema_version": "2"}), tmp_path / "old.parquet")
+    assert list(read_records(tmp_path / "old.parquet", records.Prompt)) == [plain]

@@ -60,6 +60,19 @@ def test_a_round_is_a_label(two_arms):
     assert steps["train/third/seed-1"].labels == {"round": "more", "arm": "third", "seed": 1}
 
 
+def test_a_round_that_starts_from_the_student_is_made_once_for_all_seeds(two_arms):
+    rounds = {"other": {"start": "student", "order": {"strategy": "hp"}, "arms": {"third": {"method": "rescue"}}}}
+    recipe = load_recipe(str(two_arms.recipe), [f"rounds={json.dumps(rounds)}"])
+    steps = {step.name: step for step in plan(recipe)}
+    assert steps["order/other"].labels == {"round": "other"}
+    assert steps["generate/other"].settings == steps["generate"].settings
+    assert steps["generate/other"].inputs == steps["generate"].inputs, "so that it is the same artifact"
+    for seed in (0, 1):
+        trained = steps[f"train/third/seed-{seed}"]
+        assert trained.labels == {"round": "other", "arm": "third", "seed": seed}
+        assert trained.inputs["student"] == ("student",)
+
+
 def test_a_step_without_the_label_is_named(tmp_path):
     with pytest.raises(WorkError, match=r"step 'odd' \(evaluate/f\) has no label 'arm'"):
         Artifact(tmp_path / "evaluate" / "f", "odd").label("arm")

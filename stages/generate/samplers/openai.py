@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hasse.data.errors import InputError
-from hasse.data.records import Candidate, Message, Prompt
+from hasse.data.records import Candidate, Prompt
+from hasse.data.rendering import asked_turns
 from hasse.data.settings import Seed, unkeyed
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
@@ -128,10 +129,7 @@ def _requests(prompt: Prompt, settings: Settings) -> list[Request]:
 
 
 def _views(prompt: Prompt, settings: Settings) -> list[list[dict[str, str]]]:
-    return [
-        [{"role": m.role, "content": m.content} for m in messages or (Message(role="user", content=text),)]
-        for text, messages in views_of(prompt, settings)
-    ]
+    return [[{"role": m.role, "content": m.content} for m in asked_turns(view)] for view in views_of(prompt, settings)]
 
 
 def _seed(prompt: Prompt, view: int, settings: Settings) -> int | None:

@@ -84,14 +84,14 @@ def _logprobs(
     asked: list[tuple[Prompt, Candidate]], settings: Settings, model: LazyModel
 ) -> list[tuple[float, int] | None]:
     """(log-prob in nats, number of tokens) of each answer; None where prompt and answer do not fit."""
-    from hasse.stages.models.tokens import completion_token_ids, prompt_token_ids
+    from hasse.stages.models.tokens import asked_token_ids, completion_token_ids
 
     if not asked:
         return []
     tokenizer, room = model.tokenizer, _room(settings, model)
     pairs = [
         (
-            prompt_token_ids(tokenizer, prompt.text, prompt.messages),
+            asked_token_ids(tokenizer, prompt),
             completion_token_ids(tokenizer, candidate.text, ended=candidate.finish_reason != "length"),
         )
         for prompt, candidate in asked

@@ -4,6 +4,7 @@ import pytest
 
 from hasse.data.errors import InputError
 from hasse.data.records import Candidate, Judgement, OrderedPair, Prompt
+from hasse.stages.order.judged import shuffled
 from hasse.stages.order.partial_order import from_levels, from_pairs, transitive_closure, transitive_reduction
 from hasse.stages.order.strategies import fo_similarity, hp, lp, lp_hp, qa_lp, scores
 
@@ -71,6 +72,16 @@ def test_a_candidate_without_a_verdict_is_incomparable():
     found = order(lp, judged("c?w"))
     assert found.levels == (2.0, 2.0, None, 1.0)
     assert edges(found) == {("h", "w2"), ("c0", "w2")}
+
+
+def test_shuffled_labels_change_places_within_a_prompt_and_the_experts_keeps_its_own():
+    item = (PROMPT, judged("ccwww"))
+    found = [shuffled(item, seed) for seed in range(20)]
+    verdicts = {"".join("c" if j.correct else "w" for _, j in judged_of) for _, judged_of in found}
+    assert len(verdicts) > 5
+    assert all(v[0] == "c" and sorted(v) == sorted("cccwww") for v in verdicts)
+    assert all(c.candidate_id == j.candidate_id for _, judged_of in found for c, j in judged_of)
+    assert shuffled(item, 3) == shuffled(item, 3)
 
 
 def test_qa_lp_needs_no_human():
