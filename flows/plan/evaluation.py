@@ -104,8 +104,8 @@ def _lm_eval(recipe: Recipe, model: Trained) -> Step:
 
 
 def _shown(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the report shows it, without the sections that say where a run was computed."""
-    return recipe.model_dump(mode="json", exclude={"execution", "launch"})
+    """The recipe as the report shows it, without what says where a run was computed and watched."""
+    return recipe.model_dump(mode="json", exclude={"execution": True, "launch": True, "train": {"tracking"}})
 
 
 def _report(recipe: Recipe, made: dict[str, tuple[str, ...]]) -> Step:

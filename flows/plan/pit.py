@@ -12,6 +12,7 @@ from hasse.stages.train import stage as train
 from hasse.stages.train.methods import gap_reward, pit, sft
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.settings import METHODS, TrainSettings
+from hasse.stages.train.tracking import TrackingSettings
 
 
 def improver_chain(r: Round, arm: str, seed: int) -> Trained:
@@ -79,6 +80,7 @@ class _Chain:
             template=method.template,
             pairs_per_prompt=method.pairs_per_prompt,
             seed=self.seed,
+            tracking=self._tracking(kind),
         )
         models = {"student": (start,), "anchor": (anchor,), "reward": (reward,)}
         asked = self.ordered if kind == "easy" else {"prompts": ("prompts",), "policy": (self.r.student,)}
@@ -98,10 +100,15 @@ class _Chain:
 
     def _train(self, part: str, method: Any, optimiser: OptimiserSettings, examples: str, base: str) -> str:
         launch = self.r.recipe.launch
-        settings = TrainSettings(method=method, optimiser=optimiser, seed=self.seed, launch=launch)
+        settings = TrainSettings(
+            method=method, optimiser=optimiser, seed=self.seed, launch=launch, tracking=self._tracking(part)
+        )
         inputs = {"prompts": ("prompts",), "examples": (examples,), "student": (base,)}
         plugs = registry.modules(METHODS, method.method)
         return self._add(self._named(part), train.STAGE, settings, inputs, plugs)
+
+    def _tracking(self, part: str) -> TrackingSettings:
+        return self.r.tracking(self.arm, "seed", self.seed, part)
 
     def _named(self, part: str) -> str:
         return f"train/{self.arm}/seed-{self.seed}/{part}"

@@ -8,6 +8,7 @@ from hasse.flows.recipe.sections import RESAMPLE, RoundSettings
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.stage import Step
 from hasse.stages.evaluate.settings import ImproveSettings
+from hasse.stages.train.tracking import TrackingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,11 @@ class Round:
     def labels_of(self, arm: str, seed: int) -> Labels:
         """The labels of a training run of this round."""
         return {**self.labels, "arm": arm, "seed": seed}
+
+    def tracking(self, *run: str | int) -> TrackingSettings:
+        """The trackers of a training run that has these names there."""
+        trackers = tuple(self.recipe.train.tracking)
+        return TrackingSettings(trackers=trackers, project=self.recipe.name, run="-".join(map(str, run)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -289,6 +289,7 @@ def _train(r: Round, arm: str, seed: int) -> Step:
         lora=section.adapter(arm),
         seed=seed,
         launch=r.recipe.launch,
+        tracking=r.tracking(arm, "seed", seed),
     )
     return Step(
         name=f"train/{arm}/seed-{seed}",

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hasse.data.settings import Seed, registry
+from hasse.data.settings import Seed, registry, unkeyed
 from hasse.data.settings.form import NamedList
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.settings import METHODS, LoraSettings, Method, check_passes
+from hasse.stages.train.tracking import Tracker
 
 ARMS = NamedList("method")
 Arms = Annotated[dict[str, Method], ARMS]  # type: ignore[valid-type]
@@ -27,6 +28,12 @@ class TrainSection(OptimiserSettings):
         default=[0], min_length=1, description="Training seeds. Each arm is trained once for each seed."
     )
     lora: LoraSettings | None = Field(default=None, description="Train an adapter instead of all weights.")
+
+    tracking: list[Tracker] = unkeyed(
+        ["tensorboard"],
+        description="Where people watch the training, by the trainer's own integrations. The project is named after "
+        "the recipe, the run after arm and seed. TensorBoard's events are kept in the artifact's folder `logs`.",
+    )
 
     @model_validator(mode="after")
     def _overrides_are_valid(self) -> "TrainSection":

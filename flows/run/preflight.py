@@ -83,6 +83,13 @@ def _problems(step: Step) -> Iterator[str]:
     for package, (extra, is_needed) in PACKAGES.items():
         if is_needed(step) and find_spec(package) is None:
             yield f"the package {package} is not installed here; pip install 'hasse-llm[{extra}]'"
+    for tracker in _at(step, "tracking.trackers") or ():
+        spec = find_spec(tracker)
+        if spec is None or spec.origin is None:  # wandb leaves a folder `wandb` behind, which is no package
+            yield (
+                f"train.tracking: the package {tracker} is not installed here; pip install 'hasse-llm[tracking]', or "
+                f"leave {tracker} out"
+            )
 
 
 def _error_of(check: Callable[[], object]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from hasse.stages.models.end_tokens import end_token_ids
 from hasse.stages.models.load import set_dropout
 from hasse.stages.models.tokens import prompt_token_ids
 from hasse.stages.train.fit import StepReport
+from hasse.stages.train.tracking import TrackingSettings, tracked
 from hasse.stages.train.trainer import epochs_of
 from hasse.stages.train.whole_checkpoints import last_checkpoint
 
@@ -49,6 +50,7 @@ def reinforce(
     seed: int,
     folder: Path,
     on_step: Callable[[int, int], None],
+    tracking: TrackingSettings | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place, resuming from the last whole checkpoint in `folder`, and return the trainer's log.
 
@@ -56,19 +58,21 @@ def reinforce(
     would repeat the order of the first epoch when a run resumes in a later epoch. Dropout is off, because the clipped
     ratio and the penalty compare log-probs of the same network.
     """
+    tracking = tracking or TrackingSettings()
     set_dropout(model, 0.0)
     model.generation_config.eos_token_id = end_token_ids(tokenizer, model)
     order = epochs_of(len(references), settings.steps * settings.prompts_per_step, seed)
     trainer = PromptTrainer(
         model=model,
         reward_funcs=reward,
-        args=_arguments(settings, seed, folder),
+        args=_arguments(settings, tracking, seed, folder),
         train_dataset=Dataset.from_list([_row(*references[int(i)], tokenizer, template) for i in order]),
         processing_class=tokenizer,
         callbacks=[StepReport(on_step)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    with tracked(tracking):
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     return trainer.state.log_history
 
 
@@ -77,7 +81,7 @@ def _row(x: str, y_ref: str, tokenizer: Any, template: str) -> dict[str, Any]:
     return {"prompt": [{"role": "user", "content": text}] if tokenizer.chat_template else text, "x": x, "y_ref": y_ref}
 
 
-def _arguments(rl: RlSettings, seed: int, folder: Path) -> RLOOConfig:
+def _arguments(rl: RlSettings, tracking: TrackingSettings, seed: int, folder: Path) -> RLOOConfig:
     cuda = torch.cuda.is_available()
     return RLOOConfig(
         output_dir=str(folder),
@@ -98,7 +102,7 @@ def _arguments(rl: RlSettings, seed: int, folder: Path) -> RLOOConfig:
         save_steps=rl.save_steps,
         shuffle_dataset=False,
         save_total_limit=2,
-        report_to=["tensorboard"],
+        **tracking.arguments(),
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )

@@ -14,13 +14,14 @@ from pydantic import Field
 from hasse.data.errors import InputError
 from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
 from hasse.data.rendering import prompt_as_text
-from hasse.data.settings import Config, Seed
+from hasse.data.settings import Config, Seed, unkeyed
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.checkpoints import identity, model_folder, publish_model
 from hasse.stages.pit.improver import improver_ids, prompts_of, triples
 from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.train.loss_terms import penalised_reward
 from hasse.stages.train.methods.pit import TEMPLATE, RlSettings
+from hasse.stages.train.tracking import TrackingSettings
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
 """The metrics of TRL's log that become the curve."""
@@ -40,6 +41,7 @@ class ImproveRlSettings(Config):
     template: str = TEMPLATE
     pairs_per_prompt: int = Field(default=1, ge=1, description="The most ordered pairs of a prompt that are used.")
     seed: Seed = 0
+    tracking: TrackingSettings = unkeyed(TrackingSettings(), description="Where people watch the training.")
 
 
 def run(job: Job) -> None:
@@ -74,6 +76,7 @@ def run(job: Job) -> None:
         seed=settings.seed,
         folder=job.path / "trainer",
         on_step=job.progress,
+        tracking=settings.tracking,
     )
     points = [p for p in curve(log) if p.metric in KEPT]
     keep_logs(job.path)

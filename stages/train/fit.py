@@ -20,6 +20,7 @@ from hasse.stages.scoring.score import group_of, prepared
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.passes import Plan, apply_liger, compile_body, make_plan, try_pass
 from hasse.stages.train.throughput import Costs, useful_tokens
+from hasse.stages.train.tracking import TrackingSettings, tracked
 from hasse.stages.train.trainer import CandidateTrainer, Schedule, epochs_of
 from hasse.stages.train.whole_checkpoints import last_checkpoint
 
@@ -37,13 +38,15 @@ def fit(
     seed: int,
     folder: Path,
     on_step: Callable[[int, int], None],
+    tracking: TrackingSettings | None = None,
 ) -> tuple[list[CurvePoint], Plan]:
     """Train the model in place, resuming from the last whole checkpoint in `folder`.
 
-    Returns the curve and the plan. TensorBoard events go to `folder`. A resumed run uses the plan of its beginning.
+    Returns the curve and the plan. TensorBoard events go to `folder`, unless `tracking` leaves them out. A resumed run
+    uses the plan of its beginning.
     Raises InputError for what cannot fit into memory or cannot be honoured.
     """
-    is_reward = method.HEAD == "reward"
+    is_reward, tracking = method.HEAD == "reward", tracking or TrackingSettings()
     last = last_checkpoint(folder)
     _check_same_sharding(last)
     old_plan = Plan.read(folder) if last else None
@@ -56,9 +59,11 @@ def fit(
     with prepared(model, plan.layout):
         if settings.compile:
             compile_body(model, partial(try_pass, model, examples[0], plan, is_reward))
-        arguments = _arguments(settings, plan, num_steps=settings.num_steps(len(examples)), seed=seed, folder=folder)
+        num_steps = settings.num_steps(len(examples))
+        arguments = _arguments(settings, plan, tracking, num_steps=num_steps, seed=seed, folder=folder)
         trainer = _trainer(model, examples, method, method_settings, settings, plan, arguments, on_step)
-        trainer.train(resume_from_checkpoint=last)
+        with tracked(tracking):
+            trainer.train(resume_from_checkpoint=last)
     return curve(trainer.state.log_history), plan
 
 
@@ -80,7 +85,8 @@ def estimate(
     plan = make_plan(model, examples, settings, is_reward=method.HEAD == "reward")
     times: list[float] = []
     with prepared(model, plan.layout):
-        arguments = _arguments(settings, plan, num_steps=num_steps, seed=seed, folder=folder, save=False)
+        unseen = TrackingSettings(trackers=())
+        arguments = _arguments(settings, plan, unseen, num_steps=num_steps, seed=seed, folder=folder, save=False)
         trainer = _trainer(
             model,
             examples,
@@ -184,7 +190,14 @@ def curve(history: list[dict[str, float]]) -> list[CurvePoint]:
 
 
 def _arguments(
-    settings: OptimiserSettings, plan: Plan, *, num_steps: int, seed: int, folder: Path, save: bool = True
+    settings: OptimiserSettings,
+    plan: Plan,
+    tracking: TrackingSettings,
+    *,
+    num_steps: int,
+    seed: int,
+    folder: Path,
+    save: bool = True,
 ) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     arguments = TrainingArguments(
@@ -208,7 +221,7 @@ def _arguments(
         save_strategy="steps" if save else "no",
         save_steps=settings.save_steps,
         save_total_limit=2,
-        report_to=["tensorboard"],
+        **tracking.arguments(),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,

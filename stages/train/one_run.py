@@ -18,7 +18,8 @@ from hasse.stages.train.settings import LoraSettings
 def train_model(run_spec: RunSpec, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:
     """Train and save the model. Of several processes that train together, the main one saves."""
     model = model_to_train(run_spec)
-    points, plan = fit(model, run_spec.examples(), **run_spec.fit_arguments(), on_step=on_step)
+    tracking = run_spec.settings.tracking
+    points, plan = fit(model, run_spec.examples(), **run_spec.fit_arguments(), on_step=on_step, tracking=tracking)
     _save(run_spec, model)
     return points, plan
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from hasse.data.settings import Config, Seed, registry, unkeyed
 from hasse.stages.train.distributed.settings import LaunchSettings
 from hasse.stages.train.optimiser import OptimiserSettings
+from hasse.stages.train.tracking import TrackingSettings
 
 METHODS = "hasse.stages.train.methods"
 Method = registry.settings_union(METHODS, "method")
@@ -29,6 +30,7 @@ class TrainSettings(Config):
     lora: LoraSettings | None = None
     seed: Seed
     launch: LaunchSettings = unkeyed(LaunchSettings(), description="Processes and machines of the training.")
+    tracking: TrackingSettings = unkeyed(TrackingSettings(), description="Where people watch the training.")
 
     @model_validator(mode="after")
     def _passes_agree(self) -> "TrainSettings":

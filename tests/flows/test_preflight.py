@@ -126,6 +126,20 @@ def test_missing_programs_and_packages_are_found(tmp_path, monkeypatch):
         check_ready([step(LmEvalSettings(tasks=["t"]))], Store(tmp_path))
 
 
+def test_a_tracker_without_its_package_is_named_with_its_setting(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "wandb" else SimpleNamespace(origin=name))
+    recipe = tiny(train={**TINY["train"], "tracking": ["tensorboard", "wandb", "mlflow"]})
+    with pytest.raises(InputError) as refused:
+        check_ready(plan(recipe), Store(tmp_path))
+    assert str(refused.value).startswith("train/sft/seed-0: train.tracking: the package wandb is not installed here")
+    trackings = [s.settings.tracking for s in plan(recipe) if s.stage.name == "train"]
+    assert [(t.project, t.run) for t in trackings] == [("tiny", "sft-seed-0"), ("tiny", "rescue-seed-0")]
+    # The folder in which wandb keeps its runs is no package.
+    monkeypatch.setattr(preflight, "find_spec", lambda name: SimpleNamespace(origin=None))
+    with pytest.raises(InputError, match=r"train\.tracking: the package mlflow"):
+        check_ready(plan(recipe), Store(tmp_path))
+
+
 def test_a_disk_that_is_too_full_is_named(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"0" * 1000)
