@@ -31,7 +31,8 @@ WEB = ("http", "https")
 KEY_NAME = re.compile(r"[A-Z][A-Z0-9_]*_(KEY|TOKEN|SECRET)")
 """Names of variables that a Secret block may set: not PATH, or any other variable that programs read."""
 SAFE_PARAMETERS = frozenset({"region"})
-"""Parameters that a store's URL may have. Others, such as endpoint_override, would lead to another server."""
+"""Parameters that a store's URL may have, with one word as value. Others, such as endpoint_override, and a region with
+a dot or a slash, would lead to another server."""
 MAX_ENTRIES = 100_000
 GLOB = re.compile(r"[*?\[]")
 
@@ -55,7 +56,7 @@ def check_roots(values: Any, *, where: str) -> None:
         if name in places.ENDPOINTS | places.PROGRAMS | places.ADDRESSES:
             continue
         is_path = name in places.PATHS
-        leads = _may_lead_somewhere(value) or (is_path and any(True for _ in _fitting(str(value))))
+        leads = _may_lead_somewhere(value) or (is_path and _is_pattern_or_chain(str(value)))
         if leads and not _stays_inside(str(value), roots, is_path=is_path):
             why = f"lies outside of what runs from the server may touch ({', '.join(roots)})"
             _refuse(field, str(value), why, VARIABLE)
@@ -132,8 +133,15 @@ def _may_lead_somewhere(value: str | Path) -> bool:
         return False
 
 
+def _is_pattern_or_chain(text: str) -> bool:
+    """Whether a path is a pattern that matches something, or a chain of file systems, such as zip::s3://bucket/x."""
+    return "::" in text or any(True for _ in _fitting(text))
+
+
 def _stays_inside(text: str, roots: list[str], *, is_path: bool) -> bool:
     scheme, separator, _ = text.partition("://")
+    if is_path and "::" in text:
+        return False
     if text.lower().startswith("file:"):
         text = unquote(text[len("file:") :]).removeprefix("//localhost").removeprefix("//")
     elif separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
@@ -186,7 +194,8 @@ def _is_listed(url: str, listed: list[str]) -> bool:
         twisted = ".." in steps or "." in steps or "%" in path or "\\" in url or any(c <= " " for c in url)
         if twisted or parts.username or parts.password or parts.fragment:
             return False
-        if {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - SAFE_PARAMETERS:
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        if any(name not in SAFE_PARAMETERS or not re.fullmatch(r"[\w-]+", value) for name, value in given):
             return url in listed
     except ValueError:
         return False
