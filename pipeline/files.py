@@ -114,19 +114,21 @@ def hold_lock(path: Path) -> TextIO:
 
 def is_held(path: Path) -> bool:
     """Whether a process of this machine holds the lock file."""
+    if not path.is_file():
+        return False
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is no lock file
+    except OSError:  # it has just been deleted
         return False
     return False
 
 
 def _lock_file(path: Path) -> TextIO:
     make_folder(path.parent)
-    if path.is_dir():
+    if path.exists() and not path.is_file():  # a folder, or a pipe, whose opening would never end
         set_aside(path)
     return path.open("w")
 

@@ -45,8 +45,8 @@ class Config(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _is_a_number_that_fits(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse numbers that would fail, or change, once they reach torch, Arrow or a server."""
+    def _can_be_stored(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse numbers and texts that would fail, or change, once they reach torch, Arrow, a file or a server."""
         largest = MAX_SEED if "seed" in (info.field_name or "") else MAX_NUMBER
         for part in _parts(value):
             if isinstance(part, float) and not math.isfinite(part):
@@ -55,6 +55,8 @@ class Config(BaseModel):
                 raise ValueError(
                     f"a whole number of at most {largest} is needed, found one of {part.bit_length()} bits"
                 )
+            if isinstance(part, str) and re.search("[\ud800-\udfff]", part):
+                raise ValueError("the text holds half of a character, which no file can hold")
         return value
 
 

@@ -85,7 +85,7 @@ class RoundSettings:
 class RecipeSections(Config):
     """The sections of a recipe, each valid by itself."""
 
-    name: str = Field(pattern=rf"^{NAME.pattern}$", description="Lower case, with dashes.")
+    name: str = Field(pattern=rf"^{NAME.pattern}$", max_length=100, description="Lower case, with dashes.")
     description: str = Field(default="", description="One sentence: what question this run answers.")
     source: Source = Field(description="Where the prompts come from.")  # type: ignore[valid-type]
     task: TaskSection = TaskSection()

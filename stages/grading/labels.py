@@ -89,7 +89,7 @@ def _is(said: str, label: str) -> bool:
     """Whether the text is the label and nothing else."""
     said = canonical(said).strip()
     bare = re.sub(r"^[\s\"'“”(\[<]+|[^\w+#*%<>=&@$-]+$", "", said)
-    return any(_pattern(label).fullmatch(folded(text)) for text in (said, bare) if text)
+    return any(pattern(label).fullmatch(folded(text)) for text in (said, bare) if text)
 
 
 def _stated(text: str, labels: Sequence[str]) -> list[Mention]:
@@ -104,7 +104,7 @@ def _stated(text: str, labels: Sequence[str]) -> list[Mention]:
 
 def _mentions(text: str, shown: str, label: str) -> list[Mention]:
     found = []
-    for match in _pattern(label).finditer(text):
+    for match in pattern(label).finditer(text):
         start, end = match.span()
         if not _is_whole(text, start, end):
             continue
@@ -117,8 +117,8 @@ def _mentions(text: str, shown: str, label: str) -> list[Mention]:
 
 
 @lru_cache(maxsize=1024)
-def _pattern(label: str) -> re.Pattern[str]:
-    """A pattern for the label in which spaces, hyphens and underscores are the same."""
+def pattern(label: str) -> re.Pattern[str]:
+    """A pattern for the label in which spaces, hyphens and underscores are the same; equal for labels read alike."""
     parts = re.split(r"[\s_-]+", folded(canonical(label)).strip())
     words = [re.escape(part) for part in parts if part]
     return re.compile(r"[\s_-]+".join(words) if len(words) == len(parts) and words else re.escape(folded(label)))

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hasse.data.records import Prompt
 from hasse.data.settings import Config
+from hasse.stages.grading.labels import pattern
 from hasse.stages.grading.mathematics import check_installed
 
 Reading = Literal["strict", "loose", "first"]
@@ -55,10 +56,13 @@ class TaskSettings(Config):
     @field_validator("labels")
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Labels must differ in more than case, and none may be empty."""
-        folded = [label.strip().casefold() for label in labels]
-        if "" in folded or len(set(folded)) < len(folded):
-            raise ValueError(f"the labels must be different words, found {', '.join(map(repr, labels))}")
+        """Labels must differ in more than case, spaces, hyphens and forms of Unicode, and none may be empty."""
+        read = [pattern(label).pattern for label in labels]
+        if not all(label.strip() for label in labels) or len(set(read)) < len(read):
+            raise ValueError(
+                f"the labels must be different words, found {', '.join(map(repr, labels))}; "
+                "case, and whether a space or a hyphen stands between words, does not count"
+            )
         return labels
 
     @model_validator(mode="after")

@@ -209,3 +209,11 @@ def test_a_chunk_that_was_written_over_by_another_good_one_is_found(store):
     CALLS.clear()
     perform(store, ROWS, units=tuple("abcdefg"))
     assert len(CALLS) == 4
+
+
+def test_a_pipe_in_the_place_of_a_lock_holds_nobody_up(tmp_path):
+    path = tmp_path / "lock"
+    os.mkfifo(path)
+    assert not files.is_held(path)
+    with files.locked(path):
+        assert files.is_held(path)

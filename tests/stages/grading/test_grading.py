@@ -143,8 +143,18 @@ def test_math_without_its_package_is_refused_with_what_to_install(monkeypatch):
 def test_math_with_labels_and_labels_that_are_one_are_refused():
     with pytest.raises(ValueError, match="answers_are: math compares gold answers"):
         TaskSettings(answers_are="math", labels=("a", "b"))
-    with pytest.raises(ValueError, match="different words"):
-        TaskSettings(labels=("Yes", "yes"))
+    for labels in (("Yes", "yes"), ("not spam", "not-spam"), ("ｎｏ", "no"), ("caf\u00e9", "cafe\u0301"), ("a", " ")):  # noqa: RUF001
+        with pytest.raises(ValueError, match="different words"):
+            TaskSettings(labels=labels)
+    assert TaskSettings(labels=("1", "0", "-1")).labels == ("1", "0", "-1")
+    assert TaskSettings(labels=("+", "-")).labels == ("+", "-")
+
+
+def test_a_text_with_half_a_character_is_refused_in_every_setting():
+    with pytest.raises(ValueError, match="half of a character"):
+        TaskSettings(no_answer="none \ud800")
+    with pytest.raises(ValueError, match="half of a character"):
+        TaskSettings(labels=("a", "b\udfff"))
 
 
 WORDS = st.text(alphabet="abAB01 .,-%$'/*_<>{}\\\n你é", max_size=30)
