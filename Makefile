@@ -8,7 +8,7 @@ BIN := .venv/bin
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" UV_PYTHON="$(BIN)/python" $(BIN)/uv
 STORE ?= store
 
-.PHONY: install vllm demo test test-all check format docs bench constraints clean
+.PHONY: install bytecode vllm demo test test-all check format docs bench constraints clean
 
 install: .venv/installed
 
@@ -19,6 +19,10 @@ $(BIN)/uv:
 .venv/installed: pyproject.toml constraints.txt | $(BIN)/uv
 	$(UV) pip install --quiet --compile-bytecode -c constraints.txt -e '.[dev]'
 	touch $@
+
+# The bytecode of hasse itself, which is compiled anew in each process where PYTHONDONTWRITEBYTECODE is set.
+bytecode: install
+	@$(BIN)/python -m compileall -q data flows pipeline stages
 
 # vLLM pins packages that Prefect's server cannot live with, so it has an environment of its own. The CPU build must not
 # bring torch's companions: their CUDA builds break the import of transformers.
@@ -35,14 +39,14 @@ $(VLLM)/installed: .venv/installed
 	fi
 	touch $@
 
-demo: install
+demo: bytecode
 	$(BIN)/hasse run rescue-demo --store $(STORE)
 
-# A process a core, each with one thread; a file's tests stay together, so that what they share is made once.
-test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile --durations=25
+# A process a core, each with one thread; what tests share is made once (tests/conftest.py).
+test: bytecode
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup --no-loadscope-reorder --durations=25
 
-test-all: install vllm
+test-all: bytecode vllm
 	$(BIN)/python -m pytest -q --durations=25
 
 check: install

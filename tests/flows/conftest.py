@@ -1,5 +1,6 @@
 """A whole run in small: a student of a few thousand parameters, so that every stage really runs."""
 
+import functools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.flows.prefect_up import Up
+from tests.flows.warm import Command, Warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +62,25 @@ NIGHTS = TINY | {
 """The tiny recipe with nights, none of which starts while tests run."""
 
 
+ENVIRONMENT = {"COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+
+
+@functools.cache
+def warm_environment() -> dict[str, str]:
+    """The environment of this process when the first command was started."""
+    return without_store({**os.environ, **ENVIRONMENT})
+
+
+@functools.cache
+def warm() -> Warm:
+    return Warm(warm_environment())
+
+
+def without_store(environment: dict[str, str]) -> dict[str, str]:
+    apart = ("HASSE_STORE", "PREFECT_API_URL", "PYTEST_CURRENT_TEST")
+    return {name: value for name, value in environment.items() if name not in apart}
+
+
 class Hasse:
     """The command, run as a user runs it."""
 
@@ -73,14 +94,18 @@ class Hasse:
     def write(self, values) -> None:
         self.recipe.write_text(yaml.safe_dump(values))
 
-    def start(self, *arguments: str, **options) -> subprocess.Popen:
-        environment = {**os.environ, "HASSE_STORE": str(self.store), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+    def start(self, *arguments: str, **options) -> subprocess.Popen | Command:
+        """The running command. One with options of its own, or with plugs, is started cold."""
+        environment = {**os.environ, **ENVIRONMENT, "HASSE_STORE": str(self.store)}
         environment.pop("PREFECT_API_URL", None)
+        given = [*map(str, arguments)]
+        if not options and "--plugin" not in given and warm_environment() == without_store(environment):
+            return warm().start(given, environment)
         environment |= options.pop("env", {})
         # A shell that runs the tests in the background has them ignore SIGINT, and children inherit that.
         options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         return subprocess.Popen(
-            [sys.executable, "-m", "hasse.flows.cli.main", *map(str, arguments)],
+            [sys.executable, "-m", "hasse.flows.cli.main", *given],
             cwd=ROOT,
             env=environment,
             text=True,
