@@ -99,9 +99,10 @@ def test_the_wheel_holds_the_package_with_all_that_it_reads(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"hasse"}
     assert {"hasse/__init__.py", "hasse/py.typed"} <= names
-    files = tracked(".py", ".yaml", ".j2", ".html", ".json")
+    files = tracked(".py", ".yaml", ".j2", ".html", ".json", ".txt")
     assert "hasse/flows/recipes/rescue-demo.yaml" in files
     assert "hasse/stages/report/page.html" in files
+    assert "hasse/flows/cli/skeletons/method.txt" in files
     assert any(name.endswith(".j2") for name in files)
     assert files - names == set()
 

@@ -63,21 +63,23 @@ NIGHTS = TINY | {
 
 
 ENVIRONMENT = {"COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+KEY = {"CHAT_KEY": "sk-live-0123456789abcdef"}
+"""The key that tests of endpoints set. Child processes of warm commands always have it."""
 
 
 @functools.cache
 def warm_environment() -> dict[str, str]:
-    """The environment of this process when the first command was started."""
-    return without_store({**os.environ, **ENVIRONMENT})
+    """The environment in which the first command was started."""
+    return _compared({**os.environ, **ENVIRONMENT})
 
 
 @functools.cache
 def warm() -> Warm:
-    return Warm(warm_environment())
+    return Warm(warm_environment() | KEY)
 
 
-def without_store(environment: dict[str, str]) -> dict[str, str]:
-    apart = ("HASSE_STORE", "PREFECT_API_URL", "PYTEST_CURRENT_TEST")
+def _compared(environment: dict[str, str]) -> dict[str, str]:
+    apart = {"HASSE_STORE", "PREFECT_API_URL", "PYTEST_CURRENT_TEST", *KEY}
     return {name: value for name, value in environment.items() if name not in apart}
 
 
@@ -99,7 +101,7 @@ class Hasse:
         environment = {**os.environ, **ENVIRONMENT, "HASSE_STORE": str(self.store)}
         environment.pop("PREFECT_API_URL", None)
         given = [*map(str, arguments)]
-        if not options and "--plugin" not in given and warm_environment() == without_store(environment):
+        if not options and "--plugin" not in given and warm_environment() == _compared(environment):
             return warm().start(given, environment)
         environment |= options.pop("env", {})
         # A shell that runs the tests in the background has them ignore SIGINT, and children inherit that.

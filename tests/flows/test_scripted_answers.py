@@ -91,9 +91,10 @@ def test_the_rule_reads_the_label_and_not_the_thinking(scripted):
 
 
 def test_lp_puts_the_expert_and_right_answers_above_wrong_ones(scripted):
+    found = ordered(scripted, "lp")
     for prompt_id, gold in golds(scripted).items():
         right, wrong = right_and_wrong(gold)
-        assert ordered(scripted, "lp")[prompt_id] == (above(right | {"human-0"}, wrong), "human-0")
+        assert found[prompt_id] == (above(right | {"human-0"}, wrong), "human-0")
 
 
 def test_hp_puts_the_expert_above_all(scripted):
