@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hasse.stages.models.end_tokens import end_token_ids
+from hasse.stages.models.shared_prefill import prefill
 from hasse.stages.models.thinking import num_thinking_tokens, num_tokens_within, split_sample
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _generate_batch(
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
-    input_ids, mask = _left_padded(prompts, tokenizer.pad_token_id, model.device)
+    input_ids, mask, cache = prefill(model, prompts, tokenizer.pad_token_id)
     recorder = _TokenLogprobs(input_ids.shape[1])
     processors = LogitsProcessorList([recorder, *_choice(seeds, temperature, top_p, input_ids)])
     ends = end_token_ids(tokenizer, model)
@@ -144,7 +145,11 @@ def _generate_batch(
     )
     with torch.inference_mode(), _generation_config(model, config):
         output = model.generate(
-            input_ids=input_ids, attention_mask=mask, generation_config=config, logits_processor=processors
+            input_ids=input_ids,
+            attention_mask=mask,
+            generation_config=config,
+            logits_processor=processors,
+            **({} if cache is None else {"past_key_values": cache}),
         )
     new_ids = output[:, input_ids.shape[1] :]
     logprobs = recorder.finish(output)
@@ -164,15 +169,6 @@ def _generation_config(model: Any, config: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
-
-
-def _left_padded(prompts: list[Sequence[int]], pad_id: int, device: Any) -> tuple[Tensor, Tensor]:
-    import torch
-
-    width = max(len(ids) for ids in prompts)
-    input_ids = torch.tensor([[pad_id] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
-    return input_ids, mask
 
 
 def _choice(seeds: list[int], temperature: float, top_p: float, input_ids: Tensor) -> list[Any]:

@@ -51,6 +51,7 @@ def test_the_flow_leaves_the_same_store_and_shows_what_was_cached(hasse, finishe
     assert "| arm |" in by_key["report"]
 
 
+@pytest.mark.slow
 def test_a_failed_stage_fails_the_run_and_keeps_what_is_done(hasse, up, server):
     changed = ["--set", "evaluate.split=validation", "--set", "source.num_validation=0"]
     assert "the split 'validation' has no prompts" in hasse("run", str(hasse.recipe), *changed, env=server, code=2)

@@ -135,6 +135,7 @@ def test_a_cancelled_run_leaves_no_process_and_no_slot(up, tmp_path):
         time.sleep(0.5)
 
 
+@pytest.mark.slow
 def test_a_key_from_a_secret_block_is_used_and_shown_nowhere(up, tmp_path):
     key = "sk-of-the-test-0123456789"
     (kind,) = up.api("/block_types/filter", {"block_types": {"slug": {"any_": ["secret"]}}})

@@ -82,6 +82,7 @@ def train(folder, launcher, passes):
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", ["one", "two"])
 def test_two_processes_train_the_same_model(tmp_path, passes):
     one, two = train(tmp_path / "one", [], passes), train(tmp_path / "two", TWO, passes)
@@ -136,6 +137,7 @@ END
 """
 
 
+@pytest.mark.slow
 def test_rows_work_with_sharded_parameters(tmp_path):
     """FSDP: weights are gathered for the forward pass of the module that holds them, the head included."""
     script = tmp_path / "sharded.py"
