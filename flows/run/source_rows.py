@@ -44,10 +44,9 @@ def check_source_rows(steps: Sequence[Step]) -> None:
 
 def warn_of_thinking(steps: Sequence[Step]) -> None:
     """Log a warning where the student's chat template thinks and the expert answers that it learns from do not."""
-    student = next(step.settings for step in steps if step.stage.name == "student" and step.name == "student")
-    assert isinstance(student, StudentSettings)
-    if student.model is None or "reference" not in _fields_taken(steps):
-        return
+    student = next((step.settings for step in steps if step.name == "student"), None)
+    if not isinstance(student, StudentSettings) or student.model is None or "reference" not in _fields_taken(steps):
+        return  # a run may be asked for its first steps alone
     if not has_tags(template_in(locate(student.model, revision=student.revision))):
         return
     rows = _rows(steps)
