@@ -356,3 +356,29 @@ class Evaluation:
     """The mean difference in log-prob per token between the better and the worse answer of these pairs, in nats."""
     status: Status = "ok"
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duel:
+    """A judge's comparison of the answers of two arms to one held-out prompt.
+
+    The verdicts are win, lose or tie, for `arm`; None where the judge's reply was unusable or where it abstained. A
+    judge that scores each answer alone gives the same verdict twice.
+    """
+
+    schema_version: ClassVar[int] = 1
+
+    prompt_id: str
+    cluster_id: str
+    arm: str
+    seed: int
+    other: str
+    other_seed: int
+    first: str | None = None
+    """The verdict when the answer of `arm` was shown first."""
+    second: str | None = None
+    """The verdict when it was shown second."""
+    reasoning: str | None = None
+    """The judge's thinking before its replies, if it thought aloud."""
+    status: Status = "ok"
+    error: str | None = None

@@ -112,6 +112,6 @@ def _dialogue(row: Mapping[str, Any], name: str) -> list[Message]:
     if problem is not None:
         raise SourceError(problem, field=name)
     try:
-        return parse_dialogue(value)
+        return parse_dialogue(str(value))
     except ValueError as error:
         raise SourceError(str(error), field=name) from None

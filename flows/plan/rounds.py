@@ -7,7 +7,7 @@ from hasse.flows.recipe.recipe import Recipe
 from hasse.flows.recipe.sections import RESAMPLE, RoundSettings
 from hasse.pipeline.manifest import Labels
 from hasse.pipeline.stage import Step
-from hasse.stages.evaluate.settings import ImproveSettings
+from hasse.stages.evaluate.settings import ChooseSettings, ImproveSettings
 from hasse.stages.train.tracking import TrackingSettings
 
 
@@ -55,6 +55,7 @@ class Trained:
     seen: Steps with examples that the model has learned from.
     labels: Arm, seed and round, for the steps of the training run and for the steps that evaluate the model.
     improve: How the model improves another model's answers, if it does.
+    choose: How the best of the model's answers is chosen, if it is.
     inputs: Further inputs that the model needs to answer.
     """
 
@@ -65,6 +66,7 @@ class Trained:
     seen: tuple[str, ...]
     labels: Labels
     improve: ImproveSettings | None = None
+    choose: ChooseSettings | None = None
     inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod
@@ -77,6 +79,25 @@ class Trained:
         """The student, asked again with another seed: the control for arms that improve the student's answers."""
         labels = {"arm": RESAMPLE, "seed": seed}
         return Trained(arm=RESAMPLE, seed=seed, steps=[], step="student", seen=(), labels=labels)
+
+    @staticmethod
+    def best_of(improver: "Trained", *, num: int, reward: str) -> "Trained":
+        """The student again, whose best answer the reward model of an improver chooses: a control beside the improver.
+
+        reward: The step with the reward model.
+        """
+        assert improver.improve is not None, "an arm of PIT"
+        arm = f"best-of-{num}"
+        return Trained(
+            arm=arm,
+            seed=improver.seed,
+            steps=[],
+            step=improver.inputs["policy"][0],
+            seen=improver.seen,
+            labels={"arm": arm, "seed": improver.seed},
+            choose=ChooseSettings(num=num, template=improver.improve.template),
+            inputs={"reward": (reward,)},
+        )
 
     @staticmethod
     def promoted(seen: tuple[str, ...]) -> "Trained":

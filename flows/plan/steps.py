@@ -51,7 +51,7 @@ def plan(recipe: Recipe) -> list[Step]:
 
 def _check(recipe: Recipe, step: Step) -> Callable[[Job], None] | None:
     """The bound on failed rows of a step that asks or samples. A share that the audit bounds is left to the audit."""
-    if step.stage.name not in ("generate", "judge", "feedback"):
+    if step.stage.name not in ("generate", "judge", "feedback", "duel"):
         return None
     bounds = recipe.audit.bounds() if step.stage.name == "judge" else {}
     elsewhere = tuple(name.removeprefix("max_") for name in bounds if name.startswith("max_"))

@@ -5,7 +5,7 @@ from hasse.data.settings import registry
 from hasse.flows.recipe.gold import check_gold
 from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.sections import NAME, RESAMPLE, SOURCES, RecipeSections
-from hasse.flows.recipe.train_section import min_candidates
+from hasse.flows.recipe.train_section import has_gap_model, min_candidates
 from hasse.stages.judge.audit_bounds import AuditSettings
 from hasse.stages.judge.traits import is_audited, judges_of, members, needs_model, repeats
 from hasse.stages.train.settings import examples_kind
@@ -32,6 +32,8 @@ def check(recipe: RecipeSections) -> None:
         _check_growth,
         _check_question,
         _check_baselines,
+        _check_best_of,
+        _check_duel,
     ):
         one_check(recipe)
 
@@ -50,7 +52,7 @@ def _check_num_candidates(recipe: RecipeSections) -> None:
 
 def _check_rounds(recipe: RecipeSections) -> None:
     """A round starts from an arm before it, and its arms have names of their own."""
-    for reserved in ("student", RESAMPLE, LATEST):
+    for reserved in ("student", RESAMPLE, LATEST, *recipe.controls()):
         if reserved in recipe.arms():
             raise ValueError(f"an arm cannot be called {reserved!r}; the report uses this name for something else")
     known = ["student", *recipe.train.arms]
@@ -200,7 +202,36 @@ def _check_question(recipe: RecipeSections) -> None:
 
 
 def _check_baselines(recipe: RecipeSections) -> None:
-    known = ["student", *recipe.arms(), *([RESAMPLE] if recipe.improves() else [])]
+    known = ["student", *recipe.arms(), *recipe.controls()]
     for baseline in recipe.report.baselines:
         if baseline not in known:
             raise ValueError(f"report.baselines: {registry.unknown(baseline, known, kind='arm')}")
+
+
+def _check_best_of(recipe: RecipeSections) -> None:
+    """The best answer is chosen by PIT's reward model, which compares answers with each other."""
+    if recipe.evaluate.best_of and not any(has_gap_model(arm) for arm in recipe.arms().values()):
+        raise ValueError(
+            "evaluate.best_of: the reward model of a pit arm chooses, but no arm is pit with reward: gap and with RL "
+            "or a threshold; leave it out"
+        )
+
+
+def _check_duel(recipe: RecipeSections) -> None:
+    """The arms of a duel exist, and have the answers that are compared."""
+    if recipe.duel is None:
+        return
+    known = ["student", *recipe.arms(), *recipe.controls()]
+    for arm in recipe.duel.against:
+        if arm not in known:
+            raise ValueError(f"duel.against: {registry.unknown(arm, known, kind='arm')}")
+    if len(known) == 1:
+        raise ValueError("duel: there is no arm beside the student; leave the section out")
+    if recipe.duel.decoding == "sampled" and not recipe.evaluate.num_samples:
+        raise ValueError("duel.decoding: sampled compares sampled answers; set evaluate.num_samples to 1 or more")
+    if members(recipe.duel.judge):
+        raise ValueError("duel.judge: several judges are for the stage judge; let one of them decide duels")
+    if getattr(recipe.duel.judge, "orders", 2) == 1:
+        raise ValueError("duel.judge.orders: 1 would let the order of presentation decide duels; set orders: 2")
+    if needs_model(recipe.duel.judge) and recipe.teacher is None:
+        raise ValueError("duel.judge asks the teacher's model, but the recipe has no `teacher`")

@@ -32,6 +32,8 @@ def _needs(recipe: RecipeSections) -> Iterator[Need]:
         yield from _needs_of_round(settings)
     if recipe.feedback is not None:
         yield "feedback", "says whether an answer is right", "leave the section out"
+    if recipe.duel is not None and recipe.duel.judge.teacher == "rule":
+        yield "duel.judge: rule", "compares answers with gold ones", "have another judge compare them"
     metric = recipe.nightly.metric_of(recipe.task, gold=False) if recipe.nightly else ""
     if metric and not metric.endswith("score"):
         yield f"nightly.metric: {metric}", "counts right answers", "set nightly.metric to greedy_score"

@@ -13,6 +13,7 @@ from hasse.flows.recipe.nightly_section import NightlySettings
 from hasse.flows.recipe.train_section import ARMS, Arms, TrainSection
 from hasse.pipeline.executors import local
 from hasse.pipeline.rows import EXECUTORS
+from hasse.stages.evaluate.arm_duels import DuelSection
 from hasse.stages.evaluate.benchmark import Benchmark
 from hasse.stages.evaluate.lm_eval import LmEvalSettings
 from hasse.stages.evaluate.settings import EvaluateSection
@@ -123,6 +124,9 @@ class RecipeSections(Config):
         default_factory=dict, description="Name -> a further round. A round comes after the arm that it starts from."
     )
     evaluate: EvaluateSection = EvaluateSection()
+    duel: DuelSection | None = Field(
+        default=None, description="A judge's preference between the answers of the arms, with Elo ratings."
+    )
     benchmarks: list[Benchmark] = Field(  # type: ignore[valid-type]
         default_factory=list, description="Public benchmarks that the student and every trained model take."
     )
@@ -181,6 +185,11 @@ class RecipeSections(Config):
     def improves(self) -> bool:
         """Whether some arm improves the student's answers instead of answering itself."""
         return any(arm.method == "pit" for arm in self.arms().values())
+
+    def controls(self) -> list[str]:
+        """The names of the student's further answers, the controls beside arms that improve answers."""
+        best_of = [f"best-of-{self.evaluate.best_of}"] if self.evaluate.best_of else []
+        return [*([RESAMPLE] if self.improves() else []), *best_of]
 
     def has_gold(self) -> bool:
         """Whether prompts may have gold answers: in a table, if a column is mapped to them."""

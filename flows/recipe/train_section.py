@@ -58,6 +58,13 @@ class TrainSection(OptimiserSettings):
         return LoraSettings.model_validate(own["lora"]) if own["lora"] else None
 
 
+def has_gap_model(method: Any) -> bool:
+    """Whether an arm of PIT trains a reward model that compares two answers."""
+    if method.method != "pit" or not method.supervised or method.reward != "gap":
+        return False
+    return bool(method.curriculum) or method.threshold is not None
+
+
 def min_candidates(method: Any) -> int:
     """The smallest number of candidates for a prompt that a method can learn from."""
     return registry.load(METHODS, method.method, kind="method").MIN_CANDIDATES

@@ -46,6 +46,12 @@ class EvaluateSection(Config):
         default=None,
         description="How validation and test prompts are asked, if otherwise than in training. Left out: as in `task`.",
     )
+    best_of: int | None = Field(
+        default=None,
+        ge=2,
+        description="Also evaluate an arm best-of-N: of N sampled answers of the student, the best one by the reward "
+        "model of the first PIT arm. A control for arms that improve answers.",
+    )
     batch_size: int = unkeyed(256, ge=1, description="Sequences at a time; this changes memory, not results.")
 
     @field_validator("revise_template")
@@ -66,12 +72,20 @@ class ImproveSettings(Config):
     shuffle_references: bool = False
 
 
+class ChooseSettings(Config):
+    """The settings by which the model of the input `reward` chooses among answers of the checkpoint."""
+
+    num: int
+    template: str
+
+
 class EvaluateSettings(EvaluateSection):
     """Settings of the evaluate stage, with the task that says what is right."""
 
     task: TaskSettings
     feedback_template: str
     improve: ImproveSettings | None = None
+    choose: ChooseSettings | None = None
 
     @property
     def rounds(self) -> list[tuple[str, int, float]]:

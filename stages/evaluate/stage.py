@@ -6,6 +6,7 @@ from typing import Any
 from hasse.data.records import Evaluation
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.evaluate.answers import graded, sampled_answers, seeds_of, too_long
+from hasse.stages.evaluate.best_of import BestOfAnswers
 from hasse.stages.evaluate.improved import AnswerImprover
 from hasse.stages.evaluate.pairs import with_pairs
 from hasse.stages.evaluate.questions import TokenisedPrompt, held_out, tokenised
@@ -28,7 +29,7 @@ def run(job: Job) -> None:
     rows = list(graded_answers(job, questions, model, tokenizer, settings))
     if settings.revise:
         rows += revised_answers(rows, questions, model, tokenizer, settings)
-    if settings.improve is None:
+    if settings.improve is None and settings.choose is None:
         rows = list(with_references(rows, questions, model, tokenizer))
         rows = list(with_pairs(rows, job, model))
     rows += [too_long(p, decoding=d, sample=k, task=settings.task) for p in unasked for d, k in settings.decodings]
@@ -42,12 +43,19 @@ def run(job: Job) -> None:
 def graded_answers(
     job: Job, questions: Sequence[TokenisedPrompt], model: Any, tokenizer: Any, settings: EvaluateSettings
 ) -> Iterator[Evaluation]:
-    """One row for each question and round. With `improve`, the model improves the answers of the policy."""
-    improver = AnswerImprover(job, model, tokenizer, settings) if settings.improve else None
+    """One row for each question and round.
+
+    With `improve`, the model improves the answers of the policy. With `choose`, the best of its own answers counts.
+    """
+    maker = None
+    if settings.improve:
+        maker = AnswerImprover(job, model, tokenizer, settings)
+    elif settings.choose:
+        maker = BestOfAnswers(job, model, tokenizer, settings)
     for done, (decoding, sample, temperature) in enumerate(settings.rounds):
         job.progress(done, len(settings.rounds))
-        if improver:
-            answers = improver.answers(questions, sample, temperature)
+        if maker:
+            answers = maker.answers(questions, sample, temperature)
         else:
             seeds = seeds_of(questions, settings, sample)
             answers = sampled_answers(model, tokenizer, questions, seeds, temperature, settings)

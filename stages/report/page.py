@@ -16,6 +16,7 @@ from hasse.stages.report.answers import UNKNOWN, GradedAnswers
 from hasse.stages.report.audit_table import audit_table
 from hasse.stages.report.benchmark_results import benchmark_results
 from hasse.stages.report.charts import curves, interval_plots
+from hasse.stages.report.duel_results import duel_results, elo_ratings
 from hasse.stages.report.ordered_prompts import shown_prompts
 from hasse.stages.report.results import Result
 from hasse.stages.report.svg import colours
@@ -50,6 +51,8 @@ def page(
         labels=[*task.labels, UNKNOWN],
         benchmarks=benchmark_results(job.inputs.get("benchmark", []), num_resamples=report.num_resamples),
         lm_eval=[row for artifact in job.inputs.get("lm_eval", []) for row in _lm_eval_rows(artifact)],
+        duels=duel_results(job.inputs.get("duel", [])),
+        elo=elo_ratings(job.inputs.get("duel", [])),
         curves=curves(job.inputs["train"]),
         audit=audit_table(job.input("judgements"), recipe.get("audit", {})),
         costs=costs(job.inputs.get("paid", [])),

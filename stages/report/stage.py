@@ -29,6 +29,7 @@ class ReportInputs(Config):
 
 def run(job: Job) -> None:
     from hasse.stages.report.answers import GradedAnswers
+    from hasse.stages.report.duel_results import duel_results, duel_sentences, elo_ratings
     from hasse.stages.report.headline import headline
     from hasse.stages.report.page import page
     from hasse.stages.report.result_rows import how_answers_were_read, result_rows
@@ -45,7 +46,8 @@ def run(job: Job) -> None:
         num_resamples=report.num_resamples,
         sequences=sequences(job.inputs["train"]),
     )
-    sentences = headline(compared, report.baselines)
+    duels = duel_results(job.inputs.get("duel", []))
+    sentences = [*headline(compared, report.baselines), *duel_sentences(duels)]
     how_read = how_answers_were_read(settings.task, compared)
     missing = shortfalls(artifact for artifacts in job.inputs.values() for artifact in artifacts)
     html = page(job, answers, compared, headline=sentences, how_read=how_read, missing=missing)
@@ -56,6 +58,8 @@ def run(job: Job) -> None:
         "read": how_read,
         "missing": missing,
     }
+    if duels:
+        job.metrics["elo"] = {arm: round(rating.mean, 1) for arm, rating in elo_ratings(job.inputs["duel"]).items()}
 
 
 STAGE = Stage(
