@@ -9,7 +9,7 @@ BREAKS = (
 UNSPACED_BREAKS = r"而是|但是|でなく|ではなく|じゃなく"
 
 DENIALS = (
-    r"nicht|kein\w*|weder|anstatt|statt|ob|pas|et\s+non|ni|jamais|plutôt\s+que|au\s+lieu\s+de"
+    r"nicht|kein\w*|weder|anstatt|statt|(?-i:ob)|pas|et\s+non|ni|jamais|plutôt\s+que|au\s+lieu\s+de"
     r"|no\s+(?:es|era|fue|son|está|sé|creo|puedo)|nunca|en\s+(?:vez|lugar)\s+de"
     r"|non\s+(?:è|era|fu|so)|né|invece\s+di|não|nem|nie|niet|geen|inte|ikke|ei\s+(?:ole|ollut)|není|nu\s+(?:e|este|a\s+fost)|nije"
     r"|bukan|không\s+(?:phải|là)|δεν|не|нет|ни|није|вместо|ليس|ليست|غير|לא|אינו|אינה"
