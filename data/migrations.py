@@ -38,6 +38,11 @@ def _prompt_3(table: pa.Table) -> pa.Table:
     return table.add_column(at, pa.field("instruction", pa.string()), pa.nulls(len(table), pa.string()))
 
 
+def _checkpoint_2(table: pa.Table) -> pa.Table:
+    """Add the options of the chat template, null: there were none."""
+    return table.append_column(pa.field("template_options", pa.string()), pa.nulls(len(table), pa.string()))
+
+
 def _evaluation_2(table: pa.Table) -> pa.Table:
     """Add the similarity score, the experts' log-probs and the held-out pairs, null: they were not measured."""
     at = table.schema.get_field_index("correct_loose") + 1
@@ -94,6 +99,7 @@ MIGRATIONS: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("Prompt", 2): _prompt_3,
     ("Candidate", 1): _candidate_2,
     ("PartialOrder", 1): _partial_order_2,
+    ("Checkpoint", 1): _checkpoint_2,
     ("Evaluation", 1): _evaluation_2,
     ("Evaluation", 2): _evaluation_3,
     ("Judgement", 1): _judgement_2,

@@ -294,7 +294,7 @@ class TrainingExample:
 class Checkpoint:
     """A model, by its digests, with its origin and its folder."""
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
 
     name: str
     method: str
@@ -306,6 +306,9 @@ class Checkpoint:
     base_weights_digest: str | None = None
     location: str | None = None
     """The folder of a model that is used where it lies. None means the folder `model/` of the artifact."""
+    template_options: str | None = None
+    """JSON of what the chat template is given beside the conversation: `kwargs` and `date`. None: nothing, and the
+    default date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from hasse.data.settings import registry
 from hasse.flows.run.query import table_files
 from hasse.pipeline.fingerprint import differences
 from hasse.pipeline.store import Artifact, Store
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of
 
 Row = dict[str, Any]
 
@@ -68,11 +68,9 @@ def preview(store: Store, artifact: Artifact, *, limit: int) -> list[Row]:
 
     Raises InputError for an artifact without examples.
     """
-    from hasse.stages.models.load import load_tokenizer
-
     if not artifact.table_path(TrainingExample).is_file():
         raise InputError(f"{artifact.ref} holds no training examples; give examples or feedback_examples")
-    tokenizer = load_tokenizer(model_folder(store.resolve(artifact.manifest.inputs["student"][0]), weights=False))
+    tokenizer = load_tokenizer_of(store.resolve(artifact.manifest.inputs["student"][0]), weights=False)
     usable = (e for e in artifact.records(TrainingExample) if e.status == "ok")
     return [
         {

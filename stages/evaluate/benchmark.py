@@ -10,7 +10,7 @@ from hasse.data.settings import Config, registry, unkeyed
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.evaluate.benchmarks import BenchmarkItem, Score
 from hasse.stages.evaluate.contamination import contaminated
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of, model_folder
 from hasse.stages.models.sample import Sampled
 
 BENCHMARKS = "hasse.stages.evaluate.benchmarks"
@@ -37,16 +37,16 @@ def external(settings: Any) -> dict[str, str]:
 
 
 def run(job: Job) -> None:
-    from hasse.stages.models.load import load_model, load_tokenizer
+    from hasse.stages.models.load import load_model
     from hasse.stages.models.sample import greedy
 
     settings: BenchmarkSettings = job.settings
     module = registry.load(BENCHMARKS, settings.benchmark.benchmark, kind="benchmark")
     items = module.items(settings.benchmark)
-    folder = model_folder(job.input("checkpoint"))
+    checkpoint = job.input("checkpoint")
     answers = greedy(
-        load_model(folder),
-        load_tokenizer(folder),
+        load_model(model_folder(checkpoint)),
+        load_tokenizer_of(checkpoint),
         [item.text for item in items],
         max_tokens=settings.benchmark.max_tokens,
         batch_size=settings.batch_size,

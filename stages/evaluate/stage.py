@@ -14,16 +14,16 @@ from hasse.stages.evaluate.references import with_references
 from hasse.stages.evaluate.revised import revised_answers
 from hasse.stages.evaluate.settings import EvaluateSettings
 from hasse.stages.evaluate.summary import summary
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of, model_folder
 
 
 def run(job: Job) -> None:
-    from hasse.stages.models.load import context_length, load_model, load_tokenizer
+    from hasse.stages.models.load import context_length, load_model
 
     settings: EvaluateSettings = job.settings
     prompts = held_out(job, settings)
-    folder = model_folder(job.input("checkpoint"))
-    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    checkpoint = job.input("checkpoint")
+    model, tokenizer = load_model(model_folder(checkpoint)), load_tokenizer_of(checkpoint)
     room = context_length(model) - settings.max_tokens - (settings.max_thinking_tokens or 0)
     questions, unasked = tokenised(prompts, tokenizer, max_length=room)
     rows = list(graded_answers(job, questions, model, tokenizer, settings))

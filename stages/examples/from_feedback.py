@@ -18,7 +18,7 @@ from hasse.data.settings import Config
 from hasse.data.template import check_placeholders, fill
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.examples.example import example_of
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of
 from hasse.stages.models.tokens import asked_token_ids, completion_token_ids, prompt_token_ids
 
 
@@ -42,10 +42,8 @@ UNUSABLE = {"refused", "truncated", "unparsable", "filtered", "duplicate", "budg
 
 
 def run(job: Job) -> None:
-    from hasse.stages.models.load import load_tokenizer
-
     settings: FeedbackExamplesSettings = job.settings
-    tokenizer = load_tokenizer(model_folder(job.input("student")))
+    tokenizer = load_tokenizer_of(job.input("student"))
     counts = {"feedback": 0, "shortened": 0}
     job.write(_examples(job, tokenizer, settings, counts), TrainingExample)
     statuses = Counter(feedback.status for feedback in job.input("feedback").records(Feedback))

@@ -9,7 +9,7 @@ from hasse.data.joins import join
 from hasse.data.records import Candidate, Completion, PairIndex, PartialOrder, Prompt, TrainingExample
 from hasse.data.settings import Config
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of
 from hasse.stages.models.thinking import opens_thinking
 from hasse.stages.models.tokens import asked_token_ids, completion_token_ids
 
@@ -30,10 +30,8 @@ class ExamplesSettings(Config):
 
 
 def run(job: Job) -> None:
-    from hasse.stages.models.load import load_tokenizer
-
     settings: ExamplesSettings = job.settings
-    tokenizer = load_tokenizer(model_folder(job.input("student")))
+    tokenizer = load_tokenizer_of(job.input("student"))
     digest = job.input("student").manifest.identity["tokenizer"]
     counts = {"orders": 0, "completions_too_long": 0}
     counts_out = job.write(_examples(job, tokenizer, digest, settings, counts), TrainingExample)

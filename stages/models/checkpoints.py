@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,6 +13,7 @@ from hasse.data.settings import key_of
 from hasse.pipeline.fingerprint import model_digests
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Artifact, table_name
+from hasse.stages.models.chat_template import TemplateOptions, with_options
 
 MODEL = "model"
 CONTENT = "config.json, model.safetensors and a tokenizer"
@@ -36,17 +38,29 @@ def model_folder(artifact: Artifact, *, weights: bool = True) -> Path:
 def identity(path: Path) -> dict[str, str]:
     """The digests of weights, tokenizer and chat template, which enter the keys of later stages."""
     (checkpoint,) = read_records(path / f"{table_name(Checkpoint)}.parquet", Checkpoint)
+    options = {"options": checkpoint.template_options} if checkpoint.template_options else {}
     return {
         "weights": checkpoint.weights_digest,
         "tokenizer": checkpoint.tokenizer_digest,
         "template": checkpoint.template_digest,
+        **options,
     }
 
 
 def publish_model(
-    job: Job, *, method: str, seed: int, num_steps: int, base: Checkpoint | None = None, location: Path | None = None
+    job: Job,
+    *,
+    method: str,
+    seed: int,
+    num_steps: int,
+    base: Checkpoint | None = None,
+    location: Path | None = None,
+    template_options: str | None = None,
 ) -> None:
-    """Write the checkpoint's row. The model lies in the job's folder `model/`, which gets a card, or at `location`."""
+    """Write the checkpoint's row. The model lies in the job's folder `model/`, which gets a card, or at `location`.
+
+    template_options: as in `Checkpoint`; a model with a base has the options of the base.
+    """
     digests = model_digests(location or job.path / MODEL)
     row = Checkpoint(
         name=job.name,
@@ -58,10 +72,29 @@ def publish_model(
         template_digest=digests["template"],
         base_weights_digest=base.weights_digest if base else None,
         location=str(location) if location else None,
+        template_options=base.template_options if base else template_options,
     )
     job.write([row], Checkpoint)
     if location is None:
         (job.path / MODEL / "README.md").write_text(model_card(job, row), encoding="utf-8")
+
+
+def load_tokenizer_of(artifact: Artifact, *, weights: bool = True) -> Any:
+    """The checkpoint's tokenizer, which renders conversations with the options that the checkpoint names.
+
+    With `weights=False` a remote store downloads everything but the weights.
+    """
+    from hasse.stages.models.load import load_tokenizer
+
+    (checkpoint,) = artifact.records(Checkpoint)
+    tokenizer = load_tokenizer(model_folder(artifact, weights=weights))
+    return with_options(tokenizer, TemplateOptions.of_text(checkpoint.template_options))
+
+
+def _asked(row: Checkpoint) -> str:
+    if row.template_options is None:
+        return ""
+    return f"## Chat template\n\nThe model was trained and evaluated with `{row.template_options}`.\n\n"
 
 
 def model_card(job: Job, row: Checkpoint) -> str:
@@ -83,7 +116,7 @@ Trained by `{row.method}`, seed {row.seed}, {row.num_steps} optimiser steps.
 
 Weights `{row.weights_digest}`{f", from weights `{row.base_weights_digest}`" if row.base_weights_digest else ""}.
 
-## Settings
+{_asked(row)}## Settings
 
 ```yaml
 {settings}

@@ -9,7 +9,7 @@ from typing import Any
 
 from hasse.data.records import Checkpoint
 from hasse.pipeline.store import Artifact
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of, model_folder
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class LazyModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        from hasse.stages.models.load import load_tokenizer
-
-        return load_tokenizer(self.folder)
+        return load_tokenizer_of(self.artifact)
 
     @cached_property
     def context(self) -> int:

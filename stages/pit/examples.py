@@ -10,7 +10,7 @@ from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.examples.example import example_of
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of
 from hasse.stages.models.tokens import completion_token_ids
 from hasse.stages.pit.improver import Triple, improver_ids, triples
 from hasse.stages.train.methods.gap_reward import ORDERS
@@ -39,10 +39,8 @@ def run_gap(job: Job) -> None:
 
 
 def _run(job: Job, fold: str, example: Callable[[Triple, Any, ImproverExamplesSettings], TrainingExample]) -> None:
-    from hasse.stages.models.load import load_tokenizer
-
     settings: ImproverExamplesSettings = job.settings
-    tokenizer = load_tokenizer(model_folder(job.input("student")))
+    tokenizer = load_tokenizer_of(job.input("student"))
     counts: dict[str, int] = {}
     found = triples(job, fold, counts, pairs_per_prompt=settings.pairs_per_prompt)
     job.write((example(triple, tokenizer, settings) for triple in found), TrainingExample)

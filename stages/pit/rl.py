@@ -16,7 +16,7 @@ from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
 from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config, Seed, unkeyed
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.models.checkpoints import identity, model_folder, publish_model
+from hasse.stages.models.checkpoints import identity, load_tokenizer_of, model_folder, publish_model
 from hasse.stages.pit.improver import improver_ids, prompts_of, triples
 from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.train.loss_terms import penalised_reward
@@ -47,14 +47,14 @@ class ImproveRlSettings(Config):
 def run(job: Job) -> None:
     import torch
 
-    from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer, save_model
+    from hasse.stages.models.load import load_model, load_reward_model, save_model
     from hasse.stages.pit.reinforce import reinforce
     from hasse.stages.train.fit import curve
     from hasse.stages.train.trainer_folder import keep_logs
 
     settings: ImproveRlSettings = job.settings
     start, anchor = job.input("student"), job.input("anchor")
-    tokenizer = load_tokenizer(model_folder(start))
+    tokenizer = load_tokenizer_of(start)
     prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok"]
     prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split in HELD_OUT])
     references = _references(job, settings)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from hasse.data.records import CurvePoint
 from hasse.data.settings import Config, unkeyed
 from hasse.pipeline.fingerprint import model_digests
 from hasse.pipeline.stage import Job, Stage
 from hasse.stages.models.adapters import adapter_digests, check_adapter, save_merged
+from hasse.stages.models.chat_template import DATE, TemplateOptions, with_options
 from hasse.stages.models.checkpoints import MODEL, identity, locate, publish_model
 from hasse.stages.models.model_folders import check_model_folder, is_adapter
 from hasse.stages.student.scratch import ScratchSettings, train_from_scratch
@@ -25,6 +27,16 @@ class StudentSettings(Config):
     )
     revision: str | None = unkeyed(None, description="Branch, tag or commit on the hub.")
     scratch: ScratchSettings | None = None
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        default={},
+        description="Values for the model's chat template wherever the model is asked, trained or evaluated, for "
+        "example {enable_thinking: false}. A name that the template does not read is an error.",
+    )
+    date: str = Field(
+        default=DATE.date().isoformat(),
+        description="The date (YYYY-MM-DD) that a chat template prints as today's, so that results do not change "
+        "from day to day.",
+    )
     warmup: WarmupSettings | None = Field(
         default=None,
         description="Fine-tune `model` on expert answers before anything else. Candidates, training and evaluation "
@@ -35,9 +47,21 @@ class StudentSettings(Config):
     def _one(self) -> StudentSettings:
         if (self.model is None) == (self.scratch is None):
             raise ValueError("give either model (a hub name or folder) or scratch (a small model trained here)")
+        if self.scratch and self.chat_template_kwargs:
+            raise ValueError("chat_template_kwargs: a model from scratch has a chat template that reads none")
         if self.warmup and self.scratch:
             raise ValueError("warmup: a model from scratch is trained on the split pretrain already; leave it out")
         return self
+
+    @field_validator("date")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        return datetime.fromisoformat(value).date().isoformat()
+
+    @property
+    def template_options(self) -> TemplateOptions:
+        """What the chat template is given beside the conversation."""
+        return TemplateOptions(kwargs=self.chat_template_kwargs, date=datetime.fromisoformat(self.date))
 
     @property
     def needs_lessons(self) -> bool:
@@ -68,19 +92,21 @@ def run(job: Job) -> None:
         return
     folder = locate(settings.model or "", revision=settings.revision).resolve()
     if settings.warmup is not None:
-        warm_up(job, settings.warmup, folder)
+        warm_up(job, settings.warmup, folder, settings.template_options)
     else:
-        publish_given(job, folder)
+        publish_given(job, folder, settings.template_options)
 
 
-def publish_given(job: Job, folder: Path) -> None:
+def publish_given(job: Job, folder: Path, options: TemplateOptions) -> None:
     """Publish a model where it lies, or an adapter merged into its base. Raises InputError for an unusable model."""
-    from hasse.stages.models.load import check_vocabulary
+    from hasse.stages.models.load import check_vocabulary, load_tokenizer
 
     if is_adapter(folder):
         save_merged(folder, job.path / MODEL)
     check_vocabulary(job.path / MODEL if is_adapter(folder) else folder)
-    publish_model(job, method="given", seed=0, num_steps=0, location=None if is_adapter(folder) else folder)
+    given = None if is_adapter(folder) else folder
+    with_options(load_tokenizer(given or job.path / MODEL), options)
+    publish_model(job, method="given", seed=0, num_steps=0, location=given, template_options=options.as_text())
     job.write([], CurvePoint)
 
 

@@ -17,6 +17,7 @@ from hasse.data.settings import Config, Seed
 from hasse.data.text import unit_hash
 from hasse.pipeline.stage import Job
 from hasse.stages.models.adapters import save_merged
+from hasse.stages.models.chat_template import TemplateOptions, with_options
 from hasse.stages.models.checkpoints import MODEL, publish_model
 from hasse.stages.models.model_folders import is_adapter
 from hasse.stages.student.lessons import lesson_prompts, lessons
@@ -45,7 +46,7 @@ class WarmupSettings(Config):
         return self
 
 
-def warm_up(job: Job, settings: WarmupSettings, folder: Path) -> None:
+def warm_up(job: Job, settings: WarmupSettings, folder: Path, options: TemplateOptions) -> None:
     """Fine-tune the model of a folder. Raises InputError where the split `pretrain` has fewer answers than wanted."""
     import torch
 
@@ -64,7 +65,7 @@ def warm_up(job: Job, settings: WarmupSettings, folder: Path) -> None:
 
     folder = _whole(job, folder)
     check_vocabulary(folder)
-    model, tokenizer = load_model(folder, dtype=torch.float32), load_tokenizer(folder)
+    model, tokenizer = load_model(folder, dtype=torch.float32), with_options(load_tokenizer(folder), options)
     examples, num_long = lessons(_drawn(job, settings), tokenizer, min(settings.max_length, context_length(model)))
     if not examples:
         raise InputError(f"student.warmup: all {num_long} prompts are longer than max_length; raise it")
@@ -85,7 +86,9 @@ def warm_up(job: Job, settings: WarmupSettings, folder: Path) -> None:
     save_model(job.path / MODEL, whole, tokenizer, like=folder)
     job.write(points, CurvePoint)
     job.metrics |= {"plan": plan.summary(), "examples": {"used": len(examples), "too_long": num_long}}
-    publish_model(job, method="warmup", seed=settings.seed, num_steps=points[-1].step)
+    publish_model(
+        job, method="warmup", seed=settings.seed, num_steps=points[-1].step, template_options=options.as_text()
+    )
 
 
 def _whole(job: Job, folder: Path) -> Path:

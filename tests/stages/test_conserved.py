@@ -93,8 +93,9 @@ def job(tmp_path):
 
 @pytest.fixture
 def with_tokenizer(monkeypatch, tiny_tokenizer):
-    monkeypatch.setattr("hasse.stages.models.load.load_tokenizer", lambda folder: tiny_tokenizer)
     for stage in (examples, feedback_examples, evaluate, benchmark):
+        monkeypatch.setattr(stage, "load_tokenizer_of", lambda artifact: tiny_tokenizer)
+    for stage in (evaluate, benchmark):
         monkeypatch.setattr(stage, "model_folder", lambda artifact: None)
 
 

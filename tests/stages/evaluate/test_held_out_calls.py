@@ -46,7 +46,7 @@ def test_evaluation_begins_with_the_proof(tmp_path):
 
 
 def test_reinforcement_begins_with_the_proof(tmp_path, monkeypatch):
-    monkeypatch.setattr("hasse.stages.models.load.load_tokenizer", lambda folder: None)
+    monkeypatch.setattr(improve_rl, "load_tokenizer_of", lambda artifact: None)
     monkeypatch.setattr(improve_rl, "model_folder", lambda artifact: tmp_path)
     with pytest.raises(InputError, match="held-out prompt b shares its near-duplicate cluster"):
         improve_rl.run(job(tmp_path, LEAK))  # type: ignore[arg-type]

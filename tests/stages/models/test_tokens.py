@@ -1,10 +1,12 @@
 """Prompts and answers are text; control tokens are the template's alone."""
 
+from datetime import datetime
+
 import pytest
 
 from hasse.data.errors import InputError
 from hasse.data.records import Message
-from hasse.stages.models.chat_template import render_chat
+from hasse.stages.models.chat_template import TemplateOptions, render_chat, with_options
 from hasse.stages.models.control_tokens import control_tokens
 from hasse.stages.models.tokens import chat_token_ids, completion_token_ids, prompt_token_ids, text_token_ids
 from tests.stages.tokenizers import SHAPES, TEXTS, deepseek, joined, llama, normalising
@@ -159,8 +161,6 @@ def test_a_template_that_refuses_a_role_is_an_error_with_its_words():
 
 @pytest.mark.parametrize("day", ["2026-01-02", "2031-12-25"])
 def test_the_date_in_a_template_is_the_same_on_every_day(monkeypatch, day):
-    from datetime import datetime
-
     from transformers.utils import chat_template_utils
 
     class Clock(datetime):
@@ -174,6 +174,28 @@ def test_the_date_in_a_template_is_the_same_on_every_day(monkeypatch, day):
     tokenizer.chat_template = "\n{{ strftime_now('%Y-%m-%d (%A, %-d %B %y) %H:%M') | upper }}{{ messages[0].content }}"
     ids = chat_token_ids(tokenizer, conversation(" x"), add_generation_prompt=False)
     assert tokenizer.decode(ids) == "\n2024-07-26 (FRIDAY, 26 JULY 24) 00:00 x"
+
+
+def test_options_of_the_template_reach_every_rendering_and_survive_as_text():
+    tokenizer = llama()
+    thinking = "{% if enable_thinking is defined and not enable_thinking %}quick {% endif %}"
+    tokenizer.chat_template = "{{ strftime_now('%d.%m.%Y') }} " + thinking + "{{ messages[0].content }}"
+    options = TemplateOptions(kwargs={"enable_thinking": False}, date=datetime(2031, 12, 25))
+    assert TemplateOptions.of_text(options.as_text()) == options
+    assert (TemplateOptions().as_text(), TemplateOptions.of_text(None)) == (None, TemplateOptions())
+    assert tokenizer.decode(prompt_token_ids(tokenizer, "Hi")) == "26.07.2024 Hi"
+    asked = prompt_token_ids(with_options(tokenizer, options), "Hi")
+    assert tokenizer.decode(asked) == "25.12.2031 quick Hi"
+
+
+def test_an_option_that_the_template_never_reads_is_an_error():
+    tokenizer = llama()
+    tokenizer.chat_template = "{% generation %}{{ messages }}{{ enable_thinking }}{% endgeneration %}"
+    with pytest.raises(InputError, match="unknown name in the chat template 'enable_thinkin'"):
+        with_options(tokenizer, TemplateOptions(kwargs={"enable_thinkin": False}))
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="has no chat template"):
+        with_options(tokenizer, TemplateOptions(kwargs={"enable_thinking": False}))
 
 
 def test_conversations_without_a_chat_template_stop_the_run_before_the_first_answer():

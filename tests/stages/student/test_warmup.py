@@ -1,5 +1,6 @@
 """The warm-up: a given model is fine-tuned on answers of the split pretrain before it samples."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,9 @@ from hasse.data.parquet import read_records
 from hasse.data.records import Checkpoint, CurvePoint, Prompt
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Store
+from hasse.stages.models.checkpoints import load_tokenizer_of, publish_model
 from hasse.stages.models.load import load_model, save_model
+from hasse.stages.models.tokens import asked_token_ids
 from hasse.stages.student import stage as student
 from hasse.stages.student.stage import StudentSettings
 
@@ -60,3 +63,25 @@ def test_too_few_answers_name_the_setting(given):
 def test_a_student_from_scratch_takes_no_warmup():
     with pytest.raises(ValueError, match="trained on the split pretrain already"):
         StudentSettings(scratch={}, warmup={})  # type: ignore[arg-type]
+
+
+def test_template_options_enter_the_identity_of_the_model_and_of_those_trained_from_it(given, tiny_tokenizer):
+    tiny_tokenizer.chat_template = "{{ messages[0].content }}{{ ' b' if fast }}"
+    tiny_tokenizer.save_pretrained(given)
+    made = job(given)
+    plain = StudentSettings(model=str(given))
+    fast = StudentSettings(model=str(given), chat_template_kwargs={"fast": True}, date="2030-01-02")
+    found = []
+    for settings in (plain, fast):
+        made = replace(made, settings=settings)
+        student.run(made)
+        found.append(student.STAGE.identity(made.path))
+    assert "options" not in found[0]
+    assert found[1] == {**found[0], "options": '{"date": "2030-01-02", "kwargs": {"fast": true}}'}
+    (base,) = read_records(made.path / "checkpoint.parquet", Checkpoint)
+    artifact = SimpleNamespace(records=lambda record: iter([base]))
+    tokenizer = load_tokenizer_of(artifact)  # type: ignore[arg-type]
+    assert tokenizer.decode(asked_token_ids(tokenizer, ASKED[0])) == "b c b"
+    save_model(made.path / "model", load_model(given), tiny_tokenizer)
+    publish_model(made, method="sft", seed=0, num_steps=1, base=base)
+    assert student.STAGE.identity(made.path)["options"] == found[1]["options"]
