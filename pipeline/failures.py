@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hasse.data.errors import WorkError
 from hasse.data.parquet import read_records
-from hasse.data.records import Candidate, Feedback, Judgement
+from hasse.data.records import Candidate, Duel, Feedback, Judgement
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import table_name
 
@@ -15,6 +15,7 @@ LOST: dict[type, frozenset[str]] = {
     Candidate: frozenset({"failed", "refused", "unparsable"}),
     Judgement: frozenset({"failed", "refused", "unparsable", "truncated"}),
     Feedback: frozenset({"failed", "refused", "unparsable", "truncated"}),
+    Duel: frozenset({"failed", "refused", "unparsable", "truncated"}),
 }
 """Record -> statuses of rows that came to nothing. Truncated answers are judged; truncated judgements are useless."""
 
@@ -22,6 +23,7 @@ USABLE: dict[type, frozenset[str]] = {
     Candidate: frozenset({"ok", "truncated"}),
     Judgement: frozenset({"ok"}),
     Feedback: frozenset({"ok"}),
+    Duel: frozenset({"ok"}),
 }
 
 

@@ -42,6 +42,8 @@ class CandidateScore:
     total: float | None
     aspects: tuple[AspectScore, ...] = ()
     rationale: str | None = None
+    duplicate_of: int | None = None
+    """The place, in the list as it was shown, of the answer that this one repeats."""
 
 
 def presentation_orders(
@@ -96,7 +98,12 @@ def read_scores(
     `candidates` in the reply may be an object by tag, or a list of objects with `tag`. Raises ValueError that says what
     is wrong with the reply.
     """
-    given = json_object(text, "candidates")["candidates"]
+    entries = read_entries(json_object(text, "candidates")["candidates"], num_candidates=num_candidates)
+    return [read_mark(name, entry, aspects, scale) for name, entry in entries.items()]
+
+
+def read_entries(given: Any, *, num_candidates: int) -> dict[str, dict[str, Any]]:
+    """Tag -> entry of each candidate, in the order shown. Raises ValueError unless each tag has one entry."""
     entries = [{"tag": name, **entry} for name, entry in given.items()] if _is_by_tag(given) else given
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("'candidates' is neither an object of objects nor a list of them")
@@ -104,7 +111,7 @@ def read_scores(
     found = [str(entry.get("tag")) for entry in entries]
     check_tags(found, tags)
     by_tag = dict(zip(found, entries, strict=True))
-    return [_mark(name, by_tag[name], aspects, scale) for name in tags]
+    return {name: by_tag[name] for name in tags}
 
 
 def check_tags(found: Sequence[str], tags: Sequence[str]) -> None:
@@ -123,7 +130,10 @@ def _is_by_tag(given: object) -> bool:
     return isinstance(given, dict) and all(isinstance(entry, dict) for entry in given.values())
 
 
-def _mark(name: str, entry: dict[str, Any], aspects: Sequence[Aspect], scale: tuple[float, float]) -> CandidateScore:
+def read_mark(
+    name: str, entry: dict[str, Any], aspects: Sequence[Aspect], scale: tuple[float, float]
+) -> CandidateScore:
+    """The score in a candidate's entry, a weighted mean. Raises ValueError for scores that are not those asked for."""
     given = entry.get("scores", "")
     rationale = entry.get("rationale")
     rationale = rationale if isinstance(rationale, str) and rationale.strip() else None

@@ -18,6 +18,8 @@ from hasse.data.records import AspectScore, Candidate, Judgement, PairVerdict, P
 from hasse.pipeline.row_chunks import OPEN
 from hasse.stages.chat.json_replies import ParsedReply, Question, Talk, ask_once, ask_twice
 from hasse.stages.grading import TaskSettings, stated
+from hasse.stages.judge import list_contextual
+from hasse.stages.judge.list_contextual import contextual_schema, duplicates, read_contextual
 from hasse.stages.judge.list_questions import CandidateScore, presentation_orders, read_scores, render, scores_schema
 from hasse.stages.judge.list_ranks import ranking_schema, read_ranking
 from hasse.stages.judge.pair_questions import SCHEMA, Pair, decide, read_verdict, reversed_pairs, settle
@@ -40,6 +42,15 @@ class Panel:
         """Give, for each list, candidate_id -> mark; empty where the reply is unusable."""
         shown = zip(self.orders, self.answers, strict=True)
         return [{c.candidate_id: m for c, m in zip(order, a.value or [], strict=False)} for order, a in shown]
+
+    @property
+    def duplicates(self) -> dict[str, str]:
+        """Candidate -> the candidate that it repeats, where the judge looks for duplicates and every list has it so."""
+        lists = [
+            {name: name if m.duplicate_of is None else order[m.duplicate_of].candidate_id for name, m in marks.items()}
+            for order, marks in zip(self.orders, self.marks, strict=True)
+        ]
+        return duplicates([c.candidate_id for c in self.candidates], lists)
 
     @property
     def totals(self) -> list[dict[str, float]]:
@@ -85,6 +96,8 @@ def _orders(prompt: Prompt, candidates: list[Candidate], settings: PanelSettings
 
 
 def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettings) -> Question[list[CandidateScore]]:
+    if settings.mode == "contextual":
+        return _contextual_question(prompt, order, settings)
     low, high = (f"{bound:g}" for bound in settings.scale)
     text = render(settings.list_path, prompt, order, aspects=settings.aspects, low=low, high=high)
     if settings.mode == "ranking":
@@ -93,6 +106,15 @@ def _list_question(prompt: Prompt, order: list[Candidate], settings: PanelSettin
     schema = scores_schema(len(order), settings.aspects, settings.scale)
     read = partial(read_scores, num_candidates=len(order), aspects=settings.aspects, scale=settings.scale)
     return Question(text=text, schema=schema, read=read)
+
+
+def _contextual_question(
+    prompt: Prompt, order: list[Candidate], settings: PanelSettings
+) -> Question[list[CandidateScore]]:
+    low, high = (f"{bound:g}" for bound in list_contextual.SCALE)
+    text = render(settings.list_path, prompt, order, kinds=list_contextual.KINDS, low=low, high=high)
+    read = partial(read_contextual, num_candidates=len(order))
+    return Question(text=text, schema=contextual_schema(len(order)), read=read)
 
 
 def _verdicts(panel: Panel, settings: PanelSettings) -> Talk[dict[Pair, str]]:
@@ -130,6 +152,7 @@ def _judgement(
     name = candidate.candidate_id
     label, correct = stated(candidate.text, panel.prompt, task)
     unusable = _unusable(panel)
+    original = panel.duplicates.get(name)
     found = [marks.get(name) for marks in given]
     marks = [mark for mark in found if mark is not None]
     return Judgement(
@@ -137,7 +160,7 @@ def _judgement(
         candidate_id=name,
         teacher=teacher,
         aspects=_mean(marks) if name in final else (),
-        total=final.get(name),
+        total=final.get(name) if original is None else None,
         label=label,
         correct=correct,
         rationale=next((mark.rationale for mark in marks if mark.rationale), None),
@@ -148,8 +171,8 @@ def _judgement(
             for order, mark, answer in zip(panel.orders, found, panel.answers, strict=True)
         ),
         verdicts=tuple(PairVerdict(other=b, verdict=said) for (a, b), said in panel.verdicts.items() if a == name),
-        status=unusable.status if unusable else "ok",  # type: ignore[arg-type]  one of the statuses
-        error=unusable.error if unusable else None,
+        status=unusable.status if unusable else "duplicate" if original else "ok",  # type: ignore[arg-type]  a status
+        error=unusable.error if unusable else f"it says the same as {original}" if original else None,
     )
 
 
@@ -162,5 +185,8 @@ def _unusable(panel: Panel) -> ParsedReply | None:
 
 
 def _mean(marks: Sequence[CandidateScore]) -> tuple[AspectScore, ...]:
-    columns = zip(*(mark.aspects for mark in marks), strict=True)
-    return tuple(AspectScore(name=column[0].name, score=fmean(a.score for a in column)) for column in columns)
+    """The mean score of each aspect; the lists have other aspects where they find the question of another kind."""
+    scores: dict[str, list[float]] = {}
+    for aspect in (aspect for mark in marks for aspect in mark.aspects):
+        scores.setdefault(aspect.name, []).append(aspect.score)
+    return tuple(AspectScore(name=name, score=fmean(given)) for name, given in scores.items())

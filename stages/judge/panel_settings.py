@@ -18,17 +18,20 @@ ASPECTS = (
     Aspect(name="clarity", description="It is easy to follow and holds nothing superfluous."),
 )
 
+SCALE = (1.0, 10.0)
+
 
 class PanelSettings(Config):
     """The settings that every list-wise judge has."""
 
-    mode: Literal["scores", "ranking"] = Field(
+    mode: Literal["scores", "ranking", "contextual"] = Field(
         default="scores",
-        description="What a reply gives: scores by aspect, or a ranking with ties, whose total is the share of the "
-        "other answers that an answer beats, mapped to the scale.",
+        description="What a reply gives. scores: scores by aspect; ranking: a ranking with ties, whose total is the "
+        "share of the other answers that an answer beats, mapped to the scale; contextual: Tuna's question, in which "
+        "the judge answers first, leaves out duplicates and scores three aspects from 0 to 5.",
     )
     aspects: tuple[Aspect, ...] = Field(default=ASPECTS, min_length=1, description="What counts.")
-    scale: tuple[FiniteFloat, FiniteFloat] = Field(default=(1, 10), description="The worst and the best score.")
+    scale: tuple[FiniteFloat, FiniteFloat] = Field(default=SCALE, description="The worst and the best score.")
     template: str | None = unkeyed(
         None, description="Jinja file of the question; its content enters the key. Left out: the shipped one."
     )
@@ -49,13 +52,23 @@ class PanelSettings(Config):
             raise ValueError(f"aspects {', '.join(names)} are not all different")
         if not self.scale[0] < self.scale[1]:
             raise ValueError(f"scale {self.scale}: the worst score must be below the best")
+        if self.mode == "contextual":
+            self._check_contextual()
         if self.pairwise == "disagreements" and self.orders == 1:
             raise ValueError("pairwise: disagreements compares two presentation orders; set orders: 2")
         return self
 
+    def _check_contextual(self) -> None:
+        if self.aspects != ASPECTS or self.scale != SCALE or self.pairwise != "never":
+            raise ValueError(
+                "mode: contextual has aspects and a scale of its own, and asks about no pairs; leave out aspects, "
+                "scale and pairwise"
+            )
+
     @property
     def list_path(self) -> Path:
-        return Path(self.template or TEMPLATES / ("listwise.j2" if self.mode == "scores" else "ranking.j2"))
+        names = {"scores": "listwise.j2", "ranking": "ranking.j2", "contextual": "contextual.j2"}
+        return Path(self.template or TEMPLATES / names[self.mode])
 
     @property
     def pair_path(self) -> Path:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from hasse.data.errors import InputError, SourceError
@@ -328,3 +329,76 @@ def test_the_second_question_quotes_the_judges_reply_without_its_thinking(chat, 
     assert (only.total, only.presentations[0].num_asks) == (5.0, 2)
     assert "No scores." in chat.questions[1]
     assert "hm hm" not in chat.questions[1]
+
+
+OPEN_ASPECTS, CLOSED_ASPECTS = ("relevance", "level of detail", "accuracy"), ("accuracy", "level of detail", "clarity")
+
+
+def contextual(shown, question, kind="open", **changes):
+    """A reply that gives each answer its first number on every aspect, and finds no duplicates."""
+    aspects = OPEN_ASPECTS if kind == "open" else CLOSED_ASPECTS
+    entries = {
+        name: {"rationale": "So.", "duplicate_of": None, "scores": dict.fromkeys(aspects, float(text.split()[0]))}
+        for name, text in shown(question).items()
+    }
+    for name, text in shown(question).items():
+        entries[name] |= changes.get(text.split()[1], {})
+    return {"kind": kind, "own_answer": "Mine.", "candidates": entries}
+
+
+def test_the_contextual_question_sums_three_aspects_and_drops_what_says_the_same(chat, shown):
+    """Which of two equal answers is named as the duplicate may differ between the two orders."""
+
+    def answer(question):
+        tags = {text.split()[1]: name for name, text in shown(question).items()}
+        twin, original = sorted(("one", "uno"), key=lambda word: tags[word], reverse=True)
+        found = {twin: {"duplicate_of": tags[original], "scores": None}}
+        reply = contextual(shown, question, **found)
+        Draft202012Validator(chat.bodies[-1]["response_format"]["json_schema"]["schema"]).validate(reply)
+        return json.dumps(reply)
+
+    chat.answer = answer
+    ((one, two, uno),) = judged([item("4 one", "3.5 two", "4 uno")], chat, mode="contextual")
+    assert [(a.name, a.score) for a in one.aspects] == [(name, 4.0) for name in OPEN_ASPECTS]
+    assert (one.total, two.total, uno.total) == (12.0, 10.5, None)
+    assert (one.status, uno.status, uno.error) == ("ok", "duplicate", "it says the same as student-0")
+    assert "own_answer" in chat.questions[0]
+
+
+def test_a_duplicate_that_one_order_does_not_see_is_kept(chat, shown):
+    def answer(question):
+        first = next(iter(shown(question).values()))
+        found = {"uno": {"duplicate_of": "B"}} if first == "4 uno" else {}
+        return json.dumps(contextual(shown, question, kind="closed", **found))
+
+    chat.answer = answer
+    ((one, uno),) = judged([item("2 one", "4 uno")], chat, mode="contextual")
+    assert (one.status, uno.status) == ("ok", "ok")
+    assert (one.total, uno.total) == (6.0, 9.0)  # uno: 2 on each aspect in one order, 4 in the other
+    assert [a.name for a in one.aspects] == list(CLOSED_ASPECTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"kind": "half"}, "the kind is 'half'; it must be open or closed"),
+        ({"kind": "closed"}, "scores of unknown aspects: relevance"),
+        ({"one": {"duplicate_of": "Q"}}, "is a duplicate of 'Q'; it must be A, B, or null"),
+        ({"one": {"scores": dict.fromkeys(OPEN_ASPECTS, 6)}}, "is not from 0 to 5"),
+    ],
+)
+def test_a_contextual_reply_that_is_not_what_was_asked_for_is_refused(chat, shown, change, problem):
+    def answer(question):
+        by_text = {name: value for name, value in change.items() if name != "kind"}
+        return json.dumps(contextual(shown, question, **by_text) | {"kind": change.get("kind", "open")})
+
+    chat.answer = answer
+    ((one, _),) = judged([item("4 one", "3 two")], chat, mode="contextual", orders=1)
+    assert one.status == "unparsable"
+    assert problem in one.error
+
+
+@pytest.mark.parametrize("given", [{"aspects": ONE_ASPECT}, {"scale": (0, 5)}, {"pairwise": "disagreements"}])
+def test_the_contextual_question_has_its_own_aspects_and_scale(chat, given):
+    with pytest.raises(ValidationError, match="mode: contextual has aspects and a scale of its own"):
+        openai.Settings(chat=chat.settings, mode="contextual", **given)
