@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from hasse.data.errors import HasseError
-from hasse.flows.cli import annotate, launch, models, new, nightly, run, server, store, sweep
+from hasse.flows.cli import annotate, launch, models, new, nightly, push, run, server, store, sweep
 from hasse.pipeline.disk import disk_message, disk_problem
 
 
@@ -20,7 +20,7 @@ def cli() -> None:
     """
 
 
-for _module in (run, new, sweep, store, models, annotate, nightly, server, launch):
+for _module in (run, new, sweep, store, push, models, annotate, nightly, server, launch):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 
