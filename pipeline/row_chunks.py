@@ -183,7 +183,7 @@ def chunk_problem(path: Path, *, again: bool = False) -> str | None:
     expected = path.stem.partition("-")[2]
     try:
         if not path.is_file():
-            return None if not path.exists() else "it is a folder instead of a file"
+            return _no_file(path)
         if expected:
             return None if digest_once(path, again=again).startswith(expected) else "it differs from its digest"
         file = pq.ParquetFile(path, page_checksum_verification=True)
@@ -192,6 +192,13 @@ def chunk_problem(path: Path, *, again: bool = False) -> str | None:
     except (pa.ArrowInvalid, OSError) as error:
         return f"it cannot be read: {error}"
     return None
+
+
+def _no_file(path: Path) -> str | None:
+    """The problem of a path that leads to no file; None if there is nothing, since another process has moved it."""
+    if path.is_symlink() and not path.exists():
+        return "it is a link that leads to no file"
+    return "it is not a file" if path.exists() else None
 
 
 def _note_rows(found: Known, table: pa.Table, path: Path) -> None:

@@ -75,6 +75,8 @@ def _assigned(values: Any, keys: list[str], value: Any, dotted: str) -> Any:
 
 def _explain(model: type[BaseModel], error: Any) -> str:
     location = list(error["loc"])
+    if location[-1:] == ["[key]"]:  # a name that cannot be one; the message quotes it
+        location = location[:-2]
     dotted = ".".join(str(part) for part in _without_tags(model, location))
     if error["type"] == "extra_forbidden":
         known = sorted({name for m in _models_at(model, location[:-1]) for name in m.model_fields})

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from hasse.data.settings.form import MAX_NUMBER, MAX_SEED, check_integers, readable
 
@@ -13,6 +13,23 @@ NOT_IN_KEYS = "the values of settings are in the key"
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 """The whole number that starts a random number generator."""
+
+NAME = re.compile(r"[^\W_][\w.+-]*")
+MAX_NAME = 100
+
+
+def _is_name(text: str) -> str:
+    if len(text) > MAX_NAME or not NAME.fullmatch(text):
+        shown = repr(text) if len(text) <= MAX_NAME else f"{text[:20]!r}..., which has {len(text)} characters,"
+        raise ValueError(
+            f"{shown} cannot be a name: 1 to {MAX_NAME} letters, digits and the signs - _ . + are allowed, "
+            "with a letter or digit first"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+"""A name that a recipe makes up. It becomes part of names of steps and of candidates."""
 
 LIMIT = "max_tokens"
 """The name, in all settings models, of the field that limits the length of a model's answers."""

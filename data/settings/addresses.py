@@ -7,6 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 ADDRESS = re.compile(r"[a-z][\w+.-]*://\S+", re.IGNORECASE)
 SECRETS = re.compile(r"key|token|secret|passw|pwd|signature|credential|^sig$|^auth", re.IGNORECASE)
 """Names in a query whose values are secrets."""
+MAX_CHARACTERS = 2000
+"""The length of the longest address of an endpoint that is accepted."""
 UNSEEN = re.compile(r"[\s\\\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e]")
 """Characters that no address has: white space, backslashes, control characters, and those that change the direction."""
 KEY_FIELDS = re.compile(
@@ -21,6 +23,8 @@ def without_secrets(address: object) -> object:
     It may not hold a user, a query or a fragment, and needs a host and a possible port.
     """
     if isinstance(address, str):
+        if len(address) > MAX_CHARACTERS:
+            raise ValueError(f"the address has {len(address)} characters; at most {MAX_CHARACTERS} are allowed")
         _check_user(address)
         _check_shape(address)
         parts = urlsplit(address)

@@ -34,6 +34,7 @@ def check(recipe: RecipeSections) -> None:
         _check_baselines,
         _check_best_of,
         _check_duel,
+        _check_benchmarks,
     ):
         one_check(recipe)
 
@@ -214,6 +215,16 @@ def _check_best_of(recipe: RecipeSections) -> None:
         raise ValueError(
             "evaluate.best_of: the reward model of a pit arm chooses, but no arm is pit with reward: gap and with RL "
             "or a threshold; leave it out"
+        )
+
+
+def _check_benchmarks(recipe: RecipeSections) -> None:
+    """Steps and results are named after the benchmark, so that each can be taken once."""
+    names = [settings.benchmark for settings in recipe.benchmarks]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"benchmarks: {min(twice)!r} stands twice, and the results would have one name; put its files into one "
+            "folder, or run a recipe for each"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hasse.data.field_mapping import Fields
-from hasse.data.settings import Config, registry
+from hasse.data.settings import Config, Name, registry
 from hasse.data.settings.form import Opaque
 from hasse.flows.recipe.nightly_section import NightlySettings
 from hasse.flows.recipe.train_section import ARMS, Arms, TrainSection
@@ -120,7 +120,7 @@ class RecipeSections(Config):
     )
     feedback_examples: FeedbackExamplesSettings = FeedbackExamplesSettings()
     train: TrainSection = TrainSection()
-    rounds: Annotated[dict[str, RoundSection], Opaque()] = Field(
+    rounds: Annotated[dict[Name, RoundSection], Opaque()] = Field(
         default_factory=dict, description="Name -> a further round. A round comes after the arm that it starts from."
     )
     evaluate: EvaluateSection = EvaluateSection()

@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hasse.data.settings import Seed, registry, unkeyed
+from hasse.data.settings import Name, Seed, registry, unkeyed
 from hasse.data.settings.form import NamedList
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.settings import METHODS, LoraSettings, Method, check_passes
 from hasse.stages.train.tracking import Tracker
 
 ARMS = NamedList("method")
-Arms = Annotated[dict[str, Method], ARMS]  # type: ignore[valid-type]
+Arms = Annotated[dict[Name, Method], ARMS]  # type: ignore[valid-type]
 
 
 class TrainSection(OptimiserSettings):

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 from hasse.data.errors import CorruptFile, InputError
@@ -42,9 +42,21 @@ ABANDONED_SECONDS = 24 * 3600
 def open_store(location: Path | str) -> Store:
     """The store in a folder, or below a URI such as s3://bucket/prefix. Raises InputError and StoreError."""
     text = str(location)
+    _check_local(text)
     if text.startswith("file://"):
         return Store(unquote(urlsplit(text).path))
     return RemoteStore(text) if "://" in text else Store(text)
+
+
+def _check_local(text: str) -> None:
+    """Raises InputError for a name that looks like that of an object store or a share, and would become a folder."""
+    if found := re.match(r"(s3|gs|gcs|hdfs|abfss?|file|https?):(?!//)/?", text, re.IGNORECASE):
+        scheme = found[1].lower()
+        near = f"{scheme}://{'/' if scheme == 'file' else ''}{text[found.end() :].lstrip('/')}"
+        raise InputError(f"the store {text!r} is no URI; write it as {near}, or as ./{text} if a folder is meant")
+    if re.match(r"\\\\|[A-Za-z]:\\", text):
+        near = f"/mnt/{PureWindowsPath(text).name or 'share'}"
+        raise InputError(f"the store {text!r} is a Windows name; give the folder where it is mounted, such as {near}")
 
 
 def absolute(location: Path | str) -> str:

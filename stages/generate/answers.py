@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from hasse.data.errors import InputError
 from hasse.data.records import Candidate, Message, Prompt
-from hasse.data.settings import Config, Seed
+from hasse.data.settings import Config, Name, Seed
 from hasse.pipeline.fingerprint import text_digest
 from hasse.stages.models.sample import Sampled
 
@@ -27,7 +27,7 @@ def one_place(template: str) -> str:
 class AnswerSettings(Config):
     """The settings of every sampler that asks a model of the recipe."""
 
-    name: str = Field(default="student", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
+    name: Name = Field(default="student", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
     model: str = Field(
         default="student",
         description="student, a name of `models`, or teacher: the model by which the judge scores.",

@@ -7,7 +7,7 @@ from hasse.stages.grading import labels
 from hasse.stages.grading.denial import is_denied
 from hasse.stages.grading.nearness import exact_match
 from hasse.stages.grading.numbers import same
-from hasse.stages.grading.statements import explicit, marked, plain, sentences, unwrapped
+from hasse.stages.grading.statements import explicit, marked, plain, retraction, sentences, unwrapped
 from hasse.stages.grading.tokens import Token, canonical, is_word, may_hold, places, tokens, without_articles
 
 _LETTERS = tuple("ABCDEFGHJ")
@@ -123,14 +123,26 @@ def _options(gold: str) -> tuple[str, ...]:
 
 
 def _decisive(text: str, gold: str) -> str:
-    """The text from the last "the answer is ..." on, if a name, a number or a colon follows; else the whole text."""
+    """The text from the last "the answer is ..." on, if a name, a number or a colon follows; else the whole text.
+
+    What comes before the text takes back what it said does not count either, if a name or a number follows.
+    """
+    _, taken_back = retraction(text)
+    if taken_back and _names_something(text[taken_back:], gold):
+        text = text[taken_back:]
     stated = explicit(text)
     if not stated:
         return text
     start, end = stated[-1]
-    told = (sentences(text[start:end]) or [""])[0]
     by_colon = text[:start].rstrip().endswith((":", "="))
+    if _names_something(text[start:end], gold):
+        return text[start:]
+    return text[start:] if by_colon and sentences(text[start:end]) else text
+
+
+def _names_something(text: str, gold: str) -> bool:
+    """Whether the first sentence has a number or, unless the gold answer is a number, a capital letter."""
+    told = (sentences(text) or [""])[0]
     wants_number = any(token.number is not None for token in tokens(canonical(gold)))
     says_number = any(token.number is not None for token in tokens(told))
-    names_something = says_number if wants_number else says_number or any(c.isupper() for c in told)
-    return text[start:] if told and (by_colon or names_something) else text
+    return says_number if wants_number else says_number or any(c.isupper() for c in told)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from hasse.stages.grading.denial import is_denied, is_left_open
-from hasse.stages.grading.statements import KEY, LINK, last_line, marked, plain, unwrapped
+from hasse.stages.grading.statements import KEY, LINK, last_line, marked, plain, retraction, unwrapped
 from hasse.stages.grading.tokens import canonical, folded, is_word
 
 _OPEN, _CLOSE = r"[\"'“‘«(\[<]*\s*", r"\s*[\"'”’»)\]>]*"
@@ -62,7 +62,8 @@ def strict(text: str, labels: Sequence[str]) -> str | None:
 
 def loose(text: str, labels: Sequence[str]) -> str | None:
     """The last label that is stated as the answer, else the last label that is mentioned and not denied."""
-    found = _stated(_marked_or(text), labels)
+    said = _marked_or(text)
+    found = _stated(said[retraction(said)[0] :], labels) or _stated(said, labels)
     said = [mention for mention in found if mention.is_explicit] or found
     return said[-1].label if said else None
 

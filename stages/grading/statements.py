@@ -41,6 +41,16 @@ _SHORT = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|St|Mt|Ft|Jr|Sr|vs|Prof|Gen|Col|Sgt|Lt|Capt|Gov|Sen|Rep|Rev|Inc|Ltd|Co|Corp|No|[A-Z])\.$"
 )
 
+_MAY_RETRACT = re.compile(r"\b(?:no|that|correction|second|back)\b", re.IGNORECASE)
+_RETRACTS = re.compile(
+    r"\bno[,.!…–—\s-]{1,5}(?:no[,.!…–—\s-]{1,5})*(?:wait|sorry)\b"
+    r"|\b(?:wait|sorry|actually|hmm)[,.!…–—\s-]{1,5}no\b(?=\s*(?:[,.;:!…–—-]|$))"
+    r"|\b(?:scratch|strike|forget)\s+that\b(?=\s*(?:[,.;:!…–—-]|$))|(?:^|(?<=[.!?…\n]))\s*correction\s*:"
+    r"|\bi\s+take\s+(?:that|it)\s+back\b|\bon\s+second\s+thoughts?\b",
+    re.IGNORECASE,
+)
+"""Words that take back what was said before."""
+
 
 def without_struck(text: str) -> str:
     """The text without ~~struck out~~ words."""
@@ -99,6 +109,12 @@ def sentences(text: str) -> list[str]:
             found.append(text[start : end.end()])
             start = end.end()
     return [part.strip() for part in [*found, text[start:]] if part.strip()]
+
+
+def retraction(text: str) -> tuple[int, int]:
+    """(start, end) of the last words that take back what was said ("no, wait", "scratch that"); (0, 0) if none do."""
+    found = list(_RETRACTS.finditer(text)) if _MAY_RETRACT.search(text) else []
+    return found[-1].span() if found else (0, 0)
 
 
 def is_statement(line: str) -> bool:

@@ -184,6 +184,43 @@ def test_a_number_that_nothing_can_hold_is_refused_by_its_name(assignment):
     assert named in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a/b", "a\nb", "-a", "..", "a\u202e", "\x00", "a" * 101, "cafe\u0301"]
+)
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("train.arms", lambda name: {"train.arms": {name: {"method": "sft"}}}),
+        ("train.arms", lambda name: {"train.arms": [{"name": name, "method": {"method": "sft"}}]}),
+        ("rounds", lambda name: {"rounds": {name: {"start": "student", "arms": {"x": {"method": "sft"}}}}}),
+        (
+            "rounds.more.arms",
+            lambda name: {"rounds": {"more": {"start": "student", "arms": {name: {"method": "sft"}}}}},
+        ),
+        ("generate.groups.0.name", lambda name: {"generate.groups": [{"sampler": "transformers", "name": name}]}),
+    ],
+)
+def test_what_cannot_be_part_of_a_steps_name_is_no_name(name, place, changes):
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("rescue-demo", changes(name))
+    assert f"  {place}: " in str(refused.value)
+    assert "cannot be a name: 1 to 100 letters, digits and the signs - _ . +" in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["größe", "LP+HP", "a.1_b", "臂", "7", "a" * 100])
+def test_letters_of_all_scripts_make_names(name):
+    assert (
+        name in load_recipe("rescue-demo", {"rounds.more": {"start": "sft", "arms": {name: {"method": "sft"}}}}).arms()
+    )
+
+
+def test_a_benchmark_that_stands_twice_is_refused():
+    both = [{"benchmark": "super_natural_instructions", "path": path} for path in ("a", "b")]
+    with pytest.raises(RecipeError, match="benchmarks: 'super_natural_instructions' stands twice"):
+        load_recipe("rescue-demo", {"benchmarks": both})
+
+
 def test_bounds_that_hold_are_not_too_narrow():
     assert load_recipe("rescue-demo", [f"train.seeds=[0, {MAX_SEED}]"]).train.seeds == [0, MAX_SEED]
     assert OptimiserSettings(steps=MAX_NUMBER).steps == MAX_NUMBER

@@ -14,7 +14,7 @@ from hasse.data.settings import Config
 from hasse.pipeline import files
 from hasse.pipeline import run as running
 from hasse.pipeline.manifest import Manifest
-from hasse.pipeline.row_chunks import Unit
+from hasse.pipeline.row_chunks import Unit, chunk_problem
 from hasse.pipeline.rows import map_rows
 from hasse.pipeline.sealed import read_sealed, seal
 from hasse.pipeline.stage import Job, Stage, Step
@@ -200,6 +200,19 @@ def test_a_damaged_chunk_is_set_aside_and_its_rows_are_computed_again(store, way
     assert [row.rationale[:12] for row in artifact.records(Judgement)] == [f"because of {u}" for u in "abcdefg"]
     assert f"{chunk.name} is damaged" in caplog.text
     assert chunk.with_name(f"{chunk.name}.corrupt").exists()
+
+
+@pytest.mark.parametrize("target", ["itself", "nothing", "folder"])
+def test_a_link_in_the_place_of_a_chunk_is_named_and_its_rows_are_computed_again(store, target):
+    perform(store, ROWS, units=("a", "b"))
+    (chunk,) = store.root.glob("judge/rows/*/*.parquet")
+    chunk.unlink()
+    chunk.symlink_to({"itself": chunk, "nothing": chunk.with_name("gone"), "folder": store.root}[target])
+    assert "file" in str(chunk_problem(chunk))
+    CALLS.clear()
+    perform(store, ROWS, units=("a", "b", "c"))
+    assert sorted(CALLS) == ["a", "b", "c"]
+    assert not chunk.is_symlink()
 
 
 def test_a_chunk_that_was_written_over_by_another_good_one_is_found(store):

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from hasse.data.records import CurvePoint
 from hasse.data.settings import Config
 from hasse.pipeline import run as running
 from hasse.pipeline.disk import disk_errors
+from hasse.pipeline.remote.store import open_store
 from hasse.pipeline.stage import Job, Stage, Step
 from hasse.pipeline.store import Store
 
@@ -147,6 +149,25 @@ def test_references_may_be_shortened_but_not_ambiguous(store):
     shared = next(ref[: len("numbers/") + 1] for ref in many if sum(r[:9] == ref[:9] for r in many) > 1)
     with pytest.raises(InputError, match=r"fits \d+ artifacts"):
         store.resolve(shared)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("s3:bucket/other", "s3://bucket/other"),
+        ("S3:/bucket", "s3://bucket"),
+        ("gs:bucket", "gs://bucket"),
+        ("file:/tmp/x", "file:///tmp/x"),
+        (r"\\host\share", "/mnt/share"),
+        (r"C:\store", "/mnt/store"),
+    ],
+)
+def test_a_folder_is_not_called_like_a_bucket_or_a_share(name, near, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(near)):
+        open_store(name)
+    assert open_store("./s3:bucket").root.name == "s3:bucket"
+    assert open_store("a:b").root.name == "a:b"
 
 
 def test_a_store_that_cannot_be_written_is_a_clear_error(tmp_path):

@@ -6,14 +6,14 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from hasse.data.records import Candidate, Prompt
-from hasse.data.settings import Config
+from hasse.data.settings import Config, Name
 
 NEEDS_MODEL = False
 
 
 class Settings(Config):
     sampler: Literal["dataset"] = "dataset"
-    name: str = Field(default="human", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
+    name: Name = Field(default="human", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
     source: str = Field(default="human", description="Who wrote the answers: human, or the name of a model.")
     field: Literal["reference", "answers", "drafts"] = Field(
         default="reference",

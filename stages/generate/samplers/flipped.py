@@ -15,7 +15,7 @@ from pydantic import Field
 
 from hasse.data.records import Candidate, Prompt
 from hasse.data.rendering import prompt_as_text
-from hasse.data.settings import Config, registry
+from hasse.data.settings import Config, Name, registry
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
 from hasse.stages.chat.money.budget import Payer
@@ -45,7 +45,7 @@ Of = dataset.Settings | transformers.Settings | vllm.Settings | openai.Settings
 
 class Settings(Config):
     sampler: Literal["flipped"] = "flipped"
-    name: str = Field(default="flipped", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
+    name: Name = Field(default="flipped", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
     chat: ChatSettings = Field(description="The chat model that rewrites the explanation and predicts the label.")
     of: Annotated[Of, Field(discriminator="sampler")] = Field(
         default=dataset.Settings(), description="The sampler whose answers are flipped; left out: the expert's answer."

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from hasse.data.errors import InputError
 from hasse.data.records import Candidate, Prompt
 from hasse.data.rendering import asked_turns
-from hasse.data.settings import Seed, unkeyed
+from hasse.data.settings import Name, Seed, unkeyed
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import converse
 from hasse.stages.chat.money.budget import Payer
@@ -35,7 +35,7 @@ FINISH_REASONS = {"ok": "stop", "truncated": "length"}
 
 class Settings(ChatSettings):
     sampler: Literal["openai"] = "openai"
-    name: str = Field(default="endpoint", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
+    name: Name = Field(default="endpoint", description="Name of the group; its candidates are <name>-0, <name>-1, ...")
     num_samples: int = Field(default=3, ge=1, description="Answers to a prompt, or to each of its variants.")
     temperature: float | None = Field(
         default=0.8, ge=0, description="0 is greedy. Rescue: 0.8. `null` sends none, for a model that takes none."

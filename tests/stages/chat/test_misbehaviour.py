@@ -635,6 +635,8 @@ def test_an_address_with_a_secret_is_refused_without_saying_it(base_url):
         "http://h/v1\nX: y",
         "http://h/v1/../..",
         "http://e x/",
+        "http://h/" + "v" * 70_000,
+        "http://" + "h" * 70_000,
     ],
 )
 def test_an_address_that_cannot_be_asked_is_refused_with_the_settings(address):
