@@ -11,7 +11,7 @@ from hasse.data.parquet import read_records
 from hasse.data.records import Checkpoint, CurvePoint, Prompt
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import Store
-from hasse.stages.models.checkpoints import load_tokenizer_of, publish_model
+from hasse.stages.models.checkpoints import identity, load_tokenizer_of, publish_model
 from hasse.stages.models.load import load_model, save_model
 from hasse.stages.models.tokens import asked_token_ids
 from hasse.stages.student import stage as student
@@ -75,7 +75,7 @@ def test_template_options_enter_the_identity_of_the_model_and_of_those_trained_f
     for settings in (plain, fast):
         made = replace(made, settings=settings)
         student.run(made)
-        found.append(student.STAGE.identity(made.path))
+        found.append(identity(made.path))
     assert "options" not in found[0]
     assert found[1] == {**found[0], "options": '{"date": "2030-01-02", "kwargs": {"fast": true}}'}
     (base,) = read_records(made.path / "checkpoint.parquet", Checkpoint)
@@ -84,4 +84,4 @@ def test_template_options_enter_the_identity_of_the_model_and_of_those_trained_f
     assert tokenizer.decode(asked_token_ids(tokenizer, ASKED[0])) == "b c b"
     save_model(made.path / "model", load_model(given), tiny_tokenizer)
     publish_model(made, method="sft", seed=0, num_steps=1, base=base)
-    assert student.STAGE.identity(made.path)["options"] == found[1]["options"]
+    assert identity(made.path)["options"] == found[1]["options"]
