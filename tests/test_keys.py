@@ -88,6 +88,7 @@ NOT_IN_KEYS = {
     "stages.train.memory": "how much memory",
     "stages.train.passes": "how much memory",
     "stages.train.throughput": "measures",
+    "stages.train.tracking": "decides no result",
 }
 
 

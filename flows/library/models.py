@@ -10,7 +10,7 @@ from hasse.data.records import Checkpoint
 from hasse.flows.library.recorded import RecordedStep
 from hasse.flows.library.store_reader import StoreReader, open_store
 from hasse.pipeline.store import Artifact, table_name
-from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.checkpoints import load_tokenizer_of, model_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,14 +33,16 @@ def load_model(
     """
     from hasse.stages.models import load
 
-    folder = checkpoint if isinstance(checkpoint, Path) else _folder(checkpoint, store)
-    return cast("CausalModel", load.load_model(folder)), load.load_tokenizer(folder)
+    if isinstance(checkpoint, Path):
+        return cast("CausalModel", load.load_model(checkpoint)), load.load_tokenizer(checkpoint)
+    artifact = _artifact(checkpoint, store)
+    return cast("CausalModel", load.load_model(model_folder(artifact))), load_tokenizer_of(artifact)
 
 
-def _folder(checkpoint: RecordedStep | Artifact | str, store: str | Path | StoreReader) -> Path:
+def _artifact(checkpoint: RecordedStep | Artifact | str, store: str | Path | StoreReader) -> Artifact:
     if isinstance(checkpoint, str):
         checkpoint = (store if isinstance(store, StoreReader) else open_store(store)).artifact(checkpoint)
     artifact = checkpoint.artifact if isinstance(checkpoint, RecordedStep) else checkpoint
     if f"{table_name(Checkpoint)}.parquet" not in artifact.manifest.files:
         raise InputError(f"{artifact.ref} holds no model; give a step of `student` or `train`")
-    return model_folder(artifact)
+    return artifact

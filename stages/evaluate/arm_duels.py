@@ -15,6 +15,7 @@ from pydantic import Field
 from hasse.data.errors import InputError, WorkError
 from hasse.data.parquet import read_records
 from hasse.data.records import Candidate, Duel, Evaluation, Judgement, Prompt
+from hasse.data.rendering import question_turns
 from hasse.data.settings import Config, key_of, registry, unkeyed
 from hasse.pipeline.fingerprint import canonical
 from hasse.pipeline.manifest import Labels
@@ -223,7 +224,7 @@ def _units(settings: DuelSettings, contests: Iterable[Contest], model: LazyModel
     identity = model.identity if model else None
     keys = Keys.of(key_of(teacher), key_of(settings.task), identity, traits.external(teacher))
     for c in contests:
-        turns = [[m.role, m.content] for m in c.prompt.messages or ()]
+        turns = [[m.role, m.content] for m in question_turns(c.prompt)]
         known = [c.prompt.text, turns, c.prompt.reference, c.prompt.label, c.prompt.answers, c.prompt.cluster_id]
         arms = [c.one.arm, c.one.seed, c.other.arm, c.other.seed]
         yield keys.unit(c, c.prompt.prompt_id, canonical([known, arms]).decode(), c.text, c.other_text)
