@@ -19,7 +19,7 @@ from hasse.pipeline.files import Stamp, make_folder, stamp_of, write_atomically
 Summary = dict[str, Any]
 
 FOLDER = ".index"
-VERSION = 1
+VERSION = 2
 
 BROKEN = "broken"
 """The key, in a summary, of the reason why the file cannot be read. Such a file is read every time."""

@@ -87,6 +87,11 @@ class Artifact:
         return f"{self.stage}/{self.path.name}"
 
     @property
+    def store_location(self) -> str:
+        """The path or URI that opens the artifact's store."""
+        return str(self.path.parents[1])
+
+    @property
     def location(self) -> str:
         """The place of the artifact, for the user."""
         return str(self.path)

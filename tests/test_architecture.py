@@ -54,7 +54,7 @@ ONLY_IN = {
     "prefect": {"flows/server"},
     "torch": {"stages"},
     "transformers": {"stages", "flows/library/models.py"},  # there for types alone
-    "peft": {"stages/train/one_run.py", "stages/models/adapters.py"},
+    "peft": {"stages/train/adapter.py", "stages/models/adapter_weights.py"},
     "datasets": {"data/sources/datasets.py", "stages/pit/reinforce.py"},
     "trl": {"stages/pit/reinforce.py"},
     "ray": {"pipeline/executors/ray.py"},

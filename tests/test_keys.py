@@ -82,6 +82,7 @@ NOT_IN_KEYS = {
     "stages.chat.one_by_one": "carries questions",
     "stages.chat.rounds": "carries questions",
     "stages.chat.settings": "settings are in the key",
+    "stages.models.footprint": "estimates memory",
     "stages.models.this_process": "in which processes",
     "stages.models.vllm_engine": "starts engines",
     "stages.train.distributed": "in which processes",

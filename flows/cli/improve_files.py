@@ -7,7 +7,8 @@ from hasse.data.errors import InputError
 from hasse.data.template import check_placeholders
 from hasse.flows.run.references import find_artifact
 from hasse.pipeline.store import Store
-from hasse.stages.models.checkpoints import locate, model_folder
+from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.model_folders import locate
 from hasse.stages.pit.improve_file import improve, read_answers, write_jsonl
 from hasse.stages.train.methods.pit import TEMPLATE
 

@@ -35,6 +35,7 @@ def run(
     computed again, so that the same command continues a run that was stopped.
     """
     from hasse.flows.cli import screen
+    from hasse.flows.plan.memory import memory_of
     from hasse.flows.recipe.recipe import load_recipe
     from hasse.flows.run.forecast import forecast
     from hasse.flows.run.run import walk
@@ -43,7 +44,10 @@ def run(
 
     settings, store = load_recipe(recipe, list(assignments)), open_store(store_path)
     if dry_run:
-        screen.show_forecast(forecast(settings, store), as_json=as_json)
+        memory = memory_of(settings)
+        if not as_json:  # first, since it needs neither data nor weights
+            screen.show_memory(memory)
+        screen.show_forecast(forecast(settings, store), memory, as_json=as_json)
         return
     MachineGroup.of(store, settings.launch).check_hasse_launch()
     if prefect:

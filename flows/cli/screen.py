@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from hasse.flows.cli.tables import console, show_rows
+from hasse.flows.plan.memory import StepMemory
 from hasse.flows.run.forecast import Forecast
 from hasse.flows.run.run import Run, report_path
 from hasse.flows.run.spending import expected, spent
@@ -85,10 +87,22 @@ def note(done: Done) -> str:
     return "  ".join([how, *counts])
 
 
-def show_forecast(steps: Sequence[Forecast], *, as_json: bool) -> None:
+def show_memory(needs: Sequence[StepMemory]) -> None:
+    """The peak memory of each step that loads a model with a config."""
+    if not needs:
+        return
+    rows = [need.row() for need in needs]
+    show_rows([{**row, "parts": ", ".join(f"{k} {v:g}" for k, v in row["parts"].items())} for row in rows])
+    most = max(needs, key=lambda need: need.total)
+    console.print(f"Most memory, by the models' configs: {most.total / 2**30:.1f} GiB on one GPU, in {most.step}.")
+
+
+def show_forecast(steps: Sequence[Forecast], memory: Sequence[StepMemory], *, as_json: bool) -> None:
     rows = [{"step": f.step.name, "stage": f.step.stage.name, "action": f.action, "ref": f.ref or ""} for f in steps]
     if as_json:
-        print(json.dumps([{**row, "estimate": f.estimate} for row, f in zip(rows, steps, strict=True)], indent=1))
+        needs = [_need_of(f.step.name, memory) for f in steps]
+        estimates = [{"estimate": f.estimate, "memory": need} for f, need in zip(steps, needs, strict=True)]
+        print(json.dumps([{**row, **found} for row, found in zip(rows, estimates, strict=True)], indent=1))
         return
     if any(f.estimate for f in steps):
         rows = [{**row, "takes": takes(f)} for row, f in zip(rows, steps, strict=True)]
@@ -98,6 +112,12 @@ def show_forecast(steps: Sequence[Forecast], *, as_json: bool) -> None:
     unknown = sum(f.estimate is None and f.step.stage.estimate is not None and f.action == "compute" for f in steps)
     if unknown:
         console.print(f"What {unknown} of them take is known once the steps before them have run.")
+
+
+def _need_of(step: str, memory: Sequence[StepMemory]) -> dict[str, Any] | None:
+    """The memory of a step, whose name also holds its seed: train/rescue/seed-0 is one of train/rescue."""
+    plain = re.sub(r"/seed-\d+", "", step)
+    return next((need.row() for need in memory if plain == need.step or plain.startswith(f"{need.step}/")), None)
 
 
 def takes(forecast: Forecast) -> str:

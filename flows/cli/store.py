@@ -193,34 +193,48 @@ def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json
 @STORE
 @RUN
 def fetch(ref: str, store_path: str, run_name: str | None) -> None:
-    """Copy an artifact to this machine and print its folder.
+    """Copy an artifact, and the base of an adapter, to this machine and print the artifact's folder.
 
     REF is a step, such as `train/rescue/seed-0`, or stage/fingerprint. Needed to load a checkpoint from a store at s3://.
     """
+    from hasse.data.records import Checkpoint
     from hasse.pipeline.remote.store import open_store
+    from hasse.pipeline.store import table_name
+    from hasse.stages.models.checkpoints import model_folder
 
     artifact = named_artifact(open_store(store_path), ref, run_name)
     for name in {name.partition("/")[0] for name in artifact.manifest.files}:
         artifact.file(name)
+    if f"{table_name(Checkpoint)}.parquet" in artifact.manifest.files:
+        model_folder(artifact)
     click.echo(str(artifact.path))
 
 
 @click.command("export")
 @click.argument("ref")
-@click.option("--format", "kind", required=True, help="One of trl-preference, trl-prompt-completion, ranked and kto.")
+@click.option("--format", "kind", help="For orders: trl-preference, trl-prompt-completion, ranked or kto.")
+@click.option("--merged", is_flag=True, help="For a model: write whole weights, an adapter merged into its base.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @STORE
 @RUN
-def export_command(ref: str, kind: str, out: Path, store_path: str, run_name: str | None) -> None:
-    """Write the orders of a step as a data set that `datasets` loads.
+def export_command(ref: str, kind: str | None, merged: bool, out: Path, store_path: str, run_name: str | None) -> None:
+    """Write the orders of a step as a data set that `datasets` loads, or a model with whole weights.
 
-    REF is a step `order`, or stage/fingerprint.
+    REF is a step, such as `order` or `train/rescue/seed-0`, or stage/fingerprint.
     """
     from hasse.data.errors import InputError
     from hasse.data.settings.registry import unknown
     from hasse.pipeline.remote.store import open_store
     from hasse.stages.order.export import FORMATS, export
 
+    if merged == (kind is not None):
+        raise InputError("give either --format, for orders, or --merged, for a model")
+    if merged:
+        from hasse.stages.models.merged import export_merged
+
+        export_merged(named_artifact(open_store(store_path), ref, run_name), out)
+        click.echo(f"a whole model in {out}")
+        return
     if kind not in FORMATS:
         raise InputError(unknown(kind, list(FORMATS), kind="format"))
     store = open_store(store_path)

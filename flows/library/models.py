@@ -22,21 +22,26 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    checkpoint: RecordedStep | Artifact | str | Path, *, store: str | Path | StoreReader = "store"
+    checkpoint: RecordedStep | Artifact | str | Path,
+    *,
+    store: str | Path | StoreReader = "store",
+    beside: PreTrainedModel | None = None,
 ) -> tuple[CausalModel, PreTrainedTokenizerBase]:
     """The model, in evaluation mode on this machine's device, and the tokenizer.
 
     checkpoint: a step of `student` or `train`, its artifact, its name or reference in `store`, or as a Path the folder
-    of a model. Weights are bfloat16 on CUDA and float32 elsewhere. A tokenizer without a padding token gets one.
+    of a model. beside: a model that is loaded already and is not trained; where both stand on the same base, as the
+    adapters of two arms do, its weights are held once. Weights are bfloat16 on CUDA and float32 elsewhere. A tokenizer
+    without a padding token gets one.
     Neither pickles nor code in the folder are loaded, and files are checked against their digests in the store.
     Raises InputError for an artifact without a model, and for a folder whose model or tokenizer cannot be used.
     """
     from hasse.stages.models import load
 
     if isinstance(checkpoint, Path):
-        return cast("CausalModel", load.load_model(checkpoint)), load.load_tokenizer(checkpoint)
+        return cast("CausalModel", load.load_model(checkpoint, beside=beside)), load.load_tokenizer(checkpoint)
     artifact = _artifact(checkpoint, store)
-    return cast("CausalModel", load.load_model(model_folder(artifact))), load_tokenizer_of(artifact)
+    return cast("CausalModel", load.load_model(model_folder(artifact), beside=beside)), load_tokenizer_of(artifact)
 
 
 def _artifact(checkpoint: RecordedStep | Artifact | str, store: str | Path | StoreReader) -> Artifact:

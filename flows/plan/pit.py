@@ -27,6 +27,7 @@ class _Chain:
         self.steps: list[Step] = []
         self.seen = list(r.seen)
         self.labels = r.labels_of(arm, seed)
+        self.lora = r.recipe.train.adapter(arm)
         self.ordered = {
             "prompts": ("prompts",),
             "candidates": (r.named("generate"),),
@@ -81,6 +82,7 @@ class _Chain:
             pairs_per_prompt=method.pairs_per_prompt,
             seed=self.seed,
             tracking=self._tracking(kind),
+            lora=self.lora,
         )
         models = {"student": (start,), "anchor": (anchor,), "reward": (reward,)}
         asked = self.ordered if kind == "easy" else {"prompts": ("prompts",), "policy": (self.r.student,)}
@@ -101,7 +103,12 @@ class _Chain:
     def _train(self, part: str, method: Any, optimiser: OptimiserSettings, examples: str, base: str) -> str:
         launch = self.r.recipe.launch
         settings = TrainSettings(
-            method=method, optimiser=optimiser, seed=self.seed, launch=launch, tracking=self._tracking(part)
+            method=method,
+            optimiser=optimiser,
+            lora=self.lora,
+            seed=self.seed,
+            launch=launch,
+            tracking=self._tracking(part),
         )
         inputs = {"prompts": ("prompts",), "examples": (examples,), "student": (base,)}
         plugs = registry.modules(METHODS, method.method)

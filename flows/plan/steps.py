@@ -12,7 +12,7 @@ from hasse.flows.plan.rounds import Round, Trained
 from hasse.flows.recipe.endpoints import endpoints
 from hasse.flows.recipe.nightly_section import LATEST
 from hasse.flows.recipe.recipe import Recipe
-from hasse.flows.recipe.sections import SOURCES
+from hasse.flows.recipe.sections import SOURCES, RoundSettings
 from hasse.pipeline import failures
 from hasse.pipeline.stage import Job, Step
 from hasse.stages import feedback, generate, judge, order, prompts, student, train
@@ -264,9 +264,16 @@ def _reference(r: Round) -> Step:
         name=r.named("reference"),
         labels=r.labels,
         stage=reference.STAGE,
-        settings=reference.ReferenceSettings(),
+        settings=reference.ReferenceSettings(precision=reference_precision(r.recipe, r.settings)),
         inputs={"examples": (r.named("examples"),), "student": (r.start,)},
     )
+
+
+def reference_precision(recipe: Recipe, settings: RoundSettings) -> Any:
+    """The precision of the frozen student: that of the arms which compare with it, or float32 if they differ."""
+    arms = [arm for arm, method in settings.arms.items() if train.needs_reference(method)]
+    found = {lora.base if (lora := recipe.train.adapter(arm)) else "float32" for arm in arms}
+    return found.pop() if len(found) == 1 else "float32"
 
 
 def _arm(r: Round, arm: str, seed: int) -> Trained:

@@ -77,10 +77,11 @@ def _check_pit_arms(recipe: RecipeSections) -> None:
     for name, arm in recipe.arms().items():
         if examples_kind(arm) == "gap":
             raise ValueError(f"arm {name!r}: {arm.method} is a part of pit and cannot be an arm of its own")
-        if arm.method == "pit" and (name in [*recipe.train.overrides, *changed] or recipe.train.adapter(name)):
+        overridden = [key for key in recipe.train.overrides.get(name, {}) if key != "lora"]
+        if arm.method == "pit" and (overridden or name in changed):
             raise ValueError(
-                f"arm {name!r}: pit has optimisers of its own and trains all weights; "
-                "set these in the arm, not by overrides, lora or a round's optimiser"
+                f"arm {name!r}: pit has optimisers of its own; set these in the arm, not by overrides or a round's "
+                "optimiser"
             )
 
 

@@ -5,7 +5,7 @@ for a field that takes text and stands in none of these sets.
 """
 
 PATHS = frozenset({
-    "before", "cache", "compare_with", "embedder", "human", "latest", "lora", "model", "pair_template", "path",
+    "before", "cache", "compare_with", "embedder", "human", "latest", "model", "pair_template", "path",
     "store", "template",
 })  # fmt: skip
 """Files, folders and models; of some, a hub's name or a text does as well."""

@@ -57,6 +57,7 @@ def _of_manifest(path: Path) -> Summary:
         "created": found.created,
         "seconds": round(found.seconds, 1),
         "rows": ", ".join([*(f"{n} {table}" for table, n in counts.items()), *unfinished]),
+        "base": found.metrics.get("adapter_on"),
         "dollars": round(found.cost_usd, 4),
         "num_bytes": found.num_bytes,
         "codes": _codes(found, path),
@@ -93,6 +94,8 @@ def _artifact_row(ref: str, summary: Summary) -> Row:
     if BROKEN in summary:
         return {"ref": ref, "step": BROKEN, "created": "", "seconds": 0.0, "rows": summary[BROKEN]}
     row = {"ref": ref, **{name: summary[name] for name in ("step", "created", "seconds", "rows")}}
+    if summary["base"]:
+        row["rows"] = f"{row['rows']}, adapter on {summary['base']}"
     return {**row, "dollars": summary["dollars"]} if summary["dollars"] else row
 
 

@@ -22,6 +22,7 @@ MODEL_FILES = ("*.safetensors", "*.bin")
 PACKAGES: dict[str, tuple[str, Callable[[Step], bool]]] = {
     "sentence_transformers": ("embeddings", lambda step: _at(step, "strategy.embedder") not in (None, "tfidf")),
     "liger_kernel": ("liger", lambda step: bool(_at(step, "optimiser.liger"))),
+    "bitsandbytes": ("4bit", lambda step: _at(step, "lora.base") == "4bit"),
     "ray": ("ray", lambda step: not isinstance(step.executor, local.Settings)),
 }
 """Package -> the extra of hasse that installs it, and whether a step needs it."""
@@ -51,7 +52,7 @@ def check_disk(steps: Sequence[Step], store: Store) -> None:
     """Raises InputError if the disk has no room for the checkpoints of the models that these steps train."""
     weights = {step.name: _num_bytes(step.settings) for step in steps if step.stage.name == "student"}
     largest = max(weights.values(), default=0)
-    number = sum(step.stage.name == "train" for step in steps)
+    number = sum(step.stage.name == "train" and step.settings.lora is None for step in steps)  # type: ignore[attr-defined]
     place = next(path for path in (store.root.absolute(), *store.root.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if largest * number > free:

@@ -41,6 +41,7 @@ def prunable(store: Store, *, keep_runs: int, unfinished: bool = False) -> list[
     if not kept:
         return []
     artifacts = artifact_summaries(store)
+    kept |= _bases(artifacts, kept)
     since = _first_start(open_runs)
     dropped = [ref for ref in artifacts if ref not in kept and not _is_new(store, ref, since)]
     return sorted([*dropped, *_unused_chunks(store, artifacts, kept, open_runs), *_unused_work(store, open_runs)])
@@ -74,6 +75,7 @@ def outdated(store: Store, recipe: str, *, keep_runs: int) -> list[str]:
     mine = [run for run in runs if run["recipe"] == recipe]
     kept = _used([run for run in runs if run["recipe"] != recipe] + mine[-keep_runs:])
     kept |= _used(_open_runs(store, mine)) | _pinned(store)
+    kept |= _bases(artifact_summaries(store), kept)
     dropped = {ref for run in mine[:-keep_runs] for ref in run["refs"]} - kept
     return sorted(ref for ref in store.refs() if ref in dropped)
 
@@ -109,6 +111,11 @@ def _open_runs(store: Store, runs: Iterable[Summary], *, running_only: bool = Fa
 
 def _used(runs: Iterable[Summary]) -> set[str]:
     return {name for run in runs for name in (*run["refs"], *run["working"])}
+
+
+def _bases(artifacts: dict[str, Summary], kept: set[str]) -> set[str]:
+    """The models on which kept adapters stand."""
+    return {base for ref in kept & artifacts.keys() if (base := artifacts[ref].get("base")) in artifacts}
 
 
 def _pinned(store: Store) -> set[str]:

@@ -13,7 +13,7 @@ from hasse.flows.recipe.sections import SOURCES
 from hasse.pipeline.stage import Step
 from hasse.stages.generate import GenerateSettings
 from hasse.stages.models.chat_template import template_in
-from hasse.stages.models.checkpoints import locate
+from hasse.stages.models.model_folders import locate
 from hasse.stages.prompts import PromptsSettings
 from hasse.stages.student import StudentSettings
 

@@ -22,7 +22,9 @@ Row = dict[str, Any]
 
 def verify(store: Store) -> list[Row]:
     """One row for each artifact, folder of row chunks and work folder; one for the runs, the nights, the replies."""
-    artifacts = [_row(a.ref, _num_files(a), a.problems(full=True)) for a in store.artifacts()]
+    found = store.artifacts()
+    refs = {artifact.ref for artifact in found}
+    artifacts = [_row(a.ref, _num_files(a), [*a.problems(full=True), *_missing_base(a, refs)]) for a in found]
     return [
         *artifacts,
         *map(_chunks(store), store.rows()),
@@ -42,6 +44,17 @@ def _num_files(artifact: Artifact) -> int:
         return len(artifact.manifest.files)
     except CorruptFile:
         return 0
+
+
+def _missing_base(artifact: Artifact, refs: set[str]) -> list[str]:
+    """The problem of an adapter whose base is neither in the store nor a folder on this machine."""
+    try:
+        base = artifact.manifest.metrics.get("adapter_on")
+    except CorruptFile:
+        return []
+    return (
+        [] if base is None or base in refs or Path(base).is_dir() else [f"it is an adapter on {base}, which is missing"]
+    )
 
 
 def _chunks(store: Store) -> Callable[[str], Row]:

@@ -31,6 +31,10 @@ class RemoteArtifact(Artifact):
     objects: Objects = field(kw_only=True)
 
     @property
+    def store_location(self) -> str:
+        return self.objects.uri
+
+    @property
     def location(self) -> str:
         return f"{self.objects.address}/{self.ref}"
 

@@ -29,10 +29,10 @@ class AnswerImprover:
         assert settings.improve is not None
         self.settings, self.improve = settings, settings.improve
         self.model, self.tokenizer = model, tokenizer
-        self.policy = load_model(model_folder(job.input("policy")))
+        self.policy = load_model(model_folder(job.input("policy")), beside=model)
         self.judge = None
         if self.improve.threshold is not None:
-            reward = load_reward_model(model_folder(job.input("reward")))
+            reward = load_reward_model(model_folder(job.input("reward")), beside=model)
             self.judge = GapJudge(reward, tokenizer, self.improve.template)
 
     def answers(self, questions: Sequence[TokenisedPrompt], sample: int, temperature: float) -> list[Sampled]:

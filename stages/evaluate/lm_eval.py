@@ -14,7 +14,9 @@ from pydantic import Field
 from hasse.data.errors import InputError, WorkError
 from hasse.data.settings import Config, unkeyed
 from hasse.pipeline.stage import Job, Stage
+from hasse.stages.models.adapters import base_or_self
 from hasse.stages.models.checkpoints import model_folder
+from hasse.stages.models.model_folders import is_adapter
 
 ERROR_LINES = 15
 """Lines of lm_eval's error output that an error shows."""
@@ -65,9 +67,17 @@ def command(settings: LmEvalSettings, model: Path, out: Path) -> list[str]:
     """The command line of one evaluation."""
     import torch
 
+    parts = {
+        "pretrained": base_or_self(model),
+        "dtype": settings.dtype,
+        "trust_remote_code": False,
+        "use_safetensors": True,
+    }
+    if is_adapter(model):
+        parts["peft"] = model
     arguments = {
         "--model": "hf",
-        "--model_args": f"pretrained={model},dtype={settings.dtype},trust_remote_code=False,use_safetensors=True",
+        "--model_args": ",".join(f"{name}={value}" for name, value in parts.items()),
         "--tasks": ",".join(settings.tasks),
         "--num_fewshot": settings.num_fewshot,
         "--limit": settings.limit,

@@ -1,12 +1,15 @@
 """Stage reference: the log-prob of every completion under the frozen student, computed once for all methods.
 
-It is computed in float32, whatever the precision of training. A row is one example; its key holds the token ids and the
-model's digests.
+Where all arms train adapters on a base of one precision, the student is in that precision, and otherwise in float32. It
+is in memory in this stage alone, and not beside the model that an arm trains. A row is one example; its key holds the
+token ids and the model's digests.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from hasse.data.records import TrainingExample
 from hasse.data.settings import Config, unkeyed
@@ -20,6 +23,9 @@ from hasse.stages.models.lazy import LazyModel
 class ReferenceSettings(Config):
     """Settings of the reference stage."""
 
+    precision: Literal["float32", "auto", "4bit"] = Field(
+        default="float32", description="Of the student's weights, as in `train.lora.base`."
+    )
     micro_batch_tokens: int = unkeyed(
         16384, ge=1, description="Padded tokens in a batch; it only affects memory and speed."
     )
@@ -29,12 +35,14 @@ class ReferenceSettings(Config):
 def run(job: Job) -> None:
     settings: ReferenceSettings = job.settings
     model = LazyModel(job.input("student"))
-    start = canonical(model.identity).decode()
+    start = canonical([model.identity, settings.precision]).decode()
     total = sum(1 for _ in job.input("examples").records(TrainingExample))
     written = map_rows(
         job,
         (Unit(_row_key(start, example), example) for example in job.input("examples").records(TrainingExample)),
-        lambda chunk: [[scored] for scored in score(model.in_float32, chunk, settings.micro_batch_tokens)],
+        lambda chunk: [
+            [scored] for scored in score(model.frozen(settings.precision), chunk, settings.micro_batch_tokens)
+        ],
         TrainingExample,
         total=total,
         chunk_size=settings.chunk_size,

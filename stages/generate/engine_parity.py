@@ -15,16 +15,23 @@ from hasse.data.text import unit_hash
 from hasse.pipeline.stage import Job
 from hasse.pipeline.store import table_name
 from hasse.stages.generate.answers import AnswerSettings, numbered, views_of, views_that_fit
+from hasse.stages.models.adapters import base_or_self
 from hasse.stages.models.lazy import LazyModel
+from hasse.stages.models.model_folders import read_config
 
 NUM_CHECKED = 64
 """Candidates that are checked in a group: those with the smallest hashes."""
 
 
 def check(job: Job, groups: Sequence[tuple[Any, float]], models: Mapping[str, LazyModel]) -> dict[str, Any]:
-    """Group -> {checked, max, mean, by_length}. Raises WorkError for a group whose mean gap exceeds its bound."""
+    """Group -> {checked, max, mean, by_length}. Raises WorkError for a group whose mean gap exceeds its bound.
+
+    A model with quantised weights is not checked: the training stack does not load such weights.
+    """
     summaries = {}
     for group, max_gap in groups:
+        if read_config(base_or_self(models[group.model].folder)).get("quantization_config"):
+            continue
         views = _views(job, group)
         chosen = _chosen(job, views)
         gaps = _gaps(job, group, views, chosen, models[group.model])

@@ -1,38 +1,56 @@
 """Checkpoint artifacts: a model folder, its digests as identity, and one row with its origin."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hasse.data.errors import InputError
 from hasse.data.parquet import read_records
 from hasse.data.records import Checkpoint
 from hasse.data.settings import key_of
-from hasse.pipeline.fingerprint import model_digests
+from hasse.pipeline.remote.store import open_store
 from hasse.pipeline.stage import Job
-from hasse.pipeline.store import Artifact, table_name
+from hasse.pipeline.store import MANIFEST, Artifact, table_name
+from hasse.stages.models.adapters import base_digests, base_of, folder_digests, read_base, write_base
 from hasse.stages.models.chat_template import TemplateOptions, with_options
-
-MODEL = "model"
-CONTENT = "config.json, model.safetensors and a tokenizer"
+from hasse.stages.models.model_folders import MODEL, is_adapter
 
 
 def model_folder(artifact: Artifact, *, weights: bool = True) -> Path:
-    """The folder with the checkpoint's tokenizer and weights on this machine.
+    """The folder with the checkpoint's tokenizer and weights on this machine; an adapter's base is here as well then.
 
-    With `weights=False` a remote store downloads everything but the weights.
+    With `weights=False` a remote store downloads everything but the weights. Raises InputError for an adapter whose
+    base is missing.
     """
     (checkpoint,) = artifact.records(Checkpoint)
     if checkpoint.location:
         return Path(checkpoint.location)
-    if weights:
-        return artifact.file(MODEL)
     for name in artifact.manifest.files:
-        if name.startswith(f"{MODEL}/") and not name.endswith(".safetensors"):
+        if name.startswith(f"{MODEL}/") and (weights or not name.endswith(".safetensors")):
             artifact.file(name)
-    return artifact.path / MODEL
+    folder = artifact.path / MODEL
+    if is_adapter(folder):
+        _fetch_base(artifact, folder, weights=weights)
+    return folder
+
+
+def _fetch_base(artifact: Artifact, folder: Path, *, weights: bool) -> None:
+    ref = (read_base(folder) or {}).get("ref")
+    if ref is not None:
+        base = open_store(artifact.store_location).artifact(ref)
+        if (base.path / MANIFEST).is_file():
+            model_folder(base, weights=weights)
+    base_of(folder)
+
+
+def name_base(job: Job, start: Artifact) -> None:
+    """Write down on which base the adapter stands that the job has trained. `start`: the model that it began with."""
+    began = model_folder(start)
+    base, digests = began, start.manifest.identity
+    if is_adapter(began):
+        base, digests = base_of(began), base_digests(began)
+    named = write_base(job.path / MODEL, base, digests=dict(digests), store=job.store.root)
+    job.metrics["adapter_on"] = named["ref"] or named["folder"]
 
 
 def identity(path: Path) -> dict[str, str]:
@@ -61,7 +79,7 @@ def publish_model(
 
     template_options: as in `Checkpoint`; a model with a base has the options of the base.
     """
-    digests = model_digests(location or job.path / MODEL)
+    digests = folder_digests(location or job.path / MODEL)
     row = Checkpoint(
         name=job.name,
         method=method,
@@ -128,22 +146,3 @@ Weights `{row.weights_digest}`{f", from weights `{row.base_weights_digest}`" if 
 {metrics}
 ```
 """
-
-
-def locate(name: str, *, revision: str | None) -> Path:
-    """The folder of a model: a local folder, or the snapshot of a hub name. Raises InputError for anything else."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        raise InputError(f"{name!r} is a file; a model is a folder with {CONTENT}")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise InputError(
-            f"{name!r} is neither a local folder nor a model that the hub gave{offline}: {str(error).splitlines()[0]}"
-        ) from error

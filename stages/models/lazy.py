@@ -28,6 +28,7 @@ class LazyModel:
     def __init__(self, artifact: Artifact):
         self.artifact = artifact
         self.identity = artifact.manifest.identity
+        self._frozen: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[type[LazyModel], tuple[Artifact]]:
         """Pickle the artifact only: another process loads the model itself."""
@@ -53,14 +54,13 @@ class LazyModel:
 
         return context_of(self.folder)
 
-    @cached_property
-    def in_float32(self) -> Any:
-        """The model in float32, as in training."""
-        import torch
+    def frozen(self, precision: str) -> Any:
+        """The model as training begins with it: auto, float32 or 4bit, see `load_base`."""
+        from hasse.stages.models.frozen_base import load_frozen
 
-        from hasse.stages.models.load import load_model
-
-        return load_model(self.folder, dtype=torch.float32)
+        if precision not in self._frozen:
+            self._frozen[precision] = load_frozen(self.folder, precision)
+        return self._frozen[precision]
 
     @cached_property
     def loaded(self) -> LoadedModel:

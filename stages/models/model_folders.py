@@ -1,6 +1,7 @@
 """Check that a folder holds a model that can be sampled and trained, before a run and without loading the model."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,45 @@ CONFIG, INDEX, WEIGHTS, ADAPTER = (
     "model.safetensors",
     "adapter_config.json",
 )
+MODEL = "model"
+"""The folder of the model in the artifact of a checkpoint."""
+CONTENT = "config.json, model.safetensors and a tokenizer"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Endings of the names of architectures that generate text."""
+
+
+def locate(name: str, *, revision: str | None) -> Path:
+    """The folder of a model: a local folder, or the snapshot of a hub name. Raises InputError for anything else."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise InputError(f"{name!r} is a file; a model is a folder with {CONTENT}")
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise InputError(
+            f"{name!r} is neither a local folder nor a model that the hub gave{offline}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def config_folder(name: str, *, revision: str | None) -> Path:
+    """A folder with the model's config, for what can be told without weights. Raises InputError where there is none."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name, CONFIG, revision=revision)).parent
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        raise InputError(f"the config of {name!r} was not found: {str(error).splitlines()[0]}") from error
 
 
 def check_model_folder(folder: Path, *, is_trained: bool) -> None:
@@ -59,7 +95,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def check_weights(folder: Path) -> None:
     """Raises InputError for weights that are missing, cut off, or pickled."""
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         check_whole(path)
 
 
@@ -102,7 +138,7 @@ def is_adapter(folder: Path) -> bool:
     return True
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         return [
@@ -122,7 +158,7 @@ def _instead(folder: Path) -> str:
     if any(folder.glob("*.gguf")):
         return "; it holds a GGUF file, which cannot be trained: give the model that it was made from"
     if (folder / ADAPTER).is_file():
-        return f"; it holds an adapter ({ADAPTER}): give it as a student or merge it into its base"
+        return f"; it holds an adapter ({ADAPTER}) alone"
     return "; give the folder that model.save_pretrained has written"
 
 

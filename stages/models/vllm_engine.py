@@ -21,6 +21,8 @@ from pydantic import Field
 
 from hasse.data.errors import ChildDied, InputError
 from hasse.data.settings import Config, unkeyed
+from hasse.stages.models.adapters import adapter_config, base_or_self
+from hasse.stages.models.model_folders import is_adapter
 
 NOT_IN_KEYS = "it starts engines and passes on their answers; samplers and teachers that ask an engine name this module"
 
@@ -60,7 +62,6 @@ class EngineSettings(Config):
     gpu_memory: float = unkeyed(0.9, gt=0, le=1, description="Share of a GPU's memory that the engine may use.")
     prefix_caching: bool = unkeyed(True, description="Re-use the computation for equal beginnings of prompts.")
     enforce_eager: bool = unkeyed(False, description="Use no CUDA graphs: the engine is slower but starts sooner.")
-    lora: str | None = Field(default=None, description="Folder of an adapter on the model.")
     max_gap: float = unkeyed(
         0.05,
         gt=0,
@@ -69,10 +70,17 @@ class EngineSettings(Config):
     )
 
 
-class Pool:
-    """The engines of one model. Requests go to the engine with the fewest open requests."""
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The limits of an adapter's rank that vLLM takes."""
 
-    def __init__(self, folder: Path, settings: EngineSettings):
+
+class Pool:
+    """The engines of one model, which serve it and adapters on it up to a rank.
+
+    Requests go to the engine with the fewest open requests.
+    """
+
+    def __init__(self, folder: Path, settings: EngineSettings, *, lora_rank: int | None = None):
         gpus = visible_gpus()
         count = settings.engines or max(len(gpus) // settings.tensor_parallel, 1)
         if gpus and count * settings.tensor_parallel > len(gpus):
@@ -81,14 +89,18 @@ class Pool:
                 "lower engines or tensor_parallel"
             )
         width = settings.tensor_parallel
-        self.engines = [Engine(folder, settings, gpus[i * width : (i + 1) * width]) for i in range(count)]
+        parts = [gpus[i * width : (i + 1) * width] for i in range(count)]
+        self.engines = [Engine(folder, settings, part, lora_rank=lora_rank) for part in parts]
         self.lock = threading.Lock()
 
-    def outputs(self, requests: Sequence[EngineRequest]) -> list[dict[str, Any]]:
-        """One output per request, in order. Callable from several threads. Raises ChildDied and InputError."""
+    def outputs(self, requests: Sequence[EngineRequest], *, adapter: Path | None = None) -> list[dict[str, Any]]:
+        """One output per request, in order, of the model or of an adapter on it. Callable from several threads.
+
+        Raises ChildDied and InputError.
+        """
         with self.lock:
             engine = min(self.engines, key=lambda e: e.outstanding)
-            future = engine.submit(requests)
+            future = engine.submit(requests, adapter=adapter)
         return future.result()
 
     def close(self) -> None:
@@ -96,13 +108,27 @@ class Pool:
             engine.close()
 
 
-def pool(folder: Path, settings: EngineSettings) -> Pool:
+def engine_outputs(folder: Path, settings: EngineSettings, requests: Sequence[EngineRequest]) -> list[dict[str, Any]]:
+    """The outputs of the folder's model or adapter. Adapters of similar rank on one base are served by one engine."""
+    if not is_adapter(folder):
+        return pool(folder, settings).outputs(requests)
+    rank = adapter_config(folder)["r"]
+    limit = next((limit for limit in LORA_RANKS if limit >= rank), None)
+    if limit is None:
+        raise InputError(
+            f"the adapter in {folder} has rank {rank}, and vLLM takes {LORA_RANKS[-1]} at most; merge it by "
+            "`hasse export --merged`, or take the sampler transformers"
+        )
+    return pool(base_or_self(folder), settings, lora_rank=limit).outputs(requests, adapter=folder.resolve())
+
+
+def pool(folder: Path, settings: EngineSettings, *, lora_rank: int | None = None) -> Pool:
     """The engines of this model, started on first use. Settings that are not the engine's own share the engines."""
     engine = EngineSettings(**{name: getattr(settings, name) for name in EngineSettings.model_fields})
-    key = f"{folder} {engine.model_dump_json()}"
+    key = f"{folder} {engine.model_dump_json()} {lora_rank}"
     with _lock:
         if key not in _pools:
-            _pools[key] = Pool(folder, engine)
+            _pools[key] = Pool(folder, engine, lora_rank=lora_rank)
         return _pools[key]
 
 
@@ -119,7 +145,7 @@ _lock = threading.Lock()
 class Engine:
     """One worker process with a vLLM engine."""
 
-    def __init__(self, folder: Path, settings: EngineSettings, gpus: Sequence[str]):
+    def __init__(self, folder: Path, settings: EngineSettings, gpus: Sequence[str], *, lora_rank: int | None = None):
         environment = {**os.environ, **ENVIRONMENT, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})}
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  open as long as the process runs
         self.process = subprocess.Popen(
@@ -134,12 +160,12 @@ class Engine:
         self.waiting: dict[int, Future[list[dict[str, Any]]]] = {}
         self.outstanding = self.number = 0
         self.error: Exception | None = None
-        self._send({"engine": engine_arguments(folder, settings)})
+        self._send({"engine": engine_arguments(folder, settings, lora_rank=lora_rank)})
         self.ready: Future[str] = Future()
         threading.Thread(target=self._listen, daemon=True).start()
         atexit.register(self.close)
 
-    def submit(self, requests: Sequence[EngineRequest]) -> Future[list[dict[str, Any]]]:
+    def submit(self, requests: Sequence[EngineRequest], *, adapter: Path | None = None) -> Future[list[dict[str, Any]]]:
         """Send a chunk of requests, which are answered together."""
         future: Future[list[dict[str, Any]]] = Future()
         if self.error is not None:
@@ -148,7 +174,8 @@ class Engine:
         self.waiting[self.number] = future
         self.outstanding += len(requests)
         future.add_done_callback(lambda _: self._done(len(requests)))
-        self._send({"id": self.number, "prompts": [[list(ids), how] for ids, how in requests]})
+        prompts = [[list(ids), how] for ids, how in requests]
+        self._send({"id": self.number, "prompts": prompts, "adapter": str(adapter) if adapter else None})
         return future
 
     def close(self) -> None:
@@ -216,13 +243,17 @@ def visible_gpus() -> list[str]:
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 
-def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
-    """The arguments of vllm.LLM, and `lora`.
+def engine_arguments(folder: Path, settings: EngineSettings, *, lora_rank: int | None = None) -> dict[str, Any]:
+    """The arguments of vllm.LLM. `lora_rank`: the largest rank of adapters; None for an engine that takes none.
 
     Without a GPU chunked prefill is off: vLLM rewinds a seeded generator after a part of a prompt, and generators on
     the CPU cannot be rewound.
     """
-    optional = {"max_model_len": settings.max_model_len, "lora": settings.lora}
+    optional = {
+        "max_model_len": settings.max_model_len,
+        "enable_lora": lora_rank and True,
+        "max_lora_rank": lora_rank,
+    }
     return {
         "model": str(folder),
         "dtype": settings.dtype,

@@ -5,7 +5,8 @@ another environment.
 
     in   {"engine": {...}}                                              first, the arguments of vllm.LLM
     out  {"ready": version}
-    in   {"id": 7, "prompts": [[ids, sampling or scoring], ...]}        requests of one chunk, any number of chunks
+    in   {"id": 7, "prompts": [[ids, sampling or scoring], ...], "adapter": folder or null}
+                                                                        requests of one chunk, any number of chunks
     out  {"id": 7, "outputs": [...]}                                    when all requests of the chunk are done
     out  {"id": 7, "error": "..."}
 
@@ -28,10 +29,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(chunks,), daemon=True).start()
     import vllm  # type: ignore[import-not-found]
 
-    lora = engine_arguments.pop("lora", None)
-    llm = vllm.LLM(**engine_arguments, **({"enable_lora": True} if lora else {}))
+    llm = vllm.LLM(**engine_arguments)
     say({"ready": vllm.__version__})
-    _Loop(llm.llm_engine, say, lora).run(chunks)
+    _Loop(llm.llm_engine, say).run(chunks)
 
 
 def _speaker():
@@ -53,8 +53,9 @@ def _listen(chunks) -> None:
 
 
 class _Loop:
-    def __init__(self, engine, say, lora):
-        self.engine, self.say, self.lora = engine, say, lora
+    def __init__(self, engine, say):
+        self.engine, self.say = engine, say
+        self.adapters: dict = {}  # folder -> request for its adapter
         self.waiting: dict = {}  # chunk -> requests that are not done
         self.outputs: dict = {}
 
@@ -70,7 +71,8 @@ class _Loop:
         number, begun = chunk["id"], []
         try:
             requests = [self._request(ids, how) for ids, how in chunk["prompts"]]
-            for i, (prompt, how, adapter) in enumerate(requests):
+            adapter = self._adapter(chunk["adapter"])
+            for i, (prompt, how) in enumerate(requests):
                 self.engine.add_request(f"{number}/{i}", prompt, how, lora_request=adapter)
                 begun.append(f"{number}/{i}")
         except Exception as error:  # vLLM raises exceptions of its own for requests that it refuses
@@ -82,21 +84,27 @@ class _Loop:
         if not requests:
             self._say_outputs(number)
 
+    def _adapter(self, folder):
+        from vllm.lora.request import LoRARequest  # type: ignore[import-not-found]
+
+        if folder is not None and folder not in self.adapters:
+            number = len(self.adapters) + 1
+            self.adapters[folder] = LoRARequest(f"adapter-{number}", number, folder)
+        return self.adapters.get(folder)
+
     def _request(self, ids, how):
         from vllm import SamplingParams  # type: ignore[import-not-found]
         from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
-        from vllm.lora.request import LoRARequest  # type: ignore[import-not-found]
         from vllm.sampling_params import (  # type: ignore[import-not-found]
             RequestOutputKind,
             StructuredOutputsParams,
         )
 
-        adapter = LoRARequest("adapter", 1, self.lora) if self.lora else None
         whole = RequestOutputKind.FINAL_ONLY  # all samples of a request, when the last of them is done
         schema = how.pop("json_schema", None)
         held = StructuredOutputsParams(json=schema) if schema else None
         sampling = SamplingParams(**how, structured_outputs=held, output_kind=whole)
-        return TokensPrompt(prompt_token_ids=ids), sampling, adapter
+        return TokensPrompt(prompt_token_ids=ids), sampling
 
     def _finish(self, output) -> None:
         chunk, _, place = output.request_id.partition("/")

@@ -78,9 +78,10 @@ def improve(
     from hasse.stages.generate.answers import row_seed
     from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer
 
-    judge = GapJudge(load_reward_model(reward), load_tokenizer(reward), template) if reward else None
+    model = load_model(improver)
+    judge = GapJudge(load_reward_model(reward, beside=model), load_tokenizer(reward), template) if reward else None
     writer = Improver(
-        model=load_model(improver),
+        model=model,
         tokenizer=load_tokenizer(improver),
         template=template,
         temperature=temperature,
@@ -89,7 +90,7 @@ def improve(
         judge=judge,
         threshold=threshold,
     )
-    rows = _answered(rows, policy, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    rows = _answered(rows, policy, beside=model, temperature=temperature, max_tokens=max_tokens, seed=seed)
     for number in range(rounds):
         seeds = [row_seed(seed, str(i), f"round {number}") for i in range(len(rows))]
         new = writer.improved([(row["prompt"], row["improved"]) for row in rows], seeds)
@@ -104,7 +105,7 @@ def improve(
 
 
 def _answered(
-    rows: list[dict[str, Any]], policy: Path | None, *, temperature: float, max_tokens: int, seed: int
+    rows: list[dict[str, Any]], policy: Path | None, *, beside: Any, temperature: float, max_tokens: int, seed: int
 ) -> list[dict[str, Any]]:
     """Copies of the rows, each with an answer to start from.
 
@@ -122,7 +123,7 @@ def _answered(
     if missing and policy is not None:
         tokenizer = load_tokenizer(policy)
         sampled = generate(
-            load_model(policy),
+            load_model(policy, beside=beside),
             tokenizer,
             [prompt_token_ids(tokenizer, rows[i]["prompt"], _turns(rows[i])) for i in missing],
             [row_seed(seed, str(i), "policy") for i in missing],

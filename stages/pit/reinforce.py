@@ -24,6 +24,8 @@ from hasse.stages.train.whole_checkpoints import last_checkpoint
 if TYPE_CHECKING:
     from hasse.stages.train.methods.pit import RlSettings
 
+TRL_REFERENCE = "ref"
+"""The copy of an adapter that TRL makes for its own penalty, which is not used here."""
 Reference = tuple[str, str]
 """(prompt, answer that is to be improved)"""
 
@@ -71,6 +73,8 @@ def reinforce(
         callbacks=[StepReport(on_step)],
     )
     trainer.remove_callback(PrinterCallback)
+    if TRL_REFERENCE in getattr(model, "peft_config", {}):
+        model.delete_adapter(TRL_REFERENCE)
     with tracked(tracking):
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     return trainer.state.log_history
@@ -85,7 +89,8 @@ def _arguments(rl: RlSettings, tracking: TrackingSettings, seed: int, folder: Pa
     cuda = torch.cuda.is_available()
     return RLOOConfig(
         output_dir=str(folder),
-        per_device_train_batch_size=rl.prompts_per_step * rl.num_generations,
+        per_device_train_batch_size=rl.answers_per_pass,
+        gradient_accumulation_steps=rl.num_answers // rl.answers_per_pass,
         num_generations=rl.num_generations,
         max_completion_length=rl.max_tokens,
         temperature=rl.temperature,
@@ -97,7 +102,7 @@ def _arguments(rl: RlSettings, tracking: TrackingSettings, seed: int, folder: Pa
         seed=seed,
         bf16=cuda,
         use_cpu=not cuda,
-        gradient_checkpointing=False,
+        gradient_checkpointing=rl.gradient_checkpointing,
         logging_steps=1,
         save_steps=rl.save_steps,
         shuffle_dataset=False,

@@ -7,6 +7,7 @@ the phase starts from.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,11 +17,13 @@ from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt
 from hasse.data.rendering import prompt_as_text
 from hasse.data.settings import Config, Seed, unkeyed
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.models.checkpoints import identity, load_tokenizer_of, model_folder, publish_model
+from hasse.stages.models.checkpoints import identity, load_tokenizer_of, model_folder, name_base, publish_model
+from hasse.stages.models.model_folders import MODEL
 from hasse.stages.pit.improver import improver_ids, prompts_of, triples
 from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.train.loss_terms import penalised_reward
 from hasse.stages.train.methods.pit import TEMPLATE, RlSettings
+from hasse.stages.train.settings import LoraSettings
 from hasse.stages.train.tracking import TrackingSettings
 
 KEPT = ("loss", "reward", "completions/mean_length", "grad_norm", "learning_rate")
@@ -41,13 +44,15 @@ class ImproveRlSettings(Config):
     template: str = TEMPLATE
     pairs_per_prompt: int = Field(default=1, ge=1, description="The most ordered pairs of a prompt that are used.")
     seed: Seed = 0
+    lora: LoraSettings | None = Field(
+        default=None, description="Train the adapter of the model that the phase starts from; the others are frozen."
+    )
     tracking: TrackingSettings = unkeyed(TrackingSettings(), description="Where people watch the training.")
 
 
 def run(job: Job) -> None:
-    import torch
-
-    from hasse.stages.models.load import load_model, load_reward_model, save_model
+    from hasse.stages.models.adapters import base_of
+    from hasse.stages.models.load import save_adapter, save_model
     from hasse.stages.pit.reinforce import reinforce
     from hasse.stages.train.fit import curve
     from hasse.stages.train.trainer_folder import keep_logs
@@ -58,14 +63,10 @@ def run(job: Job) -> None:
     prompts = [p for p in job.input("prompts").records(Prompt) if p.status == "ok"]
     prove_disjoint([p for p in prompts if p.split == "train"], [p for p in prompts if p.split in HELD_OUT])
     references = _references(job, settings)
-    policy = load_model(model_folder(start), dtype=torch.float32)
-    reward = Reward(
-        load_reward_model(model_folder(job.input("reward"))),
-        policy=policy,
-        anchor=load_model(model_folder(anchor), dtype=torch.float32),
-        tokenizer=tokenizer,
-        settings=settings,
+    policy, anchored, reward_model = load_models(
+        model_folder(start), model_folder(anchor), model_folder(job.input("reward")), lora=settings.lora
     )
+    reward = Reward(reward_model, policy=policy, anchor=anchored, tokenizer=tokenizer, settings=settings)
     log = reinforce(
         policy,
         reward,
@@ -80,13 +81,36 @@ def run(job: Job) -> None:
     )
     points = [p for p in curve(log) if p.metric in KEPT]
     keep_logs(job.path)
-    save_model(job.path / "model", policy, tokenizer, like=model_folder(start))
+    if settings.lora is None:
+        save_model(job.path / MODEL, policy, tokenizer, like=model_folder(start))
+    else:
+        save_adapter(job.path / MODEL, policy, tokenizer, base=base_of(model_folder(start)))
+        name_base(job, start)
     job.write(points, CurvePoint)
     (base,) = start.records(Checkpoint)
     sampled = settings.rl.steps * settings.rl.prompts_per_step * settings.rl.num_generations
     final = {p.metric: p.value for p in points if p.step == points[-1].step}
     job.metrics |= {"references": len(references), "cost": {"sequences": PASSES * sampled}, "final": final}
     publish_model(job, method="pit", seed=settings.seed, num_steps=settings.rl.steps, base=base)
+
+
+def load_models(start: Path, anchor: Path, reward: Path, *, lora: LoraSettings | None) -> tuple[Any, Any, Any]:
+    """(policy to be trained, anchor, reward model). With `lora` these are three adapters on one base, held once."""
+    import torch
+
+    from hasse.stages.models.load import load_model, load_reward_model
+    from hasse.stages.train.adapter import load_to_train
+
+    if lora is None:
+        policy = load_model(start, dtype=torch.float32)
+        return policy, load_model(anchor, dtype=torch.float32), load_reward_model(reward)
+    policy = load_to_train(start, lora)
+    dtype = policy.get_base_model().dtype
+    return (
+        policy,
+        load_model(anchor, dtype=dtype, beside=policy),
+        load_reward_model(reward, dtype=dtype, beside=policy),
+    )
 
 
 class Reward:

@@ -56,9 +56,10 @@ def sequence_rewards(model: Any, batch: CandidateBatch, layout: Layout = "padded
         return SequenceRewards(_row_outputs(model, batch, layout, keep_last=True))
     rows = _rows(batch)
     input_ids, attention_mask = _pad(rows, _device(model))
-    hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    inner = innermost(model)
+    hidden = inner.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
     last_N = attention_mask.sum(1) - 1
-    reward_N = model.score(hidden[torch.arange(len(rows), device=hidden.device), last_N])[:, 0].float()
+    reward_N = inner.score(hidden[torch.arange(len(rows), device=hidden.device), last_N])[:, 0].float()
     return SequenceRewards(reward_N)
 
 

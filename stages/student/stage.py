@@ -11,10 +11,10 @@ from hasse.data.records import CurvePoint
 from hasse.data.settings import Config, unkeyed
 from hasse.pipeline.fingerprint import model_digests
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.models.adapters import adapter_digests, check_adapter, save_merged
+from hasse.stages.models.adapters import adapter_digests, check_adapter
 from hasse.stages.models.chat_template import DATE, TemplateOptions, with_options
-from hasse.stages.models.checkpoints import MODEL, identity, locate, publish_model
-from hasse.stages.models.model_folders import check_model_folder, is_adapter
+from hasse.stages.models.checkpoints import identity, publish_model
+from hasse.stages.models.model_folders import check_model_folder, is_adapter, locate
 from hasse.stages.student.scratch import ScratchSettings, train_from_scratch
 from hasse.stages.student.warmup import WarmupSettings, warm_up
 
@@ -98,15 +98,12 @@ def run(job: Job) -> None:
 
 
 def publish_given(job: Job, folder: Path, options: TemplateOptions) -> None:
-    """Publish a model where it lies, or an adapter merged into its base. Raises InputError for an unusable model."""
+    """Publish a model or an adapter where it lies. Raises InputError for an unusable model."""
     from hasse.stages.models.load import check_vocabulary, load_tokenizer
 
-    if is_adapter(folder):
-        save_merged(folder, job.path / MODEL)
-    check_vocabulary(job.path / MODEL if is_adapter(folder) else folder)
-    given = None if is_adapter(folder) else folder
-    with_options(load_tokenizer(given or job.path / MODEL), options)
-    publish_model(job, method="given", seed=0, num_steps=0, location=given, template_options=options.as_text())
+    check_vocabulary(folder)
+    with_options(load_tokenizer(folder), options)
+    publish_model(job, method="given", seed=0, num_steps=0, location=folder, template_options=options.as_text())
     job.write([], CurvePoint)
 
 

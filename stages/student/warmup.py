@@ -16,10 +16,9 @@ from hasse.data.records import CurvePoint, Prompt
 from hasse.data.settings import Config, Seed
 from hasse.data.text import unit_hash
 from hasse.pipeline.stage import Job
-from hasse.stages.models.adapters import save_merged
 from hasse.stages.models.chat_template import TemplateOptions, with_options
-from hasse.stages.models.checkpoints import MODEL, publish_model
-from hasse.stages.models.model_folders import is_adapter
+from hasse.stages.models.checkpoints import publish_model
+from hasse.stages.models.model_folders import MODEL, is_adapter
 from hasse.stages.student.lessons import lesson_prompts, lessons
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.settings import LoraSettings, check_passes
@@ -50,6 +49,7 @@ def warm_up(job: Job, settings: WarmupSettings, folder: Path, options: TemplateO
     """Fine-tune the model of a folder. Raises InputError where the split `pretrain` has fewer answers than wanted."""
     import torch
 
+    from hasse.stages.models.frozen_base import load_base
     from hasse.stages.models.load import (
         check_vocabulary,
         context_length,
@@ -58,19 +58,20 @@ def warm_up(job: Job, settings: WarmupSettings, folder: Path, options: TemplateO
         save_model,
         set_dropout,
     )
+    from hasse.stages.train.adapter import add_adapter, merged
     from hasse.stages.train.fit import fit
     from hasse.stages.train.methods import sft
-    from hasse.stages.train.one_run import add_adapter
     from hasse.stages.train.trainer_folder import keep_logs
 
     folder = _whole(job, folder)
     check_vocabulary(folder)
-    model, tokenizer = load_model(folder, dtype=torch.float32), with_options(load_tokenizer(folder), options)
+    lora, tokenizer = settings.lora, with_options(load_tokenizer(folder), options)
+    model = load_base(folder, lora.base) if lora else load_model(folder, dtype=torch.float32)
     examples, num_long = lessons(_drawn(job, settings), tokenizer, min(settings.max_length, context_length(model)))
     if not examples:
         raise InputError(f"student.warmup: all {num_long} prompts are longer than max_length; raise it")
     set_dropout(model, settings.optimiser.dropout)
-    trained: Any = add_adapter(model, settings.lora, settings.seed)
+    trained: Any = add_adapter(model, lora, settings.seed) if lora else model
     points, plan = fit(
         trained,
         examples,
@@ -82,7 +83,7 @@ def warm_up(job: Job, settings: WarmupSettings, folder: Path, options: TemplateO
         on_step=job.progress,
     )
     keep_logs(job.path)
-    whole = trained.merge_and_unload() if settings.lora else trained
+    whole = merged(trained, folder, lora) if lora else trained
     save_model(job.path / MODEL, whole, tokenizer, like=folder)
     job.write(points, CurvePoint)
     job.metrics |= {"plan": plan.summary(), "examples": {"used": len(examples), "too_long": num_long}}
@@ -93,6 +94,8 @@ def warm_up(job: Job, settings: WarmupSettings, folder: Path, options: TemplateO
 
 def _whole(job: Job, folder: Path) -> Path:
     """The folder of the whole model: an adapter is merged into its base first."""
+    from hasse.stages.models.merged import save_merged
+
     if not is_adapter(folder):
         return folder
     save_merged(folder, job.path / MODEL)

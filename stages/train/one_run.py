@@ -1,18 +1,31 @@
 """One training run in this process, which trains alone or with others: from a `RunSpec` to a saved model."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from hasse.data.records import CurvePoint
-from hasse.stages.models.checkpoints import MODEL
-from hasse.stages.models.load import load_model, load_reward_model, load_tokenizer, save_model, set_dropout
+from hasse.stages.models.adapters import base_or_self
+from hasse.stages.models.frozen_base import load_base
+from hasse.stages.models.load import (
+    grow_embeddings,
+    load_model,
+    load_reward_model,
+    load_tokenizer,
+    save_adapter,
+    save_model,
+    set_dropout,
+    with_score,
+)
+from hasse.stages.models.merged import load_merged
+from hasse.stages.models.model_folders import MODEL, is_adapter
 from hasse.stages.models.this_process import is_main_process, is_sharded
+from hasse.stages.train.adapter import add_adapter, continue_adapter
 from hasse.stages.train.fit import fit
 from hasse.stages.train.passes import Plan
 from hasse.stages.train.run_spec import RunSpec
-from hasse.stages.train.settings import LoraSettings
 
 
 def train_model(run_spec: RunSpec, on_step: Callable[[int, int], None]) -> tuple[list[CurvePoint], Plan]:
@@ -25,36 +38,45 @@ def train_model(run_spec: RunSpec, on_step: Callable[[int, int], None]) -> tuple
 
 
 def model_to_train(run_spec: RunSpec) -> Any:
-    """The student as training begins with it: with a reward head, an adapter and dropout where the settings say so."""
-    settings = run_spec.settings
-    if run_spec.method.HEAD == "reward":
-        model = load_reward_model(run_spec.student, from_body=True)
-    else:
-        model = load_model(run_spec.student, dtype=torch.float32)
-    set_dropout(model, settings.optimiser.dropout)
-    return add_adapter(model, settings.lora, settings.seed)
+    """The student as training begins with it: with a reward head, an adapter and dropout where the settings say so.
 
-
-def add_adapter(model: Any, lora: LoraSettings | None, seed: int) -> Any:
-    if lora is None:
+    A student that is an adapter is trained further as an adapter, or merged into its base if all weights are trained.
+    """
+    settings, start = run_spec.settings, run_spec.student
+    is_reward = run_spec.method.HEAD == "reward"
+    if settings.lora is None:
+        model = _whole_model(start, is_reward=is_reward)
+        set_dropout(model, settings.optimiser.dropout)
         return model
-    from peft import LoraConfig, get_peft_model
+    base = load_base(base_or_self(start), settings.lora.base, is_reward=is_reward)
+    set_dropout(base, settings.optimiser.dropout)
+    if is_adapter(start):
+        grow_embeddings(base, start)
+    model = add_adapter(base, settings.lora, settings.seed, is_reward=is_reward)
+    if is_adapter(start):
+        continue_adapter(model, start)
+    return model
 
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  a ratio need not be whole
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
+
+def _whole_model(start: Path, *, is_reward: bool) -> Any:
+    if not is_adapter(start):
+        return load_reward_model(start, from_body=True) if is_reward else load_model(start, dtype=torch.float32)
+    merged = load_merged(start)
+    return with_score(merged) if is_reward else merged
 
 
 def _save(run_spec: RunSpec, model: Any) -> None:
     whole = _gathered(run_spec, model) if is_sharded() else model
     if is_main_process():
-        save_model(run_spec.path / MODEL, _merged(whole), load_tokenizer(run_spec.student), like=run_spec.student)
+        target, tokenizer, base = (
+            run_spec.path / MODEL,
+            load_tokenizer(run_spec.student),
+            base_or_self(run_spec.student),
+        )
+        if run_spec.settings.lora is None:
+            save_model(target, whole, tokenizer, like=base)
+        else:
+            save_adapter(target, whole, tokenizer, base=base)
 
 
 def _gathered(run_spec: RunSpec, model: Any) -> Any:
@@ -67,7 +89,3 @@ def _gathered(run_spec: RunSpec, model: Any) -> Any:
     whole = model_to_train(run_spec)
     whole.load_state_dict(state)
     return whole
-
-
-def _merged(model: Any) -> Any:
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

@@ -18,7 +18,14 @@ class LoraSettings(Config):
     alpha: float = Field(default=32.0, gt=0, description="Scale; the adapter's output is multiplied by alpha / r.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout of the adapter's input.")
     target_modules: list[str] | Literal["all-linear"] = Field(
-        default="all-linear", description="Layers that get an adapter."
+        default="all-linear",
+        description="Layers that get an adapter. all-linear leaves out the output layer, and a model's experts and "
+        "their routers.",
+    )
+    base: Literal["auto", "float32", "4bit"] = Field(
+        default="auto",
+        description="Precision of the frozen base in training. auto: bfloat16 on CUDA, float32 on the CPU and with "
+        "`launch.fsdp`. 4bit: NF4 by bitsandbytes, hasse[4bit]; sampling and evaluation still take the whole base.",
     )
 
 
@@ -35,6 +42,8 @@ class TrainSettings(Config):
     @model_validator(mode="after")
     def _passes_agree(self) -> "TrainSettings":
         check_passes(self.optimiser, self.lora)
+        if self.lora is not None and self.lora.base == "4bit" and self.launch.fsdp is not None:
+            raise ValueError("lora.base: 4bit and launch.fsdp do not go together; leave one out")
         return self
 
 

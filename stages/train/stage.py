@@ -9,7 +9,7 @@ from hasse.data.record_file import MappedRecords
 from hasse.data.records import HELD_OUT, Checkpoint, CurvePoint, Prompt, TrainingExample
 from hasse.data.settings import registry
 from hasse.pipeline.stage import Job, Stage
-from hasse.stages.models.checkpoints import identity, model_folder, publish_model
+from hasse.stages.models.checkpoints import identity, model_folder, name_base, publish_model
 from hasse.stages.prompts.held_out import prove_disjoint
 from hasse.stages.train.settings import METHODS, TrainSettings, needs_reference
 from hasse.stages.train.trainer_folder import EXAMPLES, TRAINER, keep_logs
@@ -39,6 +39,8 @@ def run(job: Job) -> None:
         job.metrics["launch"] = {"processes": launch.processes, "machines": launch.machines}
     if run_spec.settings.method != settings.method:
         job.metrics["resolved"] = run_spec.settings.method.model_dump(mode="json")
+    if settings.lora is not None:
+        name_base(job, job.input("student"))
     publish_model(job, method=settings.method.method, seed=settings.seed, num_steps=points[-1].step, base=base)
 
 

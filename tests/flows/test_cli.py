@@ -111,7 +111,7 @@ BAD = [
     (["generate.groups=[{sampler: transformers, num_samples: 1}]"], "K = 1 candidate a prompt"),
     (["generate.groups.0.num_samples=3"], "a prompt has one reference"),
     (["train.arms.gap={method: gap_reward}"], "gap_reward is a part of pit"),
-    (["train.arms.pit={method: pit}", "train.lora={r: 4}"], "pit has optimisers of its own and trains all weights"),
+    (["train.arms.pit={method: pit}", "train.overrides={pit: {steps: 4}}"], "pit has optimisers of its own; set these"),
     (["train.steps=-1"], "train.steps: Input should be greater than or equal to 1"),
     (["report.baselines=[sfft]"], "unknown arm 'sfft'; did you mean 'sft'?"),
     (["train.overrides={resque: {}}"], "unknown arm 'resque'; did you mean 'rescue'?"),

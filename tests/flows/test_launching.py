@@ -75,7 +75,8 @@ def trained(command, name=SFT):
     """The curve, the weights and the metrics of the newest artifact of that step."""
     artifact = [a for a in Store(command.store).artifacts() if a.manifest.name == name][-1]
     points = {(p.step, p.metric): p.value for p in artifact.records(CurvePoint)}
-    return points, load_file(artifact.path / "model" / "model.safetensors"), artifact.manifest
+    (weights,) = (artifact.path / "model").glob("*.safetensors")
+    return points, load_file(weights), artifact.manifest
 
 
 def same(found, expected) -> None:

@@ -112,15 +112,26 @@ def test_a_changed_setting_of_one_arm_leaves_the_other(copied):
     assert computed(steps) == {"train/rescue/seed-0", "evaluate/rescue/seed-0", "report"}
 
 
-def test_an_adapter_is_trained_and_merged_by_a_switch(copied):
+def test_an_adapter_is_trained_by_a_switch_evaluated_on_its_base_and_merged_by_export(copied, tmp_path):
     lora = "{r: 2, alpha: 4.0, target_modules: [q_proj, v_proj]}"
-    steps = copied.run("--set", f"train.lora={lora}", "--set", "train.learning_rate=0.01")
+    only = ["--set", "train.arms={rescue: {method: rescue}}", "--set", "report.baselines=[student]"]
+    steps = copied.run("--set", f"train.lora={lora}", "--set", "train.learning_rate=0.01", *only)
+    ref = steps["train/rescue/seed-0"]["ref"]
     student, trained = (Store(copied.store).resolve(steps[s]["ref"]) for s in ("student", "train/rescue/seed-0"))
-    before, after = (load_file(a.path / "model" / "model.safetensors") for a in (student, trained))
+    assert not [name for name in trained.manifest.files if name.endswith("/model.safetensors")]
+    assert trained.manifest.metrics["adapter_on"] == student.ref
+    assert trained.manifest.identity["weights"] != student.manifest.identity["weights"]
+    assert not steps["evaluate/rescue/seed-0"]["cached"]
+    assert f"adapter on {student.ref}" in copied("ls", "--stage", "train")
+    copied("export", ref, "--merged", "--out", str(tmp_path / "whole"))
+    before, after = (load_file(f / "model.safetensors") for f in (student.path / "model", tmp_path / "whole"))
     assert before.keys() == after.keys()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed == {name for name in before if "q_proj" in name or "v_proj" in name}
-    assert not steps["evaluate/rescue/seed-0"]["cached"]
+    assert "give either --format, for orders, or --merged" in copied("export", ref, "--out", "x", code=2)
+    assert "has whole weights already" in copied("export", student.ref, "--merged", "--out", "x", code=2)
+    shutil.rmtree(student.path)
+    assert f"it is an adapter on {student.ref}, which is missing" in copied("verify", code=1)
 
 
 def test_a_truncated_file_in_the_store_is_rebuilt(copied, finished):

@@ -24,7 +24,7 @@ from hasse.stages.generate.answers import (
 from hasse.stages.models.end_tokens import end_token_ids
 from hasse.stages.models.sample import Sampled
 from hasse.stages.models.thinking import num_thinking_tokens, num_tokens_within, split_sample
-from hasse.stages.models.vllm_engine import EngineSettings, pool
+from hasse.stages.models.vllm_engine import EngineSettings, engine_outputs
 
 RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
 
@@ -58,7 +58,7 @@ def sample(prompts: Sequence[Prompt], settings: Settings, model: LazyModel) -> I
     seeds = [row_seed(settings.seed, prompts[i].prompt_id, f"{settings.name}/{j}") for i, j, _ in views]
     ends = end_token_ids(model.tokenizer)
     requests = [(ids, sampling(settings, seed, ends)) for (_, _, ids), seed in zip(views, seeds, strict=True)]
-    outputs = pool(model.folder, settings).outputs(requests)
+    outputs = engine_outputs(model.folder, settings, requests)
     signature = Signature(model.checkpoint.weights_digest, model.checkpoint.tokenizer_digest)
     rows: list[list[Candidate]] = [[] for _ in prompts]
     for (i, view, ids), seed, output in zip(views, seeds, outputs, strict=True):

@@ -16,7 +16,7 @@ from pydantic import Field
 from hasse.data.records import AspectScore, Candidate, Checkpoint, Judgement, Prompt
 from hasse.data.settings import Config, unkeyed
 from hasse.stages.grading import TaskSettings, stated
-from hasse.stages.models.vllm_engine import EngineSettings, close_pools, pool
+from hasse.stages.models.vllm_engine import EngineSettings, close_pools, engine_outputs
 
 if TYPE_CHECKING:
     from hasse.stages.models.lazy import LazyModel
@@ -115,7 +115,7 @@ def _sums(pairs: Sequence[tuple[list[int], list[int]]], settings: Settings, mode
 
         return logprobs_of(model.loaded.model, pairs, micro_batch_tokens=settings.micro_batch_tokens)
     how = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-    outputs = pool(model.folder, settings.engine).outputs([([*p, *c], how) for p, c in pairs])
+    outputs = engine_outputs(model.folder, settings.engine, [([*p, *c], how) for p, c in pairs])
     return [sum(output["prompt_logprobs"][len(p) :]) for (p, _), output in zip(pairs, outputs, strict=True)]
 
 

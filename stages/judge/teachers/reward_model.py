@@ -16,8 +16,7 @@ from hasse.data.records import Candidate, Judgement, Prompt
 from hasse.data.settings import Config, unkeyed
 from hasse.pipeline.fingerprint import model_digests
 from hasse.stages.grading import TaskSettings, stated
-from hasse.stages.models.checkpoints import locate
-from hasse.stages.models.model_folders import check_weights, read_config
+from hasse.stages.models.model_folders import check_weights, locate, read_config
 
 if TYPE_CHECKING:
     from hasse.stages.models.scalar_head import ScalarModel

@@ -14,7 +14,7 @@ from hasse.stages.judge import local_panel, panel_settings
 from hasse.stages.judge.local_panel import Asked, LocalChatSettings
 from hasse.stages.models.end_tokens import end_token_ids
 from hasse.stages.models.thinking import split_sample
-from hasse.stages.models.vllm_engine import EngineSettings, close_pools, pool
+from hasse.stages.models.vllm_engine import EngineSettings, close_pools, engine_outputs
 
 RUNS = ("hasse.stages.models.vllm_engine", "hasse.stages.models.vllm_worker")
 
@@ -51,7 +51,7 @@ def judge(
 def _written(asked: list[Asked], settings: Settings, model: LazyModel) -> list[tuple[str, str | None, str | None]]:
     ends = end_token_ids(model.tokenizer)
     requests = [(question.token_ids, _sampling(settings, question, ends)) for question in asked]
-    outputs = pool(model.folder, settings).outputs(requests)
+    outputs = engine_outputs(model.folder, settings, requests)
     (replies,) = zip(*(output["samples"] for output in outputs), strict=True)
     return [_split(reply, question, model.tokenizer) for reply, question in zip(replies, asked, strict=True)]
 

@@ -37,7 +37,32 @@ class RlSettings(Config):
     clip: float = Field(default=0.2, gt=0, description="Clip range of the probability ratio. PIT: 0.2.")
     temperature: float = Field(default=1.0, gt=0, description="Temperature of the sampled answers. PIT: 1.")
     max_tokens: int = Field(default=64, ge=1, description="The most tokens of an answer.")
+    gradient_checkpointing: bool = unkeyed(
+        False, description="Recompute activations: less memory for about a third more time."
+    )
+    micro_batch_size: int | None = unkeyed(
+        None, ge=1, description="Answers in one forward and backward pass; left out: all of a step."
+    )
     save_steps: int = unkeyed(20, ge=1, description="Steps between checkpoints, from which a stopped run resumes.")
+
+    @model_validator(mode="after")
+    def _passes_are_equal(self) -> "RlSettings":
+        if self.num_answers % self.answers_per_pass:
+            raise ValueError(
+                f"micro_batch_size {self.micro_batch_size} does not divide the {self.num_answers} answers of a step "
+                "(prompts_per_step x num_generations)"
+            )
+        return self
+
+    @property
+    def num_answers(self) -> int:
+        """The answers that are sampled in one step."""
+        return self.prompts_per_step * self.num_generations
+
+    @property
+    def answers_per_pass(self) -> int:
+        """The answers that go through the model at once in training."""
+        return min(self.micro_batch_size or self.num_answers, self.num_answers)
 
 
 class Settings(Config):

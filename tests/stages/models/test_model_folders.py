@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hasse.data.errors import InputError
-from hasse.stages.models.adapters import save_merged
 from hasse.stages.models.load import check_vocabulary, load_model, load_tokenizer, save_model
+from hasse.stages.models.merged import save_merged
 from hasse.stages.student import stage as student
 from hasse.stages.student.stage import StudentSettings
-from hasse.stages.train.one_run import add_adapter
+from hasse.stages.train.adapter import add_adapter
 from hasse.stages.train.settings import LoraSettings
 from tests.scripted_model import save
 
@@ -192,7 +192,7 @@ def test_an_adapters_own_tokens_make_the_embeddings_grow(adapter, folder, tmp_pa
 
 
 BROKEN = {
-    "another type": ({"peft_type": "PREFIX_TUNING"}, "of type PREFIX_TUNING; only LORA can be merged"),
+    "another type": ({"peft_type": "PREFIX_TUNING"}, "of type PREFIX_TUNING; only LORA is supported"),
     "another task": ({"task_type": "SEQ_CLS"}, "an adapter for SEQ_CLS"),
     "no base": ({"base_model_name_or_path": None}, "names no base_model_name_or_path"),
     "a lost base": ({"base_model_name_or_path": "/nowhere/base"}, "is an adapter on '/nowhere/base'"),

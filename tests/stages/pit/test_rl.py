@@ -7,12 +7,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from hasse.stages.models.load import has_dropout
+from hasse.stages.models.adapters import write_base
+from hasse.stages.models.frozen_base import load_base
+from hasse.stages.models.load import has_dropout, save_adapter, save_model
 from hasse.stages.models.tokens import prompt_token_ids
 from hasse.stages.pit.reinforce import PromptTrainer, reinforce
-from hasse.stages.pit.rl import ImproveRlSettings, Reward
+from hasse.stages.pit.rl import ImproveRlSettings, Reward, load_models
+from hasse.stages.train.adapter import add_adapter
 from hasse.stages.train.fit import curve
 from hasse.stages.train.methods.pit import RlSettings
+from hasse.stages.train.settings import LoraSettings
 from hasse.stages.train.trainer import epochs_of
 from tests.stages.tokenizers import chatml
 
@@ -139,3 +143,60 @@ def test_the_policy_samples_from_the_prompts_that_are_trained_elsewhere(tiny_mod
     ids, _, _ = trainer._tokenize_prompts([[{"role": "user", "content": text}], text])
     assert ids == [prompt_token_ids(tokenizer, text)] * 2
     assert ids[0].count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
+
+
+@pytest.fixture
+def adapters(tiny_model, tiny_tokenizer, tmp_path):
+    """The folders of an improver and of its reward model, which are adapters on one base."""
+    save_model(tmp_path / "base", tiny_model, tiny_tokenizer)
+    folders = {}
+    for name, is_reward in (("improver", False), ("reward", True)):
+        base = load_base(tmp_path / "base", "auto", is_reward=is_reward)
+        made = add_adapter(base, LoraSettings(r=2), 0, is_reward=is_reward)
+        with torch.no_grad():
+            for key, p in made.named_parameters():
+                if "lora" in key or "score" in key:
+                    p.normal_()
+        save_adapter(tmp_path / name, made, tiny_tokenizer, base=tmp_path / "base")
+        write_base(tmp_path / name, tmp_path / "base", digests={"weights": "w"}, store=tmp_path / "store")
+        folders[name] = tmp_path / name
+    return folders
+
+
+def test_policy_anchor_and_reward_model_stand_on_one_base_and_only_the_policy_learns(
+    adapters, tiny_tokenizer, tmp_path
+):
+    how = ImproveRlSettings(
+        rl=RlSettings(steps=1, prompts_per_step=2, num_generations=2, max_tokens=4, learning_rate=0.1, beta=0.5),
+        references="easy",
+        template=TEMPLATE,
+        lora=LoraSettings(r=2),
+    )
+    improver = adapters["improver"]
+    policy, anchor, head = load_models(improver, improver, adapters["reward"], lora=how.lora)
+    held = [{p.data_ptr() for n, p in m.named_parameters() if "lora" not in n} for m in (policy, anchor)]
+    assert held[0] == held[1]
+    body = {p.data_ptr() for n, p in head.named_parameters() if "lora" not in n and "score" not in n}
+    assert body <= held[0]
+    made = Reward(head, policy=policy, anchor=anchor, tokenizer=tiny_tokenizer, settings=how)
+    frozen = [{n: p.clone() for n, p in m.named_parameters()} for m in (anchor, head)]
+    start = {n: p.clone() for n, p in policy.named_parameters()}
+    folder = tmp_path / "trainer"
+    reinforce(
+        policy, made, REFERENCES, tokenizer=tiny_tokenizer, template=TEMPLATE, settings=how.rl, seed=5, folder=folder,
+        on_step=lambda *_: None,
+    )  # fmt: skip
+    changed = {n for n, p in policy.named_parameters() if not torch.equal(p, start[n])}
+    assert changed
+    assert all("lora" in n for n in changed)
+    for module, kept in zip((anchor, head), frozen, strict=True):
+        assert all(torch.equal(p, kept[n]) for n, p in module.named_parameters())
+
+
+def test_micro_batches_and_recomputed_activations_train_the_same_policy(tiny_model, tiny_tokenizer, tmp_path):
+    _, whole, _ = phase(tiny_model, tiny_tokenizer, tmp_path / "whole")
+    parts = {"micro_batch_size": 2, "gradient_checkpointing": True}
+    _, found, _ = phase(tiny_model, tiny_tokenizer, tmp_path / "parts", **parts)
+    torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="micro_batch_size 3 does not divide the 4 answers of a step"):
+        RlSettings(prompts_per_step=2, num_generations=2, micro_batch_size=3)

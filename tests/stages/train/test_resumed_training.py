@@ -10,9 +10,9 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification, OPTConfig, OPTForCausalLM
 
 from hasse.stages.models.load import has_dropout, set_dropout
+from hasse.stages.train.adapter import add_adapter
 from hasse.stages.train.fit import fit
 from hasse.stages.train.methods import dpo, gap_reward, rescue, sft
-from hasse.stages.train.one_run import add_adapter
 from hasse.stages.train.optimiser import OptimiserSettings
 from hasse.stages.train.passes import Plan, make_plan
 from hasse.stages.train.settings import LoraSettings, TrainSettings

@@ -14,9 +14,13 @@ from hasse.data.records import Candidate, Prompt
 from hasse.stages.generate.samplers import diverse, vllm
 from hasse.stages.grading import TaskSettings
 from hasse.stages.judge.teachers import logprob
-from hasse.stages.models.vllm_engine import EngineSettings, Pool, close_pools, interpreter, visible_gpus
+from hasse.stages.models.adapters import write_base
+from hasse.stages.models.load import load_model, save_adapter
+from hasse.stages.models.vllm_engine import EngineSettings, Pool, close_pools, interpreter, pool, visible_gpus
 from hasse.stages.scoring.batch import collate
 from hasse.stages.scoring.score import sequence_logps
+from hasse.stages.train.adapter import add_adapter
+from hasse.stages.train.settings import LoraSettings
 
 PYTHON = Path(os.environ.get("HASSE_VLLM_PYTHON", Path(__file__).parents[4] / ".venv-vllm/bin/python"))
 with_vllm = pytest.mark.skipif(not PYTHON.exists(), reason="no vLLM here; `make vllm` makes an environment for it")
@@ -107,6 +111,34 @@ def test_what_sampling_can_be_asked_for(model):
     assert [len(row) for row in many] == [4] * 200
     (refused,) = sampled(model, ["b " * 60])[0]
     assert (refused.status, refused.error) == ("filtered", "the prompt has 60 tokens; 52 fit beside 12 new ones")
+
+
+@pytest.mark.slow
+@with_vllm
+def test_adapters_are_served_by_one_engine_and_answer_as_they_do_here(model, tmp_path):
+    pools, answers = [], []
+    for number in (1, 2):
+        adapted = add_adapter(load_model(model.folder), LoraSettings(r=4), number)
+        with torch.no_grad():
+            for name, p in adapted.named_parameters():
+                if "lora" in name:
+                    p.normal_(std=0.2)
+        folder = tmp_path / f"adapter-{number}"
+        save_adapter(folder, adapted, model.tokenizer, base=model.folder)
+        write_base(folder, model.folder, digests={"weights": "w"}, store=tmp_path)
+        served = SimpleNamespace(**{**vars(model), "folder": folder})
+        (candidate,) = sampled(served, ["b c d"], temperature=0.0, num_samples=1)[0]
+        ids = model.tokenizer("b c d").input_ids
+        with torch.no_grad():
+            logits = load_model(folder)(torch.tensor([[*ids, *candidate.token_ids]])).logits[0, len(ids) - 1 : -1]
+        assert logits.argmax(-1).tolist() == list(candidate.token_ids)
+        logprobs = logits.log_softmax(-1).max(-1).values.tolist()
+        assert list(candidate.logprobs) == pytest.approx(logprobs, abs=1e-3)
+        answers.append(candidate.token_ids)
+        settings = EngineSettings(**ON_CPU)
+        pools.append(pool(model.folder, settings, lora_rank=8))
+    assert pools[0] is pools[1]
+    assert answers[0] != answers[1]
 
 
 @pytest.mark.slow
