@@ -93,7 +93,7 @@ class _Memory:
             if needs_model(group):
                 engine, tokens = engine_of(group), max_tokens_of(group)
                 if engine is not None:
-                    found += self._serving(step, group.model, engine, tokens)
+                    found += self._serving(step, group.model, engine)
                 else:
                     found += self._answering(step, group.model, getattr(group, "batch_size", 1), tokens)
         yield from sorted(found, key=lambda need: need.total)[-1:]
@@ -104,7 +104,7 @@ class _Memory:
                 engine = teacher if isinstance(teacher, EngineSettings) else getattr(teacher, "engine", None)
                 tokens = getattr(teacher, "max_tokens", 1)
                 if engine is not None:
-                    yield from self._serving(step, "teacher", engine, tokens)
+                    yield from self._serving(step, "teacher", engine)
                 elif hasattr(teacher, "micro_batch_tokens"):
                     yield from self._scoring(step, "teacher", teacher.micro_batch_tokens)
                 else:
@@ -161,11 +161,10 @@ class _Memory:
             cache = shape.cache(batch_size * max(length, max_tokens))
             yield self._need(step, model, weights=shape.weights(), cache=cache, activations=logits)
 
-    def _serving(self, step: str, model: str, engine: EngineSettings, max_tokens: int) -> Iterator[StepMemory]:
-        """The least that an engine takes, with the cache of one answer; it fills its share of the card with more."""
+    def _serving(self, step: str, model: str, engine: EngineSettings) -> Iterator[StepMemory]:
+        """The least that an engine takes, with the cache of one answer of full length. It fills its share of the card."""
         if (shape := self.shapes.get(model)) is not None:
-            tokens = engine.max_model_len or self.recipe.examples.max_length + max_tokens
-            cache = shape.cache(tokens)
+            cache = shape.cache(engine.max_model_len or shape.context)
             yield self._need(step, model, weights=shape.weights(), cache=cache, engine=ENGINE_OVERHEAD)
 
     def _scoring(self, step: str, model: str, tokens: int, *, precision: str = "auto") -> Iterator[StepMemory]:

@@ -30,9 +30,10 @@ CHUNK_BYTES = 3 << 28
 class ModelShape:
     """Sizes of a model, in numbers, not bytes.
 
-    linear: (inputs, outputs) of the linear layers that get an adapter, by the last part of their names; body: the
-    parameters of these layers; width: of the hidden states; inner: of an MLP, for all experts that see a token; kv: the
-    numbers that the cache keeps of a token; weight_bits: of a weight of the body as published, None for bfloat16.
+    linear: (last part of the name, inputs, outputs) of the linear layers that get an adapter; body: the parameters of these
+    layers; width: of the hidden states; inner: of an MLP, for all experts that see a token; kv: the numbers that the cache
+    keeps of a token; context: the most tokens of prompt and answer; weight_bits: of a weight of the body as published, None
+    for bfloat16.
     """
 
     parameters: int
@@ -42,6 +43,7 @@ class ModelShape:
     inner: int
     kv: int
     vocabulary: int
+    context: int
     weight_bits: float | None = None
 
     @property
@@ -111,6 +113,7 @@ def shape_of(folder: Path) -> ModelShape:
         inner=_inner(text),
         kv=2 * text.num_hidden_layers * kv_heads * head_dim,
         vocabulary=text.vocab_size,
+        context=int(getattr(text, "max_position_embeddings", 0) or 4096),
         weight_bits=BITS_GROUPED if given.get("quantization_config") else None,
     )
 

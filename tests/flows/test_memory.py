@@ -19,7 +19,7 @@ QWEN_14B = QWEN_7B | {
 }  # fmt: skip
 CARD = 24 * 2**30
 
-RECIPES = ("rescue-7b", "tuna-7b", "pit-7b", "laffi-7b", "minor-sft-7b")
+RECIPES = ("quickstart-gpu", "rescue-7b", "tuna-7b", "pit-7b", "laffi-7b", "minor-sft-7b")
 
 
 @pytest.fixture
