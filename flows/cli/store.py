@@ -235,8 +235,8 @@ def export_command(ref: str, kind: str | None, merged: bool, out: Path, store_pa
         export_merged(named_artifact(open_store(store_path), ref, run_name), out)
         click.echo(f"a whole model in {out}")
         return
-    if kind not in FORMATS:
-        raise InputError(unknown(kind, list(FORMATS), kind="format"))
+    if kind is None or kind not in FORMATS:
+        raise InputError(unknown(str(kind), list(FORMATS), kind="format"))
     store = open_store(store_path)
     orders = named_artifact(store, ref, run_name)
     if orders.stage != "order":

@@ -105,8 +105,8 @@ class _Memory:
                 tokens = getattr(teacher, "max_tokens", 1)
                 if engine is not None:
                     yield from self._serving(step, "teacher", engine)
-                elif hasattr(teacher, "micro_batch_tokens"):
-                    yield from self._scoring(step, "teacher", teacher.micro_batch_tokens)
+                elif scored := getattr(teacher, "micro_batch_tokens", None):
+                    yield from self._scoring(step, "teacher", scored)
                 else:
                     yield from self._answering(step, "teacher", getattr(teacher, "batch_size", 1), tokens)
 

@@ -48,7 +48,7 @@ def same_weights(model: nn.Module) -> Any:
 
 def stands_on(model: Any, base: Path, dtype: torch.dtype) -> bool:
     """Whether the model, or the base of its adapter, came from this folder and has weights of this type."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     return Path(inner.name_or_path) == base and inner.dtype == dtype
 
 

@@ -30,10 +30,10 @@ CHUNK_BYTES = 3 << 28
 class ModelShape:
     """Sizes of a model, in numbers, not bytes.
 
-    linear: (last part of the name, inputs, outputs) of the linear layers that get an adapter; body: the parameters of these
-    layers; width: of the hidden states; inner: of an MLP, for all experts that see a token; kv: the numbers that the cache
-    keeps of a token; context: the most tokens of prompt and answer; weight_bits: of a weight of the body as published, None
-    for bfloat16.
+    linear: (last part of the name, inputs, outputs) of the linear layers that get an adapter; body: the parameters of
+    these layers; width: of the hidden states; inner: of an MLP, for all experts that see a token; kv: the numbers that
+    the cache keeps of a token; context: the most tokens of prompt and answer; weight_bits: of a weight of the body as
+    published, None for bfloat16.
     """
 
     parameters: int
