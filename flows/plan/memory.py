@@ -162,7 +162,7 @@ class _Memory:
             yield self._need(step, model, weights=shape.weights(), cache=cache, activations=logits)
 
     def _serving(self, step: str, model: str, engine: EngineSettings) -> Iterator[StepMemory]:
-        """The least that an engine takes, with the cache of one answer of full length. It fills its share of the card."""
+        """The least that an engine takes, with the cache of one answer; it fills its share of the card."""
         if (shape := self.shapes.get(model)) is not None:
             cache = shape.cache(engine.max_model_len or shape.context)
             yield self._need(step, model, weights=shape.weights(), cache=cache, engine=ENGINE_OVERHEAD)
