@@ -13,11 +13,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from hasse.data.conversations import text_problem
 from hasse.data.errors import InputError, SourceError
 from hasse.data.records import Feedback
 from hasse.data.rendering import prompt_as_text
 from hasse.data.tables import read_rows
-from hasse.data.text import short_digest
+from hasse.data.text import is_blank, short_digest
 from hasse.stages.feedback.items import RIGHT, WRONG, AnnotationItem, right_answer
 from hasse.stages.grading import TaskSettings
 
@@ -155,7 +156,7 @@ def _checked(row: dict[str, Any], known: dict[str, dict[str, Any]], path: Path, 
     for field in GIVEN:
         if row.get(field) != line[field]:
             raise SourceError("was changed; it must stay as the queue has it", file=path, row=number, field=field)
-    text, verdict, annotator = (str(row.get(f) or "").strip() for f in ("feedback", "verdict", "annotator"))
+    text, verdict, annotator = (_typed(row, field, path, number) for field in ("feedback", "verdict", "annotator"))
     if not text and not verdict:
         return None
     if not text:
@@ -172,3 +173,11 @@ def _checked(row: dict[str, Any], known: dict[str, dict[str, Any]], path: Path, 
         annotator="human",
         annotator_id=annotator,
     )
+
+
+def _typed(row: dict[str, Any], field: str, path: Path, number: int) -> str:
+    """The text that somebody has typed into a field, "" if it shows nothing. Raises SourceError if it is no text."""
+    value = row.get(field)
+    if value is not None and (problem := text_problem(value)):
+        raise SourceError(problem, file=path, row=number, field=field)
+    return "" if value is None or is_blank(value) else value.strip()

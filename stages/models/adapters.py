@@ -21,6 +21,7 @@ from hasse.stages.models.model_folders import (
     has_tokenizer,
     is_adapter,
     locate,
+    read_object,
     weight_files,
 )
 
@@ -67,12 +68,7 @@ def base_of(folder: Path) -> Path:
 def read_base(folder: Path) -> dict[str, Any] | None:
     """What base.json says of the base: `digests`, `folder`, `ref` and `stamps`. None for an adapter from elsewhere."""
     path = folder / BASE
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+    return read_object(path) if path.is_file() else None
 
 
 def write_base(folder: Path, base: Path, *, digests: dict[str, str], store: Path) -> dict[str, Any]:
@@ -111,10 +107,7 @@ def adapter_digests(folder: Path) -> dict[str, str]:
 
 def adapter_config(folder: Path) -> dict[str, Any]:
     """The adapter's settings, as PEFT has saved them."""
-    try:
-        return json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder / ADAPTER} is not JSON: {error}") from error
+    return read_object(folder / ADAPTER)
 
 
 def _own_digests(folder: Path) -> dict[str, str]:
@@ -136,7 +129,7 @@ def base_digests(folder: Path) -> dict[str, str]:
 def _named_base(folder: Path) -> Path:
     config = adapter_config(folder)
     name = config.get(BASE_NAME)
-    if not name:
+    if not name or not isinstance(name, str):
         raise InputError(f"{folder / ADAPTER} names no {BASE_NAME}; write the base's folder or hub name there")
     try:
         return locate(name, revision=config.get("revision"))

@@ -6,7 +6,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from hasse.data.errors import InputError
+from hasse.data.errors import CorruptFile, InputError
+from hasse.pipeline.sealed import read_json
 
 CONFIG, INDEX, WEIGHTS, ADAPTER = (
     "config.json",
@@ -17,6 +18,8 @@ CONFIG, INDEX, WEIGHTS, ADAPTER = (
 MODEL = "model"
 """The folder of the model in the artifact of a checkpoint."""
 CONTENT = "config.json, model.safetensors and a tokenizer"
+OBJECTS = (CONFIG, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
+"""The files that hold a JSON object, if they are there."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -26,9 +29,13 @@ CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 def locate(name: str, *, revision: str | None) -> Path:
     """The folder of a model: a local folder, or the snapshot of a hub name. Raises InputError for anything else."""
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except OSError as error:
+        raise InputError(f"{name!r:.100} can be neither a folder nor a hub name: {error.strerror}") from error
+    if is_folder:
         return folder
-    if folder.is_file():
+    if is_file:
         raise InputError(f"{name!r} is a file; a model is a folder with {CONTENT}")
     from huggingface_hub import snapshot_download
 
@@ -63,12 +70,18 @@ def check_model_folder(folder: Path, *, is_trained: bool) -> None:
         raise InputError(f"{folder} holds quantised weights ({method}), which cannot be trained; give the full model")
     check_weights(folder)
     check_tokenizer(folder)
+    for name in OBJECTS:
+        values = read_object(folder / name) if (folder / name).exists() else {}
+        if not _are_ids(ends := values.get("eos_token_id")):
+            raise InputError(f"{folder / name}: eos_token_id is {ends!r:.100}, which is no id and no list of ids")
 
 
 def check_causal(folder: Path) -> dict[str, Any]:
     """The folder's config. Raises InputError where there is none, or for another kind of model."""
     config = read_config(folder)
     names = config.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{folder / CONFIG}: architectures is {names!r:.100} instead of a list of names")
     if config.get("is_encoder_decoder"):
         raise InputError(f"{folder} holds an encoder-decoder model ({_listed(names)}); hasse trains decoders alone")
     if names and not any(name.endswith(CAUSAL) for name in names):
@@ -84,13 +97,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{folder} has no {CONFIG}{_instead(folder)}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or not config.get("model_type"):
+    config = read_object(path)
+    if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise InputError(f"{path} has no model_type; save the model with model.save_pretrained")
     return config
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError for anything else."""
+    try:
+        values = read_json(path, kind="JSON file")
+    except CorruptFile as error:
+        raise InputError(str(error)) from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds {values!r:.100} instead of a JSON object")
+    return values
 
 
 def check_weights(folder: Path) -> None:
@@ -110,7 +131,7 @@ def check_whole(path: Path) -> None:
     try:
         tensors = json.loads(header)
         needed = 8 + length + max(v["data_offsets"][1] for k, v in tensors.items() if k != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no safetensors file; a git-lfs pointer or a broken download?") from error
     if path.stat().st_size != needed:
         raise InputError(f"{path} has {path.stat().st_size} bytes where its header says {needed}; fetch it again")
@@ -141,9 +162,7 @@ def is_adapter(folder: Path) -> bool:
 def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
-        return [
-            folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        ]
+        return _shards(index)
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if any(found := [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]):
@@ -152,6 +171,24 @@ def weight_files(folder: Path) -> list[Path]:
             "with model.save_pretrained, which writes safetensors"
         )
     raise InputError(f"{folder} has neither {WEIGHTS} nor {INDEX}, so no weights{_instead(folder)}")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names. Raises InputError unless all are safetensors files beside the index."""
+    parts = read_object(index).get("weight_map")
+    names = list(parts.values()) if isinstance(parts, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{index} has no weight_map from tensors to files; save the model with model.save_pretrained")
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(f"{index} names {name!r:.100}, which is no safetensors file of its own folder")
+    return [index.parent / name for name in sorted(set(names))]
+
+
+def _are_ids(value: Any) -> bool:
+    """Whether the value is None, the id of a token, or a list of ids."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    return all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids)
 
 
 def _instead(folder: Path) -> str:

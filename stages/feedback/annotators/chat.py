@@ -32,8 +32,11 @@ USER = (
     "The answer to judge:\n{answer}"
 )
 VERDICT = re.compile(
-    r"[\s*_#>`]*verdict[*_]*\s*:[\s*_\"]*(right|wrong)\b(?!\s*(?:or|/))[*_\"`]*[.:]?[*_]*\s*", re.IGNORECASE
+    r"[\s*_#>`]*verdict[*_]*\s*[:\uff1a][\s*_\"']*(right|wrong)\b(?!\s*(?:or|/))"
+    r"(?![^\w.:;(\n]*(?:(?:and|but|also|no|wait|actually|or)\b[^\w.:;(\n]*)*(?:right|wrong)\b)[*_\"'`]*[.:]?[*_]*\s*",
+    re.IGNORECASE,
 )
+"""The verdict at the beginning of a reply. A reply that takes it back at once (wrong - no, right) has none."""
 
 
 class Settings(Config):

@@ -74,6 +74,13 @@ def test_a_partly_filled_file_is_accepted(queued, tmp_path):
         ({"verdict": ""}, "verdict.*neither"),
         ({"feedback": ""}, "feedback.*empty"),
         ({"annotator": " "}, "annotator.*who wrote"),
+        ({"annotator": "\u200b"}, "annotator.*who wrote"),
+        ({"annotator": ["ann"]}, "annotator.*must be text, found"),
+        ({"feedback": {"why": "x"}}, "feedback.*must be text, found"),
+        ({"feedback": 5}, "feedback.*must be text, found 5"),
+        ({"feedback": "\ufeff"}, "feedback.*empty"),
+        ({"feedback": "x\ud800"}, "feedback.*half of a character"),
+        ({"verdict": True}, "verdict.*must be text"),
     ],
 )
 def test_a_wrong_line_is_named(queued, tmp_path, changes, message):

@@ -72,9 +72,35 @@ def configured(**changes):
     return lambda folder: edit(folder / "config.json", **changes)
 
 
+def written(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def indexed(**values):
+    return written("model.safetensors.index.json", json.dumps(values))
+
+
+DEEP = "[" * 100_000
 UNUSABLE = {
+    "config nested deeply": (written("config.json", DEEP), "config.json is not a JSON file: it is nested too deeply"),
+    "config of a list": (written("config.json", "[]"), r"config.json holds \[\] instead of a JSON object"),
+    "type of a number": (configured(model_type=5), "has no model_type"),
+    "architecture of a text": (configured(architectures="LlamaForCausalLM"), "instead of a list of names"),
+    "architecture of numbers": (configured(architectures=[1]), "instead of a list of names"),
+    "broken index": (written("model.safetensors.index.json", "{"), "index.json is not a JSON file"),
+    "index without a map": (indexed(), "has no weight_map"),
+    "empty map": (indexed(weight_map={}), "has no weight_map"),
+    "map to numbers": (indexed(weight_map={"a": 5}), "has no weight_map"),
+    "map to a pickle": (indexed(weight_map={"a": "a.bin"}), "'a.bin', which is no safetensors file of its own folder"),
+    "map to another folder": (indexed(weight_map={"a": "../a.safetensors"}), "no safetensors file of its own folder"),
+    "broken generation settings": (written("generation_config.json", "{"), "generation_config.json is not a JSON file"),
+    "broken tokenizer settings": (written("tokenizer_config.json", DEEP), "tokenizer_config.json is not a JSON file"),
+    "broken tokenizer": (written("tokenizer.json", "null"), "tokenizer.json holds None instead"),
+    "end of a text": (written("generation_config.json", '{"eos_token_id": "</s>"}'), "eos_token_id is '</s>'"),
+    "end of lists": (configured(eos_token_id=[[2]]), "eos_token_id is "),
+    "end below zero": (configured(eos_token_id=-1), "eos_token_id is -1"),
     "no config": (lambda f: (f / "config.json").unlink(), "has no config.json; give the folder that model.save_pretra"),
-    "broken config": (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
+    "broken config": (lambda f: (f / "config.json").write_text("{"), "config.json is not a JSON file"),
     "no type": (configured(model_type=None), "has no model_type"),
     "gguf": (gguf, "it holds a GGUF file, which cannot be trained"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "so no weights"),
@@ -192,6 +218,8 @@ def test_an_adapters_own_tokens_make_the_embeddings_grow(adapter, folder, tmp_pa
 
 
 BROKEN = {
+    "a base of a number": ({"base_model_name_or_path": 5}, "names no base_model_name_or_path"),
+    "a base of a long text": ({"base_model_name_or_path": "a" * 5000}, "neither a folder nor a hub name"),
     "another type": ({"peft_type": "PREFIX_TUNING"}, "of type PREFIX_TUNING; only LORA is supported"),
     "another task": ({"task_type": "SEQ_CLS"}, "an adapter for SEQ_CLS"),
     "no base": ({"base_model_name_or_path": None}, "names no base_model_name_or_path"),

@@ -92,6 +92,26 @@ def test_each_item_ends_as_a_row_in_order(server, monkeypatch):
     assert "Rome" in server[1][0][1]["messages"][1]["content"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("Verdict: wrong. Right would be Paris.", "wrong"),
+        ("Verdict: wrong\nRight is Paris.", "wrong"),
+        ("Verdict: wrong, since right is Paris.", "wrong"),
+        ("Verdict\uff1aright", "right"),
+        ("Verdict: 'right'", "right"),
+        ("Verdict: wrong - no, right", None),
+        ("Verdict: right, but also wrong", None),
+        ("Verdict: right wrong", None),
+        ("Verdict: right or wrong", None),
+        ("Verdict: not right", None),
+    ],
+)
+def test_a_verdict_that_is_taken_back_is_none(reply, verdict):
+    stated = chat.VERDICT.match(reply)
+    assert (stated and stated[1]) == verdict
+
+
 def test_what_asking_again_would_not_mend_stops_at_once(server, monkeypatch):
     with pytest.raises(InputError, match=r"refuses requests to 'judge' \(401\)") as caught:
         told(server, [item(0, "forbidden")], monkeypatch)
