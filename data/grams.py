@@ -22,6 +22,7 @@ _UNSPACED = (
     "\u3105-\u312f\u31a0-\u31bf\ua000-\ua4cf"  # Bopomofo, Yi
 )
 _TOKEN = re.compile(f"[{_UNSPACED}]|[^{_UNSPACED}]+")
+_PART = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 
 _WEIGHTS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
@@ -36,6 +37,11 @@ def tokens(text: str) -> list[str]:
     if text.isascii() or not _ANY_UNSPACED.search(text):
         return words
     return [token for word in words for token in _TOKEN.findall(word)]
+
+
+def parts(text: str) -> list[str]:
+    """The words of a text, each with the white space before it; in scripts without spaces, its characters."""
+    return _PART.findall(text)
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:

@@ -3,7 +3,8 @@
 These parts of a module may be changed without a change of its digest: comments and formatting, docstrings and every
 other string that stands alone, annotations of functions and of variables, quotes around the annotation of a field,
 imports of types, the order of imports, and `description=` and `title=` of a pydantic field. Everything else counts,
-and so do the texts of errors.
+and so do the texts of errors. A module that reads docstrings itself (`__doc__`), or that chooses by annotations
+(`singledispatch`, `validate_call`), keeps these too.
 
 The digest does not depend on the version of Python: the tree is written out field by field, and empty fields, which
 versions add and `ast.dump` shows, are left out.
@@ -30,6 +31,9 @@ FIELDS_OF_SETTINGS = {"Field", "unkeyed"}
 SAID_TO_READERS = {"description", "title"}
 DECIDES_NOTHING = {"type_comment", "type_ignores", "ctx"}
 """Fields of syntax nodes that only a type checker reads, or that follow from the place of the node."""
+READS_DOCSTRINGS = {"__doc__", "getdoc"}
+READS_ANNOTATIONS = {"singledispatch", "singledispatchmethod", "validate_call"}
+"""Names by which a module uses its own docstrings, or the annotations of its functions."""
 OF_TYPES = {"typing", "collections.abc", "__future__"}
 """Modules that are imported for annotations. Any other use of their names counts where it stands."""
 
@@ -76,7 +80,15 @@ def asset_digests(paths: Iterable[str]) -> dict[str, str]:
 @lru_cache(maxsize=1024)
 def source_digest(source: str) -> str:
     """The digest of a module's source text, in 64 hex digits. Raises SyntaxError."""
-    return digest(_written(_Bare().visit(ast.parse(source))))
+    tree = ast.parse(source)
+    return digest(_written(_Bare(_names_in(tree)).visit(tree)))
+
+
+def _names_in(tree: ast.Module) -> set[str]:
+    """All names that a module uses, imports or looks up."""
+    nodes = list(ast.walk(tree))
+    found = {getattr(node, "id", None) or getattr(node, "attr", None) for node in nodes}
+    return {str(name) for name in found} | {node.name for node in nodes if isinstance(node, ast.alias)}
 
 
 def _source(module: str) -> str:
@@ -145,10 +157,16 @@ def _is_for_types(node: ast.If) -> bool:
 
 
 class _Bare(ast.NodeTransformer):
-    """Removes from a syntax tree all that only readers see."""
+    """Removes from a syntax tree all that only readers see. names: the names that the module uses."""
+
+    def __init__(self, names: set[str]):
+        self.keeps_docstrings = bool(names & READS_DOCSTRINGS)
+        self.keeps_annotations = bool(names & READS_ANNOTATIONS)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """Remove strings that stand alone: they document what they follow."""
+        if self.keeps_docstrings:
+            return self.generic_visit(node)
         is_string = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_string else self.generic_visit(node)
 
@@ -184,14 +202,14 @@ class _Bare(ast.NodeTransformer):
         return None if node.module in OF_TYPES else node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
-        return ast.arg(arg=node.arg)
+        return node if self.keeps_annotations else ast.arg(arg=node.arg)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
+        node.returns = node.returns if self.keeps_annotations else None
         return self.generic_visit(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        node.returns = None
+        node.returns = node.returns if self.keeps_annotations else None
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:

@@ -19,6 +19,8 @@ from hasse.pipeline.store import Store
 
 RUNS, ENDING = "runs", ".json"
 RUNNING, DONE, KILLED = "running", "done", "killed"
+NUM_SHOWN = 10
+"""The number of runs that a message lists."""
 NAMED_BY = ("flow_run", "flow_run_name")
 """Fields of a record's `how` that also identify a run of Prefect."""
 
@@ -108,6 +110,8 @@ def find_run(store: Store, name: str) -> dict[str, Any]:
 
     Raises InputError if no run fits, or several, and CorruptFile if the record of the run cannot be read.
     """
+    if not name.strip():
+        raise InputError("the name of the run is empty; give an id, or the beginning of one")
     runs, broken = all_records(store)
     by_flow = [run for run in runs if name in [run.get("how", {}).get(key) for key in NAMED_BY]]
     exact = [run for run in runs if run["run_id"] == name] or by_flow[-1:]
@@ -115,7 +119,8 @@ def find_run(store: Store, name: str) -> dict[str, Any]:
     unread = [] if exact and name not in broken else [run_id for run_id in broken if run_id.startswith(name)]
     if len(found) + len(unread) > 1:
         ids = [*(run["run_id"] for run in found), *unread]
-        raise InputError(f"{name!r} fits {len(ids)} runs: {', '.join(ids)}")
+        shown = ", ".join(ids[-NUM_SHOWN:])
+        raise InputError(f"{name!r} fits {len(ids)} runs{', the last of them' * (len(ids) > NUM_SHOWN)}: {shown}")
     if unread:
         raise CorruptFile(f"{broken[unread[0]]}; restore the file, or run the recipe again: finished steps are kept")
     if not found:

@@ -1,7 +1,8 @@
 """Stage feedback_examples: the student learns to predict the feedback on an answer, and to give the expert's answer.
 
-No prompt contains a gold answer. An example that is too long loses words at the end of its context, never words of the
-answer or the feedback. An example that still does not fit is left out and counted.
+No prompt contains a gold answer. An example that is too long loses words at the end of its context (in scripts without
+spaces, characters), never words of the answer or the feedback. An example that still does not fit is left out and
+counted.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from hasse.data.grams import parts
 from hasse.data.joins import join
 from hasse.data.records import Candidate, Completion, Feedback, Prompt, TrainingExample
 from hasse.data.rendering import prompt_as_text
@@ -79,10 +81,10 @@ def feedback_example(
         text = fill(settings.template, {"prompt": prompt_as_text(asked), "answer": answer})
         prompt_ids = prompt_token_ids(tokenizer, text)
         over = len(prompt_ids) + len(ids) - settings.max_length
-        words = context.split()
+        words = parts(context)
         if over <= 0 or not words:
             break
-        shorter = " ".join(words[: -min(len(words), max(1, over // 2))])
+        shorter = "".join(words[: -min(len(words), max(1, over // 2))])
         asked, context, shortened = _with_context(asked, context, shorter), shorter, True
     completion = Completion(candidate_id=feedback.candidate_id, token_ids=tuple(ids), source="feedback")
     example = example_of(prompt, prompt_ids, [completion], target=0, max_length=settings.max_length)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hasse.data.grams import jaccard, shingles, tokens
+from hasse.data.grams import jaccard, parts, shingles, tokens
 from hasse.data.near_duplicates import clusters
 from hasse.data.text import normalise
 
@@ -80,3 +80,17 @@ def test_tokens_are_words_where_there_are_spaces():
 def test_short_texts_are_near_only_to_equal_ones():
     texts = ["", "a", "b", "a b", "A  b", "b a", "a b c", "a b a", "东", "东 京", "东京"]
     assert clusters(texts, [None] * len(texts), threshold=0.5) == [0, 1, 2, 3, 3, 5, 6, 7, 8, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a  bc\nd", ["a", "  bc", "\nd"]),
+        ("北京 是x的", ["北", "京", " 是", "x", "的"]),
+        ("ภาษา", ["ภ", "า", "ษ", "า"]),
+        (" ", []),
+        ("", []),
+    ],
+)
+def test_the_parts_of_a_text_joined_are_the_text(text, expected):
+    assert parts(text) == expected

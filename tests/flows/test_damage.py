@@ -142,6 +142,8 @@ def test_a_broken_record_is_shown_and_keeps_what_its_run_may_have_used(pristine,
             find_run(store, name)
     with pytest.raises(InputError, match=r"no run 'another' in .*; 1 of their records cannot be read"):
         find_run(store, "another")
+    with pytest.raises(InputError, match="the name of the run is empty"):
+        find_run(store, "")
     other = recipe.model_copy(update={"name": "other", "judge": recipe.judge.model_copy()})
     run(other, store)
     assert prunable(store, keep_runs=1) == []

@@ -82,6 +82,8 @@ class _Reworded(ast.NodeTransformer):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_words_for_readers_and_formatting_change_no_digest(path):
     source = path.read_text(encoding="utf-8")
+    if "__doc__" in source:
+        pytest.skip("it reads docstrings, so they count")
     rewritten = ast.unparse(ast.fix_missing_locations(_Reworded().visit(ast.parse(source))))
     assert source_digest(source) == source_digest(f"# A comment.\n\n\n{rewritten}")
 
@@ -140,6 +142,22 @@ def test_these_are_for_readers(old, new):
 )
 def test_these_decide_results(old, new):
     assert _with(old, new) != source_digest(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        ('"""Be fair."""\nSYSTEM = __doc__\n', "fair", "harsh"),
+        ('def ask():\n    """Be fair."""\nSYSTEM = ask.__doc__\n', "fair", "harsh"),
+        ('import inspect\nclass A:\n    """Be fair."""\nSYSTEM = inspect.getdoc(A)\n', "fair", "harsh"),
+        ("from functools import singledispatch\n@singledispatch\ndef f(x: int): return 1\n", "int", "str"),
+        ("import pydantic\n@pydantic.validate_call\ndef f(x: int): return x\n", "int", "str"),
+        ("from pydantic import validate_call as v\n@v\ndef f(x) -> int: return x\n", "int", "str"),
+    ],
+)
+def test_words_that_the_module_itself_reads_count(source, old, new):
+    assert source_digest(source) != source_digest(source.replace(old, new))
+    assert source_digest(source) == source_digest(f"# {old}\n{source}")
 
 
 def test_a_digest_is_the_same_in_every_version_of_python(monkeypatch):

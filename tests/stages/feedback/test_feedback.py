@@ -17,6 +17,7 @@ from hasse.stages.feedback.settings import FeedbackSettings, Gates
 from hasse.stages.feedback.stage import key_parts
 from hasse.stages.grading import TaskSettings
 from hasse.stages.models.tokens import prompt_token_ids
+from tests.stages.tokenizers import chatml
 
 LABELS = TaskSettings(labels=("entailment", "neutral", "contradiction"))
 QUESTIONS = TaskSettings(no_answer="unanswerable")
@@ -187,6 +188,19 @@ def test_the_context_is_shortened_and_neither_answer_nor_feedback(tiny_tokenizer
     text = tiny_tokenizer.decode(list(example.prompt_token_ids))
     assert text.endswith("c d h m n k")
     assert text.count("b") >= 2
+
+
+def test_a_context_without_spaces_loses_characters_and_not_everything():
+    tokenizer = chatml()
+    context = "北京是中华人民共和国的首都位于华北平原北部。" * 3
+    asked = prompt(text=f"{context}\n哪里", context=context)
+    how = FeedbackExamplesSettings(max_length=200)
+    example, shortened = feedback_example(asked, "北京", told("对"), tokenizer, how)
+    assert (example.status, shortened) == ("ok", True)
+    text = tokenizer.decode(list(example.prompt_token_ids))
+    assert "北京是" in text
+    assert "哪里" in text
+    assert len(example.prompt_token_ids) > 150
 
 
 def test_what_still_does_not_fit_is_kept_aside(tiny_tokenizer):
