@@ -88,7 +88,8 @@ def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **option
 @click.option(
     "--questions", type=click.Path(path_type=Path), required=True, help="A file with the fields text and question_id."
 )
-@click.option("--judge", required=True, help="The name of the judge's model at the endpoint.")
+@click.option("--judge", help="The name of the judge's model at the endpoint.")
+@click.option("--reward-model", help="The judge, in place of a chat model: a reward model's folder or hub name.")
 @click.option("--base-url", help="The URL of an OpenAI-compatible endpoint. Default: OpenAI.")
 @click.option(
     "--api-key-variable",
@@ -104,6 +105,14 @@ def improve(checkpoint: str, prompts: Path, out: Path, store_path: str, **option
     type=click.IntRange(1),
     help="The largest number of tokens of an answer.",
 )
+@click.option(
+    "--temperature",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="The sampling temperature of the answers; 0 is greedy.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="The seed of sampled answers.")
 @click.option("--budget-usd", type=click.FloatRange(0), help="The most that the judge may cost, in dollars.")
 @click.option(
     "--max-failed",
@@ -118,19 +127,22 @@ def duel_command(
     first: str,
     second: str,
     questions: Path,
-    judge: str,
+    judge: str | None,
+    reward_model: str | None,
     base_url: str | None,
     api_key_variable: str,
     limit: int | None,
     max_tokens: int,
+    temperature: float,
+    seed: int,
     budget_usd: float | None,
     max_failed: float,
     store_path: str,
     as_json: bool,
 ) -> None:
-    """Let a chat model compare the answers of two models.
+    """Let a chat model or a reward model compare the answers of two models.
 
-    FIRST and SECOND are folders, or artifacts of the store. The judge sees each pair of answers in both orders.
+    FIRST and SECOND are folders, or artifacts of the store. A chat model sees each pair of answers in both orders.
     """
     from hasse.flows.cli.improve_files import model_of
     from hasse.flows.run.endpoint_keys import check_key
@@ -139,14 +151,29 @@ def duel_command(
     from hasse.stages.chat.money.budget import Account
     from hasse.stages.chat.money.prices import price_of
     from hasse.stages.chat.settings import ChatSettings
-    from hasse.stages.evaluate.duel import answers, duel, read_questions
+    from hasse.stages.evaluate.duel import answers, duel, duel_by_reward, read_questions
+    from hasse.stages.models.checkpoints import locate
 
+    if (judge is None) == (reward_model is None):
+        raise click.UsageError("give either --judge, a chat model, or --reward-model")
+    store, asked = open_store(store_path), read_questions(questions, limit)
+    how = {"max_tokens": max_tokens, "temperature": temperature}
+    folders = [model_of(store, name) for name in (first, second)]
+    if judge is None:
+        scores_by = locate(reward_model or "", revision=None)
+        one, other = (answers(folder, asked, **how, seed=seed + i) for i, folder in enumerate(folders))
+        _show_duel(*duel_by_reward(asked, one, other, scores_by), as_json=as_json)
+        return
     endpoint = ChatSettings(model=judge, base_url=base_url, api_key_variable=api_key_variable, budget_usd=budget_usd)
     price_of(endpoint)
     check_key(endpoint, where="judge")
-    store, asked = open_store(store_path), read_questions(questions, limit)
-    one, other = (answers(model_of(store, name), asked, max_tokens=max_tokens) for name in (first, second))
+    one, other = (answers(folder, asked, **how, seed=seed + i) for i, folder in enumerate(folders))
     rows, rate = duel(asked, one, other, endpoint, payer=Account(replies=path_in(store.root)), max_failed=max_failed)
+    _show_duel(rows, rate, as_json=as_json)
+
+
+def _show_duel(rows: list[dict[str, Any]], rate: Any, *, as_json: bool) -> None:
+    """Print the win rate, and with `as_json` the rows."""
     summary = {
         "win": rate.win,
         "lose": rate.lose,

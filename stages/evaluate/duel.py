@@ -1,4 +1,7 @@
-"""Two models answer the same questions, and a chat model compares the answers, each pair in both orders."""
+"""Two models answer the same questions, and a judge compares the answers.
+
+A chat model compares each pair in both orders. A reward model scores each answer, and the higher score wins.
+"""
 
 import re
 from collections import Counter
@@ -9,13 +12,14 @@ from typing import Any
 
 from hasse.data.conversations import text_problem
 from hasse.data.errors import SourceError, WorkError
+from hasse.data.records import Prompt
 from hasse.data.tables import read_rows
 from hasse.data.thinking import split_thinking
 from hasse.stages.chat.ask import ask
 from hasse.stages.chat.money.budget import Payer
 from hasse.stages.chat.reply import Reply
 from hasse.stages.chat.settings import ChatSettings
-from hasse.stages.statistics.comparison import PairComparison
+from hasse.stages.statistics.comparison import PairComparison, Verdict
 from hasse.stages.statistics.win_rate import WinRate, win_rate
 
 SYSTEM = (
@@ -25,6 +29,7 @@ SYSTEM = (
 )
 USER = "The question:\n{question}\n\nAnswer A:\n{a}\n\nAnswer B:\n{b}"
 
+MICRO_BATCH_TOKENS = 16384
 VERDICTS = {"A": "win", "B": "lose", "C": "tie"}
 TURNED = {"win": "lose", "lose": "win", "tie": "tie", None: None}
 
@@ -43,14 +48,50 @@ def read_questions(path: Path, limit: int | None) -> list[tuple[str, str]]:
     return questions[:limit]
 
 
-def answers(folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: int) -> list[str]:
-    """The model's greedy answers, "" where a question does not fit into its context."""
+def answers(
+    folder: Path, questions: Sequence[tuple[str, str]], *, max_tokens: int, temperature: float = 0.0, seed: int = 0
+) -> list[str]:
+    """The model's answers, "" where a question does not fit into its context. At temperature 0 they are greedy."""
+    from hasse.stages.generate.answers import row_seed
     from hasse.stages.models.load import load_model, load_tokenizer
-    from hasse.stages.models.sample import greedy
+    from hasse.stages.models.sample import sampled_texts
 
-    texts = [text for _, text in questions]
-    found = greedy(load_model(folder), load_tokenizer(folder), texts, max_tokens=max_tokens, batch_size=16)
+    found = sampled_texts(
+        load_model(folder),
+        load_tokenizer(folder),
+        [text for _, text in questions],
+        [row_seed(seed, name) for name, _ in questions],
+        temperature=temperature,
+        max_tokens=max_tokens,
+        batch_size=16,
+    )
     return [sampled.text if sampled else "" for sampled in found]
+
+
+def duel_by_reward(
+    questions: Sequence[tuple[str, str]], first: Sequence[str], second: Sequence[str], folder: Path
+) -> tuple[list[dict[str, Any]], WinRate]:
+    """The rows and the win rate of `duel`, with the scores of a reward model as the judge.
+
+    A pair with an answer that does not fit into the reward model's context has no verdict.
+    """
+    from hasse.stages.models.scalar_head import load
+
+    reward = load(folder)
+    prompts = [Prompt(prompt_id=name, text=text, source="", cluster_id=name, split="test") for name, text in questions]
+    texts = [reward.encode(p, a) for answered in (first, second) for p, a in zip(prompts, answered, strict=True)]
+    scores = reward.scores(texts, micro_batch_tokens=MICRO_BATCH_TOKENS)
+    pairs = list(zip(scores[: len(prompts)], scores[len(prompts) :], strict=True))
+    verdicts = [_higher(a, b) for a, b in pairs]
+    comparisons = [
+        PairComparison(prompt_id=name, first=verdict, second=verdict)
+        for (name, _), verdict in zip(questions, verdicts, strict=True)
+    ]
+    rows = [
+        {**row, "score": a, "other_score": b}
+        for row, (a, b) in zip(_rows(comparisons, first, second), pairs, strict=True)
+    ]
+    return rows, win_rate(comparisons)
 
 
 def duel(
@@ -85,11 +126,20 @@ def duel(
         PairComparison(prompt_id=name, first=said[2 * i], second=TURNED[said[2 * i + 1]])
         for i, (name, _) in enumerate(questions)
     ]
-    rows = [
+    return _rows(comparisons, first, second), win_rate(comparisons)
+
+
+def _higher(score: float | None, other: float | None) -> Verdict | None:
+    if score is None or other is None:
+        return None
+    return "win" if score > other else "lose" if score < other else "tie"
+
+
+def _rows(comparisons: Sequence[PairComparison], first: Sequence[str], second: Sequence[str]) -> list[dict[str, Any]]:
+    return [
         {**asdict(c), "verdict": c.verdict, "answer": a, "other": b}
         for c, a, b in zip(comparisons, first, second, strict=True)
     ]
-    return rows, win_rate(comparisons)
 
 
 def _check(replies: Sequence[Reply], said: Sequence[Any], max_failed: float) -> None:

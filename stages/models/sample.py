@@ -80,6 +80,22 @@ def greedy(
     model: Any, tokenizer: Any, texts: Sequence[str], *, max_tokens: int, batch_size: int
 ) -> list[Sampled | None]:
     """The most likely answer to each text, token by token; None where the text does not fit into the context."""
+    return sampled_texts(
+        model, tokenizer, texts, [0] * len(texts), temperature=0.0, max_tokens=max_tokens, batch_size=batch_size
+    )
+
+
+def sampled_texts(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    temperature: float,
+    max_tokens: int,
+    batch_size: int,
+) -> list[Sampled | None]:
+    """An answer to each text; None where the text does not fit into the context."""
     from hasse.stages.models.load import context_length
     from hasse.stages.models.tokens import prompt_token_ids
 
@@ -91,8 +107,8 @@ def greedy(
             model,
             tokenizer,
             short_enough,
-            [0] * len(short_enough),
-            temperature=0.0,
+            [seed for seed, i in zip(seeds, ids, strict=True) if len(i) <= room],
+            temperature=temperature,
             top_p=1.0,
             max_tokens=max_tokens,
             batch_size=batch_size,

@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,8 @@ from hasse.data.errors import SourceError, WorkError
 from hasse.stages.chat.money.budget import Account
 from hasse.stages.chat.reply import Reply
 from hasse.stages.chat.settings import ChatSettings
-from hasse.stages.evaluate.duel import duel, read_questions, verdict
+from hasse.stages.evaluate.duel import answers, duel, duel_by_reward, read_questions, verdict
+from tests.scripted_model import save
 
 
 @pytest.fixture
@@ -98,3 +100,31 @@ def test_questions_from_a_file(tmp_path):
     path.write_text('{"text": " "}\n')
     with pytest.raises(SourceError, match=r"q\.jsonl"):
         read_questions(path, None)
+
+
+def test_a_reward_model_decides_by_its_scores(monkeypatch):
+    """A reward model that likes letters; an answer of ten does not fit."""
+
+    class Letters:
+        def encode(self, prompt, answer):
+            return {"input_ids": list(prompt.text + answer)}
+
+        def scores(self, texts, *, micro_batch_tokens):
+            return [None if len(text["input_ids"]) > 10 else float(len(text["input_ids"])) for text in texts]
+
+    monkeypatch.setattr("hasse.stages.models.scalar_head.load", lambda folder: Letters())
+    questions = [(str(i), "q") for i in range(4)]
+    rows, rate = duel_by_reward(questions, ["aaa", "a", "aa", "a"], ["aa", "aa", "bb", "a" * 10], Path("reward"))
+    assert [row["verdict"] for row in rows] == ["win", "lose", "tie", None]
+    assert (rows[0]["score"], rows[0]["other_score"]) == (4.0, 3.0)
+    assert (rate.win, rate.lose, rate.tie, rate.excluded) == (1, 1, 1, 1)
+
+
+def test_sampled_answers_differ_by_their_seed_and_greedy_ones_do_not(tmp_path):
+    save(tmp_path, ["one", "two"])
+    questions = [(str(i), "So?") for i in range(20)]
+    asked = {"max_tokens": 4}
+    first, again, other = (answers(tmp_path, questions, **asked, temperature=1.0, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert set(first) == {"one", "two"}
+    assert len(set(answers(tmp_path, questions, **asked))) == 1
