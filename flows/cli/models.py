@@ -152,7 +152,7 @@ def duel_command(
     from hasse.stages.chat.money.prices import price_of
     from hasse.stages.chat.settings import ChatSettings
     from hasse.stages.evaluate.duel import answers, duel, duel_by_reward, read_questions
-    from hasse.stages.models.checkpoints import locate
+    from hasse.stages.models.model_folders import locate
 
     if (judge is None) == (reward_model is None):
         raise click.UsageError("give either --judge, a chat model, or --reward-model")

@@ -21,13 +21,13 @@ class BestOfAnswers:
     """The reward model of the input `reward`, beside the student. settings.choose must not be None."""
 
     def __init__(self, job: Job, model: Any, tokenizer: Any, settings: EvaluateSettings):
-        from hasse.stages.models.load import load_reward_model, load_tokenizer
+        from hasse.stages.models.load import load_reward_model
 
         assert settings.choose is not None
         self.settings, self.choose = settings, settings.choose
         self.model, self.tokenizer = model, tokenizer
-        folder = model_folder(job.input("reward"))
-        self.judge = GapJudge(load_reward_model(folder), load_tokenizer(folder), self.choose.template)
+        reward = load_reward_model(model_folder(job.input("reward")), beside=model)
+        self.judge = GapJudge(reward, tokenizer, self.choose.template)
 
     def answers(self, questions: Sequence[TokenisedPrompt], sample: int, temperature: float) -> list[Sampled]:
         """The best answer to each question by calibrated gaps. At temperature 0 there is nothing to choose from."""
