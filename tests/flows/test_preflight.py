@@ -146,11 +146,14 @@ def test_a_disk_that_is_too_full_is_named(tmp_path, monkeypatch):
     student = SimpleNamespace(
         stage=SimpleNamespace(name="student"), name="student", settings=SimpleNamespace(model=str(tmp_path / "model"))
     )
-    trained = [SimpleNamespace(stage=SimpleNamespace(name="train"), name=f"train/{i}") for i in range(3)]
+    whole, adapter = SimpleNamespace(lora=None), SimpleNamespace(lora="r: 16")
+    stage = SimpleNamespace(name="train")
+    trained = [SimpleNamespace(stage=stage, name=f"train/{i}", settings=whole) for i in range(3)]
+    adapters = [SimpleNamespace(stage=stage, name=f"train/a-{i}", settings=adapter) for i in range(3)]
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: SimpleNamespace(free=2999))
     with pytest.raises(InputError, match="3 models of"):
         check_disk([student, *trained], Store(tmp_path / "store"))
-    check_disk([student, *trained[:2]], Store(tmp_path / "store"))
+    check_disk([student, *trained[:2], *adapters], Store(tmp_path / "store"))
 
 
 def test_a_dry_run_finds_a_column_that_is_not_there(tmp_path):
