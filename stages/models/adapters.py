@@ -68,7 +68,15 @@ def base_of(folder: Path) -> Path:
 def read_base(folder: Path) -> dict[str, Any] | None:
     """What base.json says of the base: `digests`, `folder`, `ref` and `stamps`. None for an adapter from elsewhere."""
     path = folder / BASE
-    return read_object(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    values = read_object(path)
+    for name, kind in {"digests": dict, "ref": str | None, "folder": str, "stamps": dict}.items():
+        if name not in values or not isinstance(values[name], kind):
+            raise InputError(f"{path} does not tell the adapter's base: {name} is missing or of a wrong type")
+    if "weights" not in values["digests"]:
+        raise InputError(f"{path} does not tell the adapter's base: digests.weights is missing")
+    return values
 
 
 def write_base(folder: Path, base: Path, *, digests: dict[str, str], store: Path) -> dict[str, Any]:

@@ -251,3 +251,12 @@ def test_an_adapter_that_does_not_fit_its_base_is_an_error(adapter, folder, tmp_
     save_model(folder, tiny_model, load_tokenizer(folder))
     with pytest.raises(InputError, match="does not fit its base"):
         save_merged(where, tmp_path / "merged")
+
+
+@pytest.mark.parametrize("changes", [{"ref": 5}, {"ref": ...}, {"digests": None}, {"digests": {}}, {"folder": None}])
+def test_a_broken_record_of_the_base_is_named(adapter, folder, changes):
+    where, _ = adapter
+    values = {"digests": {"weights": "w"}, "ref": None, "folder": str(folder), "stamps": {}, **changes}
+    (where / "base.json").write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+    with pytest.raises(InputError, match=r"base\.json does not tell the adapter's base"):
+        keys(where)
