@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, Literal
@@ -35,14 +36,16 @@ class TrackingSettings(Config):
 def tracked(tracking: TrackingSettings) -> Iterator[None]:
     """Name the project of the run that is trained within, and end that run, as failed after an error.
 
-    A project that the user has named in the environment stays.
+    A project that the user has named in the environment stays. What trackers print goes to standard error, since a
+    command may print its result as JSON.
     """
     named = {PROJECT_VARIABLES[name]: tracking.project for name in tracking.trackers if name in PROJECT_VARIABLES}
     own = {variable: project for variable, project in named.items() if variable not in os.environ}
     os.environ.update(own)
     failed = True
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
         failed = False
     finally:
         for variable in own:

@@ -134,6 +134,7 @@ def test_a_tracker_without_its_package_is_named_with_its_setting(tmp_path, monke
     assert str(refused.value).startswith("train/sft/seed-0: train.tracking: the package wandb is not installed here")
     trackings = [s.settings.tracking for s in plan(recipe) if s.stage.name == "train"]
     assert [(t.project, t.run) for t in trackings] == [("tiny", "sft-seed-0"), ("tiny", "rescue-seed-0")]
+    assert "tracking" not in plan(recipe)[-1].settings.recipe["train"], "another tracker makes no other report"
     # The folder in which wandb keeps its runs is no package.
     monkeypatch.setattr(preflight, "find_spec", lambda name: SimpleNamespace(origin=None))
     with pytest.raises(InputError, match=r"train\.tracking: the package mlflow"):

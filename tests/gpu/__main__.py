@@ -51,10 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _checked(machine: Machine, names: Sequence[str]) -> list[Row]:
     """The rows of all checks. A check that fails with an error is a row, and the others go on."""
+    import torch
+
     rows: list[Row] = []
     start = time.perf_counter()
     for name in names:
         began = time.perf_counter()
+        torch._dynamo.reset()
         try:
             for row in getattr(import_module(f"tests.gpu.{CHECKS[name]}"), name)(machine):
                 rows.append(row)

@@ -25,7 +25,7 @@ STEPS = 6
 WAYS: dict[str, dict[str, Any] | None] = {
     "all weights, float32": None,
     "LoRA on float32": {"base": "float32"},
-    "LoRA on bfloat16": {"base": "auto"},
+    "LoRA, bfloat16 on CUDA": {"base": "auto"},
     "LoRA on 4 bits": {"base": "4bit"},
 }
 """Each takes less memory than the one before it."""
@@ -81,8 +81,6 @@ def _trained(
 
 def _problem(lora: dict[str, Any] | None, machine: Machine) -> str | None:
     """Why this way cannot be tried here, or None."""
-    if lora and "base" not in LoraSettings.model_fields:
-        return "this version has no train.lora.base"
     if lora == {"base": "4bit"}:
         if machine.device != "cuda":
             return "needs a CUDA device"

@@ -1,6 +1,7 @@
 """The shared layout against separate forward passes in float64, and its attention kernel against dense attention."""
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from hasse.data.records import TrainingExample
 from hasse.stages.scoring.batch import collate
-from hasse.stages.scoring.branch_attention import branch_attention, visible
+from hasse.stages.scoring.branch_attention import BLOCK, branch_attention, visible
 from hasse.stages.scoring.score import prepared, sequence_logps, unordered
 from tests.gpu.table import Machine, Row
 
@@ -42,6 +43,8 @@ ROUNDING = {"log-probs": 1e-5, "gradient": 1e-4}
 """The largest relative difference in float32."""
 NOISE = 1.5
 """How many times the error of the model's own padded forward pass the error in bfloat16 may be."""
+NUM_LENGTHS = 12
+"""More lengths of rows than torch.compile would compile one by one."""
 
 
 def exactness(machine: Machine) -> Iterator[Row]:
@@ -76,6 +79,20 @@ def attention(machine: Machine) -> Iterator[Row]:
                 f"forward {errors[0]:.1e}, backward {max(errors[1:]):.1e}",
                 max(errors) <= limit,
             )
+    yield _many_lengths(machine, kernel)
+
+
+def _many_lengths(machine: Machine, kernel: str) -> Row:
+    """Whether rows of many lengths share compiled code. Beyond its limit, torch would go on without a kernel."""
+    start = time.perf_counter()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for i in range(NUM_LENGTHS):
+            structure = _structure(BLOCK * (1 + i)).to(machine.device)
+            drawn = [torch.randn(1, heads, structure.shape[1], 64) for heads in (4, 2, 2, 4)]
+            found = _attended(*(tensor.to(machine.device, torch.bfloat16) for tensor in drawn), structure, None)
+    ok = all(bool(tensor.isfinite().all()) for tensor in found)
+    spent = time.perf_counter() - start
+    return Row(f"{kernel}, rows of {NUM_LENGTHS} lengths", "within the limit of compilations", f"{spent:.0f} s", ok)
 
 
 def _row(check: str, found: dict[str, float], own: dict[str, float], dtype: torch.dtype) -> Row:
@@ -119,7 +136,7 @@ def _model(name: str) -> Any:
     config = getattr(transformers, f"{name}Config")(**ARCHITECTURES[name])
     model = transformers.AutoModelForCausalLM.from_config(config).float()
     for parameter in model.parameters():  # a fresh model's answers are nearly alike
-        torch.nn.init.normal_(parameter, std=0.05)
+        torch.nn.init.normal_(parameter, std=0.15)
     return model
 
 
@@ -158,12 +175,12 @@ def _relative(found: Tensor, true: Tensor) -> float:
     return float((found.double() - true).norm() / true.norm())
 
 
-def _structure() -> Tensor:
-    """(document, branch, position) of 1,280 tokens: a prompt of 512 with four answers of 128, and a text of 256."""
+def _structure(last: int = 256) -> Tensor:
+    """(document, branch, position): a prompt of 512 tokens with four answers of 128, and a text of `last` tokens."""
     branches = torch.arange(1, 5).repeat_interleave(128)
-    document = torch.cat([torch.zeros(1024), torch.ones(256)]).long()
-    branch = torch.cat([torch.zeros(512).long(), branches, torch.zeros(256).long()])
-    position = torch.cat([torch.arange(512), torch.arange(512, 640).repeat(4), torch.arange(256)])
+    document = torch.cat([torch.zeros(1024), torch.ones(last)]).long()
+    branch = torch.cat([torch.zeros(512).long(), branches, torch.zeros(last).long()])
+    position = torch.cat([torch.arange(512), torch.arange(512, 640).repeat(4), torch.arange(last)])
     return torch.stack([document, branch, position])
 
 

@@ -51,7 +51,9 @@ def _row(
 
 def _measured(variant: str, model: Any, examples: list[TrainingExample], repeats: int) -> tuple[float, float]:
     """(median seconds of a step, bytes at its peak beyond weights and gradients)."""
+    torch._dynamo.reset()  # each variant compiles for its own rows
     step(variant, model, examples)  # gradients exist, kernels are compiled
+    step(variant, model, examples)
     cuda = model.device.type == "cuda"
     before = 0
     if cuda:

@@ -127,8 +127,11 @@ def test_wandb_has_a_run_for_each_training_offline(train, tmp_path):
 
 
 @needs("trackio")
-def test_trackio_has_the_curve_in_its_database(train, tmp_path):
+def test_trackio_has_the_curve_in_its_database_and_prints_nothing_to_standard_output(train, tmp_path, capsys):
     expected = train("trackio")["loss"]
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Trackio project initialized: mine" in printed.err
     (file,) = (tmp_path / "trackio").glob("mine*.db")
     with sqlite3.connect(file) as database:
         rows = database.execute("select run_name, metrics from metrics order by step").fetchall()
