@@ -15,9 +15,10 @@ from hasse.flows.hub.origin import Origin, origin_of
 from hasse.flows.hub.push import contents_of
 from hasse.flows.run.references import find_artifact
 from hasse.pipeline.store import Store
+from hasse.stages.models.adapters import write_base
 from tests.flows.hub_server import Hub
 
-ADAPTER = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "base_model_name_or_path": "/models/base"}
+ADAPTER = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8}
 
 
 @pytest.fixture
@@ -149,8 +150,11 @@ ORIGIN = Origin(run_id="r", recipe={"name": "r", "student": {"model": "org/base"
 def test_an_adapter_names_its_base_on_the_hub(tmp_path):
     from hasse.flows.hub.cards import model_card
 
-    files = {"adapter_config.json": json.dumps(ADAPTER), "adapter_model.safetensors": "x", "base.json": "{}"}
-    artifact = model_of(tmp_path / "a", files)
+    artifact = model_of(tmp_path / "a", {"adapter_config.json": json.dumps(ADAPTER), "adapter_model.safetensors": "x"})
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/model.safetensors").write_text("x")
+    digests = {"weights": "w", "tokenizer": "t", "template": "c"}
+    write_base(tmp_path / "a/model", tmp_path / "base", digests=digests, store=tmp_path / "store")
     with pytest.raises(InputError, match="give its name by --base-model"):
         model_to_push(artifact, ORIGIN, base=None)
     model = model_to_push(artifact, ORIGIN, base="org/base")
