@@ -111,7 +111,7 @@ def show_forecast(steps: Sequence[Forecast], memory: Sequence[StepMemory], *, as
     console.print(f"{cached} of {len(steps)} steps are cached, {len(steps) - cached} would be computed.")
     unknown = sum(f.estimate is None and f.step.stage.estimate is not None and f.action == "compute" for f in steps)
     if unknown:
-        console.print(f"What {unknown} of them take is known once the steps before them have run.")
+        console.print(f"What {unknown} of them cost can be estimated once the steps before them have run.")
 
 
 def _need_of(step: str, memory: Sequence[StepMemory]) -> dict[str, Any] | None:
@@ -134,7 +134,7 @@ def takes(forecast: Forecast) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Rounded to what an estimate is worth."""
+    """The duration in words, rounded coarsely because it is an estimate."""
     if seconds < 90:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
@@ -149,10 +149,10 @@ def show_results(run: Run, *, as_json: bool) -> None:
         missing = shortfalls(done.artifact for done in run.done)
         print(json.dumps({**run.describe(), "results": results, "report": path, "missing": missing}, indent=1))
         return
-    if results:
+    if report and results:
         show_rows(results)
-        print(report.manifest.metrics["conclusion"])  # type: ignore[union-attr]
-        print(report.manifest.metrics.get("read", ""))  # type: ignore[union-attr]  a report of before says nothing
+        print(report.manifest.metrics["conclusion"])
+        print(report.manifest.metrics.get("read", ""))  # reports of older versions lack it
     cached = sum(done.cached for done in run.done)
     print(f"{len(run.done)} steps, {cached} cached, {sum(done.seconds for done in run.done):.0f} s. Run {run.run_id}")
     if missing := shortfalls(done.artifact for done in run.done):
