@@ -7,6 +7,7 @@ import pytest
 FLOWS = Path(__file__).parent / "flows"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Long ones first, so that no process waits at the end; what shares a fixture runs in one process."""
     for item in items:

@@ -140,7 +140,7 @@ def duel_command(
     store_path: str,
     as_json: bool,
 ) -> None:
-    """Let a chat model or a reward model compare the answers of two models.
+    """Compare the answers of two models. The judge is a chat model or a reward model.
 
     FIRST and SECOND are folders, or artifacts of the store. A chat model sees each pair of answers in both orders.
     """

@@ -29,7 +29,7 @@ def push(
     kind: str | None,
     dry_run: bool,
 ) -> None:
-    """Upload a model, an adapter or tables to the Hugging Face Hub, with a card.
+    """Upload an artifact to the Hugging Face Hub. A model, an adapter or tables get a card.
 
     REF is a step, such as `train/rescue/seed-0` or `order`, or stage/fingerprint. REPO is a name on the hub, such as
     me/my-model. The token is read from the variable HF_TOKEN.

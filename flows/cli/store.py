@@ -193,7 +193,7 @@ def preview(ref: str, store_path: str, run_name: str | None, limit: int, as_json
 @STORE
 @RUN
 def fetch(ref: str, store_path: str, run_name: str | None) -> None:
-    """Copy an artifact, and the base of an adapter, to this machine and print the artifact's folder.
+    """Copy an artifact to this machine and print its folder. The base of an adapter comes with it.
 
     REF is a step, such as `train/rescue/seed-0`, or stage/fingerprint. Needed to load a checkpoint from a store at s3://.
     """
@@ -218,7 +218,7 @@ def fetch(ref: str, store_path: str, run_name: str | None) -> None:
 @STORE
 @RUN
 def export_command(ref: str, kind: str | None, merged: bool, out: Path, store_path: str, run_name: str | None) -> None:
-    """Write the orders of a step as a data set that `datasets` loads, or a model with whole weights.
+    """Write orders as a data set, or a model with whole weights. `datasets` loads the data set.
 
     REF is a step, such as `order` or `train/rescue/seed-0`, or stage/fingerprint.
     """

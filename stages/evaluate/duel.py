@@ -82,7 +82,7 @@ def duel_by_reward(
     texts = [reward.encode(p, a) for answered in (first, second) for p, a in zip(prompts, answered, strict=True)]
     scores = reward.scores(texts, micro_batch_tokens=MICRO_BATCH_TOKENS)
     pairs = list(zip(scores[: len(prompts)], scores[len(prompts) :], strict=True))
-    verdicts = [_higher(a, b) for a, b in pairs]
+    verdicts: list[Verdict | None] = [_higher(a, b) for a, b in pairs]
     comparisons = [
         PairComparison(prompt_id=name, first=verdict, second=verdict)
         for (name, _), verdict in zip(questions, verdicts, strict=True)

@@ -46,7 +46,7 @@ def _different(prompts: Sequence[Sequence[int]]) -> tuple[list[int], list[tuple[
     return [places.setdefault(tuple(ids), len(places)) for ids in prompts], list(places)
 
 
-def _common_beginning(prompts: Sequence[Sequence[int]]) -> int:
+def _common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
     """The number of tokens with which all prompts begin; the last token of each prompt does not count."""
     shortest = min(len(ids) for ids in prompts) - 1
     first, last = min(prompts), max(prompts)  # what the extremes share in order, all between them share
