@@ -44,7 +44,7 @@ demo: bytecode
 
 # A process a core, each with one thread; what tests share is made once (tests/conftest.py).
 test: bytecode
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup --no-loadscope-reorder --durations=25
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile --no-loadscope-reorder --durations=25
 
 test-all: bytecode vllm
 	$(BIN)/python -m pytest -q --durations=25
