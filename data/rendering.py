@@ -48,7 +48,7 @@ def prompt_as_text(prompt: Prompt) -> str:
     If it has several turns, each is shown with its role.
     """
     turns = question_turns(prompt)
-    return turns_as_text(turns) if len(turns) > 1 else turns[0].content
+    return turns[0].content if len(turns) == 1 else turns_as_text(turns)
 
 
 def turns_as_text(turns: Sequence[Message]) -> str:
