@@ -23,11 +23,11 @@ VARIABLES = frozenset({"api_key_variable"})
 ADDRESSES = frozenset({"address", "main_address"})
 
 WORDS = frozenset({
-    "answer", "answers", "arm", "arms", "baselines", "batch_size", "cluster_key", "completion_window", "context",
-    "cron", "dataset_split", "description", "documents", "drafts", "dtype", "extra_body", "group", "ignored_keys",
-    "instruction", "judge_weights", "judges", "label", "labels", "layers", "messages", "models", "name",
-    "no_answer", "optimiser", "overrides", "prices", "prompt", "prompt_id", "reasoning_effort", "reference",
-    "revise_template", "revision", "rounds", "source", "split", "splits", "start", "stop", "subset", "system",
-    "target_modules", "text", "timezone", "unknown_candidates",
+    "against", "answer", "answers", "arm", "arms", "baselines", "batch_size", "chat_template_kwargs", "cluster_key",
+    "completion_window", "context", "cron", "dataset_split", "date", "description", "documents", "drafts", "dtype",
+    "extra_body", "group", "ignored_keys", "instruction", "judge_weights", "judges", "label", "labels", "layers",
+    "messages", "models", "name", "no_answer", "optimiser", "overrides", "prices", "prompt", "prompt_id",
+    "reasoning_effort", "reference", "revise_template", "revision", "rounds", "source", "split", "splits", "start",
+    "stop", "subset", "system", "target_modules", "text", "timezone", "unknown_candidates",
 })  # fmt: skip
 """They name columns, parts of a recipe or things at a hub, or are shown to a model."""
