@@ -481,7 +481,7 @@ def test_the_uri_may_name_the_endpoint(bucket, s3, monkeypatch, tmp_path):
         ("s3://bucket?endpoint=x", "unknown parameter 'endpoint'; did you mean 'endpoint_override'"),
         ("s3://", "names no bucket"),
         ("ftp://host/x", "cannot be opened .* s3://bucket/prefix"),
-        ("s3:/bucket/x", "is no folder"),
+        ("s3:/bucket/x", "is no URI; write it as s3://bucket/x"),
     ],
 )
 def test_a_uri_that_cannot_be_used_is_an_error(uri, message):

@@ -11,6 +11,7 @@ VALUES = {
     "reference": "a",
     "candidates": [{"tag": "A", "text": "one"}, {"tag": "B", "text": "two"}],
     "aspects": [],
+    "kinds": {"open": [], "closed": []},
     "low": "1",
     "high": "10",
 }
