@@ -44,7 +44,11 @@ def key(*, prompt=PROMPT, candidate=CANDIDATE, task=TASK, by=None, model=None, r
         {"prompt": replace(PROMPT, label="no")},
         {"prompt": replace(PROMPT, answers=("yes",))},
         {"prompt": replace(PROMPT, reference="Yes, it is.")},
-        {"prompt": replace(PROMPT, messages=(Message("system", "Be brief."), Message("user", "Is it?")))},
+        {
+            "prompt": replace(
+                PROMPT, messages=(Message(role="system", content="No."), Message(role="user", content="Is it?"))
+            )
+        },
         {"prompt": replace(PROMPT, instruction="Say yes or no.")},
         {"candidate": replace(CANDIDATE, text="No.")},
         {"candidate": replace(CANDIDATE, candidate_id="c-1")},
