@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ BATCHES = """create table if not exists batch (
 CONTENT = "key, status, text, error, logprobs, reasoning"
 """The columns that the digest covers."""
 TABLES = ("reply", "batch", "claim")
+WAIT_SECONDS = 60.0
+"""How long to wait for another process that holds the file."""
 
 
 def path_in(root: Path) -> Path:
@@ -40,10 +43,10 @@ def open_file(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, timeout=60, isolation_level=None)  # every statement is a transaction
+        db = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)  # every statement is a transaction
         db.text_factory = _text
         _check(db, path)
-        db.execute("pragma journal_mode = wal")
+        _write_ahead(db)
         db.execute("pragma synchronous = normal")  # a kill loses nothing, a power cut perhaps the last replies
         _bring_up_to_date(db)
     except (sqlite3.Error, OSError) as error:
@@ -51,6 +54,19 @@ def open_file(path: Path) -> sqlite3.Connection:
             raise StoreError(disk_message(f"the cache of replies {path}", problem)) from error
         raise InputError(f"{path}: cannot be used as a cache of replies ({error}); name another file") from error
     return db
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. SQLite does not wait for other processes that do the same, so this waits."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def failed_disk(error: sqlite3.Error | OSError) -> str | None:
