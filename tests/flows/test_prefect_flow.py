@@ -16,6 +16,7 @@ def newest(up):
     return run
 
 
+@pytest.mark.slow
 def test_the_flow_leaves_the_same_store_and_shows_what_was_cached(hasse, finished, up, server):
     first = hasse("run", str(hasse.recipe), env=server)
     assert "Report: " in first

@@ -71,6 +71,7 @@ def processes_of(work) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_what_a_process_fails_of_comes_back(make_work, tmp_path):
     work = make_work(steps=2, student=tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"nowhere has no config\.json"):
